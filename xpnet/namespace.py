@@ -1,0 +1,215 @@
+"""A backend: an array-API namespace with the extension `nn`."""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import array_api_compat
+import numpy
+
+from xpnet import nn
+from xpnet.errors import BackendUnavailableError
+
+Array = Any
+Step = TypeVar("Step", bound=Callable[..., Any])
+
+_CREATION = ("arange", "asarray", "empty", "eye", "from_dlpack", "full", "linspace", "ones", "zeros")
+
+
+class Namespace:
+    """An array library's standard functions, and `nn` beside them.
+
+    Every public name of `library` is an attribute (``xp.matmul``, ``xp.float32``, ``xp.linalg``); the
+    attributes listed here win where the library has one of the same name.
+
+    Parameters
+    ----------
+    name : str
+        What `xpnet.backend` knows it by.
+    library : module
+        Any array-API namespace, version 2024.12 or later.
+    fused : mapping of str to callable, optional
+        Kernels that replace portable twins of `xpnet.nn`. Each has its twin's name and signature, less `xp`.
+    device : object, optional
+        The library's device on which creation functions make their arrays; its default one if omitted.
+    probe : callable, optional
+        Raises if the backend cannot be used here. If omitted, one array is allocated.
+    to_host : callable, optional
+        Copies an array to NumPy. If omitted, by DLPack.
+    synchronize : callable, optional
+        Waits for the device. If omitted, nothing is waited for.
+    compile : callable, optional
+        Takes a step function and returns a faster one with the same results. If omitted, the identity.
+    on : callable, optional
+        Takes the text after the colon of ``"name:device"`` and returns the namespace of that device.
+    remedy : str, optional
+        What to tell a person on whose machine the probe fails.
+    versions : mapping of str to str, optional
+        The libraries underneath, the one that matters most first. If omitted, `library` alone.
+
+    Attributes
+    ----------
+    name : str
+    device : object
+        The device of new arrays.
+    fused : tuple of str
+        The functions of `nn` that have a kernel of their own.
+    versions : dict of str to str
+        The libraries underneath.
+    nn : namespace
+        The functions of `xpnet.nn`, bound to this namespace.
+
+    Raises
+    ------
+    ValueError
+        If `fused` names a function that `xpnet.nn` does not have.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        library: Any,
+        *,
+        fused: Mapping[str, Callable[..., Any]] | None = None,
+        device: Any = None,
+        probe: Callable[[], object] | None = None,
+        to_host: Callable[[Array], numpy.ndarray] | None = None,
+        synchronize: Callable[[], object] | None = None,
+        compile: Callable[[Any], Any] | None = None,
+        on: Callable[[str], Namespace] | None = None,
+        remedy: str = "reinstall it or choose another backend",
+        versions: Mapping[str, str] | None = None,
+    ) -> None:
+        fused = dict(fused or {})
+        unknown = sorted(set(fused) - set(nn.__all__))
+        if unknown:
+            raise ValueError(
+                f"`fused` names {', '.join(map(repr, unknown))}, which `xpnet.nn` does not have: "
+                f"choose among {', '.join(nn.__all__)}"
+            )
+        # Copied, because an attribute of the instance costs a tenth of a look-up through __getattr__.
+        vars(self).update((k, v) for k, v in vars(library).items() if not k.startswith("_"))
+        if device is not None:
+            for key in _CREATION:
+                setattr(self, key, functools.partial(getattr(library, key), device=device))
+        self.name = name
+        self.library = library
+        self.device = _default_device(library) if device is None else device
+        self.fused = tuple(sorted(fused))
+        self.versions = dict(versions or _version(library))
+        self.nn: Any = _bind(self, fused)
+        self._probe = probe or self._allocate
+        self._to_host = to_host or _copy_to_host
+        self._synchronize = synchronize
+        self._compile = compile
+        self._on = on
+        self._remedy = remedy
+        self._usable = False
+        self._array_types: set[type] = set()
+
+    def to_host(self, x: Array) -> numpy.ndarray:
+        """Return `x` as a NumPy array, which may share memory with it and may be read-only."""
+        return self._to_host(x)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done everything asked of it; return at once on a CPU."""
+        if self._synchronize is not None:
+            self._synchronize()
+
+    def compile(self, step: Step) -> Step:
+        """Return a function with the results of `step`, perhaps faster.
+
+        Where a backend could not speed `step` up, the attribute `report` of what it returns says why.
+        """
+        return step if self._compile is None else self._compile(step)
+
+    def on(self, device: str) -> Namespace:
+        """Return this backend on another device: ``"1"`` for the second GPU.
+
+        Raises
+        ------
+        BackendUnavailableError
+            If there is no such device.
+        """
+        if self._on is None:
+            raise BackendUnavailableError(
+                self.name, f"has no device {device!r}", f"it runs on {self.device} alone"
+            )
+        return self._on(device)
+
+    def probe(self) -> None:
+        """Use the backend for something small, once.
+
+        Raises
+        ------
+        BackendUnavailableError
+            If that failed; its text is the error's own.
+        """
+        if self._usable:
+            return
+        try:
+            self._probe()
+        except BackendUnavailableError:
+            raise
+        except Exception as e:
+            cause = f"cannot be used: {type(e).__name__}: {e}"
+            raise BackendUnavailableError(self.name, cause, self._remedy) from e
+        self._usable = True
+
+    def check_array(self, name: str, x: Array) -> None:
+        """Raise a `TypeError` that calls the argument `name` unless `x` is an array of this library."""
+        if type(x) in self._array_types:
+            return
+        own = array_api_compat.array_namespace(self.zeros((1,), dtype=self.float32))
+        if not array_api_compat.is_array_api_obj(x) or array_api_compat.array_namespace(x) is not own:
+            found = f"{type(x).__module__.partition('.')[0]}.{type(x).__name__}"
+            raise TypeError(
+                f"`{name}` is a {found}, but the model is on {self.name!r}; pass `xp.asarray({name})`"
+            )
+        self._array_types.add(type(x))
+
+    def _allocate(self) -> None:
+        self.zeros((1,), dtype=self.float32)
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only for names that the library makes on demand, such as numpy.fft.
+        library = vars(self).get("library")
+        if name.startswith("__") or not hasattr(library, name):
+            raise AttributeError(f"neither xpnet.Namespace nor {library!r} has an attribute {name!r}")
+        value = getattr(library, name)
+        setattr(self, name, value)
+        return value
+
+    def __repr__(self) -> str:
+        return f"<xpnet.Namespace {self.name!r} on {self.device}>"
+
+
+def _bind(xp: Namespace, fused: Mapping[str, Callable[..., Any]]) -> types.SimpleNamespace:
+    """Return the functions of `xpnet.nn` less their first parameter, with the kernels in their places."""
+    bound = types.SimpleNamespace()
+    for name in nn.__all__:
+        twin = getattr(nn, name)
+        function = fused.get(name)
+        if function is None:
+            function = functools.partial(twin, xp)
+            function.__doc__ = twin.__doc__
+        setattr(bound, name, function)
+    return bound
+
+
+def _copy_to_host(x: Array) -> numpy.ndarray:
+    # NumPy's scalars, which its reductions return, do not speak DLPack.
+    return numpy.asarray(x) if isinstance(x, numpy.ndarray | numpy.generic) else numpy.from_dlpack(x)
+
+
+def _default_device(library: Any) -> Any:
+    info = getattr(library, "__array_namespace_info__", None)
+    return "cpu" if info is None else info().default_device()
+
+
+def _version(library: Any) -> dict[str, str]:
+    name = getattr(library, "__name__", type(library).__name__).removeprefix("array_api_compat.")
+    return {name: getattr(library, "__version__", "unknown")}

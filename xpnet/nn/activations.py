@@ -1,0 +1,152 @@
+"""Activations and their gradients."""
+
+from typing import Any
+
+Array = Any
+
+
+def sigmoid(xp: Any, z: Array) -> Array:
+    """Return ``1 / (1 + exp(-z))``.
+
+    Parameters
+    ----------
+    z : array, any shape, float
+
+    Returns
+    -------
+    y : array, shape of `z`, in [0, 1]
+    """
+    # exp() of a number that is not positive cannot overflow; where z < 0 the fraction is multiplied by exp(z).
+    e = xp.exp(-xp.abs(z))
+    y = 1 / (1 + e)
+    return xp.where(z >= 0, y, e * y)
+
+
+def sigmoid_backward(xp: Any, y: Array, dy: Array) -> Array:
+    """Return ``dy * y * (1 - y)``, the gradient at the input of ``y = sigmoid(z)``.
+
+    Parameters
+    ----------
+    y, dy : array, equal shapes, float
+
+    Returns
+    -------
+    dz : array, shape of `y`
+    """
+    return dy * y * (1 - y)
+
+
+def relu(xp: Any, z: Array) -> Array:
+    """Return ``max(z, 0)``.
+
+    Parameters
+    ----------
+    z : array, any shape, float
+
+    Returns
+    -------
+    y : array, shape of `z`
+    """
+    return xp.maximum(z, xp.zeros_like(z))
+
+
+def relu_backward(xp: Any, y: Array, dy: Array) -> Array:
+    """Return `dy` where ``y = relu(z)`` is positive and 0 elsewhere, the gradient at 0 included.
+
+    Parameters
+    ----------
+    y, dy : array, equal shapes, float
+
+    Returns
+    -------
+    dz : array, shape of `y`
+    """
+    return xp.where(y > 0, dy, xp.zeros_like(dy))
+
+
+def tanh(xp: Any, z: Array) -> Array:
+    """Return the hyperbolic tangent.
+
+    Parameters
+    ----------
+    z : array, any shape, float
+
+    Returns
+    -------
+    y : array, shape of `z`, in [-1, 1]
+    """
+    return xp.tanh(z)
+
+
+def tanh_backward(xp: Any, y: Array, dy: Array) -> Array:
+    """Return ``dy * (1 - y**2)``, the gradient at the input of ``y = tanh(z)``.
+
+    Parameters
+    ----------
+    y, dy : array, equal shapes, float
+
+    Returns
+    -------
+    dz : array, shape of `y`
+    """
+    return dy * (1 - y * y)
+
+
+def softmax(xp: Any, z: Array) -> Array:
+    """Return ``exp(z) / sum(exp(z))`` along the last axis.
+
+    Parameters
+    ----------
+    z : array, shape (batch, classes), float
+
+    Returns
+    -------
+    y : array, shape (batch, classes)
+        Each row sums to 1.
+    """
+    # Subtracting the row maximum keeps exp() below overflow; it cancels in the ratio.
+    e = xp.exp(z - xp.max(z, axis=-1, keepdims=True))
+    return e / xp.sum(e, axis=-1, keepdims=True)
+
+
+def softmax_backward(xp: Any, y: Array, dy: Array) -> Array:
+    """Return ``y * (dy - sum(dy * y))``, the gradient at the input of ``y = softmax(z)``.
+
+    Parameters
+    ----------
+    y, dy : array, shape (batch, classes), float
+
+    Returns
+    -------
+    dz : array, shape (batch, classes)
+    """
+    return y * (dy - xp.sum(dy * y, axis=-1, keepdims=True))
+
+
+def log_softmax(xp: Any, z: Array) -> Array:
+    """Return ``z - log(sum(exp(z)))`` along the last axis.
+
+    Parameters
+    ----------
+    z : array, shape (batch, classes), float
+
+    Returns
+    -------
+    y : array, shape (batch, classes), in nats
+    """
+    shifted = z - xp.max(z, axis=-1, keepdims=True)
+    return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
+
+
+def log_softmax_backward(xp: Any, y: Array, dy: Array) -> Array:
+    """Return ``dy - exp(y) * sum(dy)``, the gradient at the input of ``y = log_softmax(z)``.
+
+    Parameters
+    ----------
+    y, dy : array, shape (batch, classes), float
+
+    Returns
+    -------
+    dz : array, shape (batch, classes)
+    """
+    return dy - xp.exp(y) * xp.sum(dy, axis=-1, keepdims=True)

@@ -1,0 +1,68 @@
+"""From stored pixels to pre-activations: gathering a batch, the linear map and its gradients."""
+
+from typing import Any
+
+Array = Any
+
+
+def gather_batch(
+    xp: Any, images: Array, indices: Array, *, scale: float, offset: float, dtype: Any
+) -> Array:
+    """Return ``images[indices] * scale + offset`` in a floating-point dtype.
+
+    Parameters
+    ----------
+    images : array, shape (n, features), uint8 or float
+    indices : array, shape (batch,), int
+        Rows of `images`, in ``[0, n)``; not checked.
+    scale, offset : float
+    dtype : dtype of `xp`
+        Of the result; the arithmetic is done in it.
+
+    Returns
+    -------
+    x : array, shape (batch, features), `dtype`
+    """
+    x = xp.astype(xp.take(images, indices, axis=0), dtype)
+    if scale != 1.0:
+        x = x * scale
+    return x + offset if offset != 0.0 else x
+
+
+def linear(xp: Any, x: Array, weight: Array, bias: Array) -> Array:
+    """Return ``x weight + bias``.
+
+    Parameters
+    ----------
+    x : array, shape (batch, n_in), float
+    weight : array, shape (n_in, n_out)
+    bias : array, shape (n_out,)
+
+    Returns
+    -------
+    z : array, shape (batch, n_out)
+    """
+    return xp.matmul(x, weight) + bias
+
+
+def linear_backward(
+    xp: Any, x: Array, weight: Array, dy: Array, *, input_gradient: bool = True
+) -> tuple[Array | None, Array, Array]:
+    """Return the gradients of ``linear(x, weight, bias)``.
+
+    Parameters
+    ----------
+    x : array, shape (batch, n_in), float
+    weight : array, shape (n_in, n_out)
+    dy : array, shape (batch, n_out)
+    input_gradient : bool
+        Whether `dx` is wanted; the first layer of a model in training does without.
+
+    Returns
+    -------
+    dx : array, shape (batch, n_in), or None
+    d_weight : array, shape (n_in, n_out)
+    d_bias : array, shape (n_out,)
+    """
+    dx = xp.matmul(dy, xp.matrix_transpose(weight)) if input_gradient else None
+    return dx, xp.matmul(xp.matrix_transpose(x), dy), xp.sum(dy, axis=0)

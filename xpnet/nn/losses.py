@@ -1,0 +1,75 @@
+"""Losses, each with its gradient in one call, because the two share their costly part."""
+
+from typing import Any
+
+Array = Any
+
+
+def softmax_cross_entropy(xp: Any, logits: Array, labels: Array) -> tuple[Array, Array]:
+    """Return the mean of ``-log(softmax(logits)[label])`` and its gradient.
+
+    Parameters
+    ----------
+    logits : array, shape (batch, classes), float
+    labels : array, shape (batch,), int
+        Class indices in ``[0, classes)``; not checked.
+
+    Returns
+    -------
+    loss : array, shape (), in nats per example
+    d_logits : array, shape (batch, classes)
+    """
+    batch, classes = logits.shape
+    shifted = logits - xp.max(logits, axis=-1, keepdims=True)
+    e = xp.exp(shifted)
+    total = xp.sum(e, axis=-1, keepdims=True)  # (batch, 1)
+    one_hot = xp.expand_dims(labels, axis=1) == xp.arange(classes, dtype=labels.dtype)
+    at_label = xp.where(one_hot, shifted, xp.zeros_like(shifted))
+    loss = xp.mean(xp.log(total)) - xp.sum(at_label) / batch
+    return loss, (e / total - xp.astype(one_hot, logits.dtype)) / batch
+
+
+def sigmoid_cross_entropy(xp: Any, logits: Array, targets: Array) -> tuple[Array, Array]:
+    """Return the mean of ``-t log(p) - (1 - t) log(1 - p)`` with ``p = sigmoid(logits)``, and its gradient.
+
+    Also called binary cross-entropy.
+
+    Parameters
+    ----------
+    logits : array, any shape, float
+    targets : array, shape and dtype of `logits`, in [0, 1]
+
+    Returns
+    -------
+    loss : array, shape (), in nats per element
+    d_logits : array, shape of `logits`
+    """
+    e = xp.exp(-xp.abs(logits))
+    # log(1 + exp(z)) = max(z, 0) + log(1 + exp(-|z|)): no argument of exp() is positive.
+    loss = xp.mean(xp.maximum(logits, xp.zeros_like(logits)) - logits * targets + xp.log1p(e))
+    p = xp.where(logits >= 0, 1 / (1 + e), e / (1 + e))
+    return loss, (p - targets) / _size(logits)
+
+
+def squared_error(xp: Any, outputs: Array, targets: Array) -> tuple[Array, Array]:
+    """Return the mean of ``(output - target)**2`` over all elements, and its gradient.
+
+    Parameters
+    ----------
+    outputs : array, any shape, float
+    targets : array, shape and dtype of `outputs`
+
+    Returns
+    -------
+    loss : array, shape ()
+    d_outputs : array, shape of `outputs`
+    """
+    difference = outputs - targets
+    return xp.mean(difference * difference), difference * (2 / _size(outputs))
+
+
+def _size(x: Array) -> int:
+    size = 1
+    for n in x.shape:
+        size *= n
+    return size

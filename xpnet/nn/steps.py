@@ -1,0 +1,108 @@
+"""Optimizer steps for one parameter.
+
+The arrays passed in may be overwritten; use those returned. (``a *= b`` and its kin are standard: a library
+whose arrays cannot change returns new ones.)
+"""
+
+from typing import Any
+
+Array = Any
+
+
+def sgd_step(xp: Any, param: Array, grad: Array, lr: float) -> Array:
+    """Return ``param - lr * grad``.
+
+    Parameters
+    ----------
+    param, grad : array, equal shapes, float
+    lr : float
+
+    Returns
+    -------
+    param : array
+    """
+    param -= lr * grad
+    return param
+
+
+def momentum_step(
+    xp: Any, param: Array, grad: Array, velocity: Array, lr: float, beta: float
+) -> tuple[Array, Array]:
+    """Return the parameter and the velocity after ``v = beta v + (1 - beta) g; p = p - lr v``.
+
+    Parameters
+    ----------
+    param, grad, velocity : array, equal shapes, float
+    lr : float
+    beta : float, in [0, 1)
+
+    Returns
+    -------
+    param, velocity : array
+    """
+    velocity *= beta
+    velocity += (1 - beta) * grad
+    param -= lr * velocity
+    return param, velocity
+
+
+def nesterov_step(
+    xp: Any, param: Array, grad: Array, velocity: Array, lr: float, beta: float
+) -> tuple[Array, Array]:
+    """Return the parameter and the velocity after ``v = beta v + (1 - beta) g; p = p - lr (beta v + (1 - beta) g)``.
+
+    The gradient is taken at `param` itself: the form of Dozat, "Incorporating Nesterov Momentum into Adam"
+    (2016), with the velocity a moving average as in `momentum_step`.
+
+    Parameters
+    ----------
+    param, grad, velocity : array, equal shapes, float
+    lr : float
+    beta : float, in [0, 1)
+
+    Returns
+    -------
+    param, velocity : array
+    """
+    share = (1 - beta) * grad
+    velocity *= beta
+    velocity += share
+    param -= lr * (beta * velocity + share)
+    return param, velocity
+
+
+def adam_step(
+    xp: Any,
+    param: Array,
+    grad: Array,
+    mean: Array,
+    variance: Array,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> tuple[Array, Array, Array]:
+    """Return the parameter and both moments after one step of Adam.
+
+    Algorithm 1 of Kingma and Ba, "Adam: A Method for Stochastic Optimization" (2015).
+
+    Parameters
+    ----------
+    param, grad, mean, variance : array, equal shapes, float
+    step : int
+        The number of this step, the first being 1.
+    lr, beta1, beta2, eps : float
+
+    Returns
+    -------
+    param, mean, variance : array
+    """
+    mean *= beta1
+    mean += (1 - beta1) * grad
+    variance *= beta2
+    variance += (1 - beta2) * (grad * grad)
+    unbiased_mean = mean / (1 - beta1**step)
+    unbiased_variance = variance / (1 - beta2**step)
+    param -= lr * unbiased_mean / (xp.sqrt(unbiased_variance) + eps)
+    return param, mean, variance
