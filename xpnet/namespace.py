@@ -16,7 +16,17 @@ from xpnet.errors import BackendUnavailableError
 Array = Any
 Step = TypeVar("Step", bound=Callable[..., Any])
 
-_CREATION = ("arange", "asarray", "empty", "eye", "from_dlpack", "full", "linspace", "ones", "zeros")
+_CREATION = (
+    "arange",
+    "asarray",
+    "empty",
+    "eye",
+    "from_dlpack",
+    "full",
+    "linspace",
+    "ones",
+    "zeros",
+)
 
 
 class Namespace:

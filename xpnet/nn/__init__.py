@@ -5,8 +5,8 @@ any library that keeps it. `xp.nn` holds the same functions without their first 
 put kernels of its own in their places. Arguments are trusted: layers, losses and loaders check them.
 
 Shapes are ``(batch, features)``; a weight is ``(n_in, n_out)``. Results have the floating-point dtype of the
-arguments. A function named ``*_backward`` takes `dy`, the gradient of a scalar loss at the output, and returns
-the gradient at the input. Only the ``*_step`` functions may overwrite what they are given.
+arguments. A function named ``*_backward`` takes `dy`, the gradient of a scalar loss at the output, and
+returns the gradient at the input. Only the ``*_step`` functions may overwrite what they are given.
 """
 
 from xpnet.nn.activations import (

@@ -16,7 +16,7 @@ def sigmoid(xp: Any, z: Array) -> Array:
     -------
     y : array, shape of `z`, in [0, 1]
     """
-    # exp() of a number that is not positive cannot overflow; where z < 0 the fraction is multiplied by exp(z).
+    # The argument of exp() is never positive, so it cannot overflow; exp(z) / (1 + exp(z)) serves z < 0.
     e = xp.exp(-xp.abs(z))
     y = 1 / (1 + e)
     return xp.where(z >= 0, y, e * y)

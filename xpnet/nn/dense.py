@@ -5,9 +5,7 @@ from typing import Any
 Array = Any
 
 
-def gather_batch(
-    xp: Any, images: Array, indices: Array, *, scale: float, offset: float, dtype: Any
-) -> Array:
+def gather_batch(xp: Any, images: Array, indices: Array, *, scale: float, offset: float, dtype: Any) -> Array:
     """Return ``images[indices] * scale + offset`` in a floating-point dtype.
 
     Parameters

@@ -49,10 +49,11 @@ def momentum_step(
 def nesterov_step(
     xp: Any, param: Array, grad: Array, velocity: Array, lr: float, beta: float
 ) -> tuple[Array, Array]:
-    """Return the parameter and the velocity after ``v = beta v + (1 - beta) g; p = p - lr (beta v + (1 - beta) g)``.
+    """Return the parameter and the velocity after a step that looks ahead along the velocity.
 
-    The gradient is taken at `param` itself: the form of Dozat, "Incorporating Nesterov Momentum into Adam"
-    (2016), with the velocity a moving average as in `momentum_step`.
+    ``v = beta v + (1 - beta) g; p = p - lr (beta v + (1 - beta) g)``. The gradient is taken at
+    `param` itself: the form of Dozat, "Incorporating Nesterov Momentum into Adam" (2016), with the velocity a
+    moving average as in `momentum_step`.
 
     Parameters
     ----------

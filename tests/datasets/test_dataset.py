@@ -1,0 +1,163 @@
+import numpy
+import pytest
+
+from xpnet.datasets import Dataset
+
+
+@pytest.fixture
+def images():
+    return numpy.arange(12, dtype=numpy.uint8).reshape(4, 3)
+
+
+@pytest.fixture
+def labels():
+    return numpy.array([3, 1, 0, 2])
+
+
+@pytest.fixture
+def dataset(images, labels):
+    return Dataset(images, labels)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_images_keep_their_dtype(images, labels, dtype):
+    assert Dataset(images.astype(dtype), labels).images.dtype == dtype
+
+
+def test_arrays_are_read_only_views_and_the_callers_stay_writable(images, labels):
+    dataset = Dataset(images, labels)
+    assert numpy.shares_memory(dataset.images, images)
+    assert numpy.shares_memory(dataset.labels, labels)
+    assert not dataset.images.flags.writeable
+    assert not dataset.labels.flags.writeable
+    assert images.flags.writeable
+    assert labels.flags.writeable
+
+
+def test_fields_cannot_be_set(dataset):
+    with pytest.raises(AttributeError):
+        dataset.images = None
+
+
+def test_lists_become_arrays():
+    dataset = Dataset([[0.5, 1.0]], [7])
+    assert dataset.images.dtype == numpy.float64
+    assert dataset.labels.tolist() == [7]
+
+
+def test_foreign_byte_order_becomes_native():
+    dataset = Dataset(numpy.ones((1, 2), dtype=">f4"), numpy.array([258], dtype=">i4"))
+    assert dataset.images.dtype == numpy.float32
+    assert dataset.images.tolist() == [[1.0, 1.0]]
+    assert dataset.labels.dtype == numpy.int32
+    assert dataset.labels.tolist() == [258]
+
+
+def test_length_is_the_number_of_images(dataset):
+    assert len(dataset) == 4
+
+
+@pytest.mark.parametrize(
+    "key", [slice(2), slice(1, None), slice(None, None, 2), slice(-1, None), slice(None, 99)]
+)
+def test_slice_is_a_dataset_of_read_only_views(dataset, key):
+    part = dataset[key]
+    assert isinstance(part, Dataset)
+    assert part.images.tolist() == dataset.images[key].tolist()
+    assert part.labels.tolist() == dataset.labels[key].tolist()
+    assert numpy.shares_memory(part.images, dataset.images)
+    assert not part.images.flags.writeable
+    assert not part.labels.flags.writeable
+
+
+@pytest.mark.parametrize("index", [0, 3, -1, -4, numpy.int64(2)])
+def test_int_gives_an_image_and_its_label(dataset, index):
+    image, label = dataset[index]
+    assert image.tolist() == dataset.images[index].tolist()
+    assert label == dataset.labels[index]
+    assert type(label) is int
+
+
+def test_iteration_gives_each_image_with_its_label(dataset):
+    pairs = [(image.tolist(), label) for image, label in dataset]
+    assert pairs == [([0, 1, 2], 3), ([3, 4, 5], 1), ([6, 7, 8], 0), ([9, 10, 11], 2)]
+
+
+def test_repr_is_one_line_without_values(dataset):
+    assert repr(dataset) == "<xpnet.Dataset of 4 images, 3 features, uint8, labels int64>"
+
+
+@pytest.mark.parametrize("key", [slice(4, None), slice(2, 2), slice(3, 1)])
+def test_empty_slice_is_refused(dataset, key):
+    with pytest.raises(ValueError, match=r"^slice\(.*\) selects none of 4 samples; choose within"):
+        dataset[key]
+
+
+@pytest.mark.parametrize("index", [4, -5])
+def test_index_out_of_range_names_the_range(dataset, index):
+    with pytest.raises(IndexError, match=rf"^index {index} is out of range; .* \[-4, 4\)"):
+        dataset[index]
+
+
+@pytest.mark.parametrize(("key", "kind"), [([0, 1], "list"), (1.0, "float"), ("0", "str"), ((0, 1), "tuple")])
+def test_other_indices_say_what_to_pass(dataset, key, kind):
+    with pytest.raises(TypeError, match=rf"an int or a slice, got {kind}; .*`Dataset\(images\["):
+        dataset[key]
+
+
+@pytest.mark.parametrize("value", [numpy.nan, numpy.inf, -numpy.inf])
+def test_non_finite_pixels_name_the_first_bad_row(labels, value):
+    images = numpy.zeros((4, 3), dtype=numpy.float32)
+    images[2, 1] = images[3, 0] = value
+    with pytest.raises(ValueError, match=rf"^`images` must be finite, but row 2 holds {value}; "):
+        Dataset(images, labels)
+
+
+@pytest.mark.parametrize("dtype", ["int64", "float16", "complex64", "bool", "object", "U1"])
+def test_other_image_dtypes_are_refused(images, labels, dtype):
+    with pytest.raises(TypeError, match=r"^`images` must have dtype uint8, float32 or float64, got"):
+        Dataset(images.astype(dtype), labels)
+
+
+def test_images_of_three_dimensions_say_how_to_reshape():
+    images = numpy.zeros((5, 28, 28), dtype=numpy.uint8)
+    with pytest.raises(ValueError, match=r"got \(5, 28, 28\); pass `images.reshape\(5, 784\)`$"):
+        Dataset(images, numpy.zeros(5, dtype=numpy.uint8))
+
+
+@pytest.mark.parametrize("shape", [(), (784,)])
+def test_images_of_too_few_dimensions_are_refused(shape):
+    with pytest.raises(ValueError, match=r"must have shape \(n, features\), got .*one row for each"):
+        Dataset(numpy.zeros(shape, dtype=numpy.uint8), [0])
+
+
+@pytest.mark.parametrize("shape", [(0, 784), (4, 0)])
+def test_no_sample_or_no_feature_is_refused(shape):
+    with pytest.raises(ValueError, match="at least one sample and one feature, got shape"):
+        Dataset(numpy.zeros(shape, dtype=numpy.uint8), numpy.zeros(shape[0], dtype=numpy.uint8))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bool", "object"])
+def test_labels_that_are_not_integers_are_refused(images, labels, dtype):
+    with pytest.raises(TypeError, match=f"^`labels` must have an integer dtype, got {dtype}; "):
+        Dataset(images, labels.astype(dtype))
+
+
+def test_one_hot_labels_say_how_to_make_indices(images):
+    with pytest.raises(ValueError, match=r"got \(4, 4\); .*`labels.argmax\(axis=1\)`"):
+        Dataset(images, numpy.eye(4, dtype=numpy.int64))
+
+
+def test_negative_labels_name_the_first_bad_row(images):
+    with pytest.raises(ValueError, match=r"^`labels` must not be negative, but row 1 holds -7; "):
+        Dataset(images, [0, -7, 2, -1])
+
+
+def test_counts_that_differ_are_both_named(images, labels):
+    with pytest.raises(ValueError, match=r"^`images` has 4 rows, but `labels` has 3; "):
+        Dataset(images, labels[:3])
+
+
+def test_ragged_lists_are_refused():
+    with pytest.raises(TypeError, match=r"^`images` is a list that NumPy cannot take as an array; "):
+        Dataset([[1, 2], [3]], [0, 1])

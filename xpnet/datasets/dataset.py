@@ -1,0 +1,158 @@
+"""Images and their labels, checked once, on the host."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, SupportsIndex, overload
+
+import numpy
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Labelled images, one a row; a slice of a dataset is a dataset that shares its memory.
+
+    The arrays are checked here, so that nothing after has to. What is kept are read-only views: the
+    caller's arrays stay writable, and a later change of them is seen here, unchecked.
+
+    Parameters
+    ----------
+    images : array, shape (n, features), uint8, float32 or float64
+        Floating-point values are finite. uint8 stays uint8 until a batch is gathered.
+    labels : array, shape (n,), int
+        Class indices, none negative.
+
+    Raises
+    ------
+    TypeError
+        If an array has another dtype, or is none.
+    ValueError
+        If a shape or a value does not fit.
+    """
+
+    images: numpy.ndarray
+    labels: numpy.ndarray
+
+    def __post_init__(self) -> None:
+        images = _checked_images(self.images)
+        labels = _checked_labels(self.labels)
+        if len(images) != len(labels):
+            raise ValueError(
+                f"`images` has {len(images)} rows, but `labels` has {len(labels)}; "
+                "pass one label for each row"
+            )
+        _set(self, images, labels)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> tuple[numpy.ndarray, int]: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> Dataset: ...
+
+    def __getitem__(self, key: SupportsIndex | slice) -> tuple[numpy.ndarray, int] | Dataset:
+        n = len(self)
+        if isinstance(key, slice):
+            if not range(n)[key]:
+                raise ValueError(f"{key!r} selects none of {n} samples; choose within [0, {n})")
+            # Not through __init__: the values were checked when this dataset was made.
+            return _set(object.__new__(Dataset), self.images[key], self.labels[key])
+        try:
+            index = operator.index(key)
+        except TypeError:
+            raise TypeError(
+                f"a dataset is indexed by an int or a slice, got {type(key).__name__}; "
+                "for chosen rows make a `Dataset(images[rows], labels[rows])`"
+            ) from None
+        if not -n <= index < n:
+            raise IndexError(f"index {index} is out of range; choose within [{-n}, {n})")
+        return self.images[index], int(self.labels[index])
+
+    def __iter__(self) -> Iterator[tuple[numpy.ndarray, int]]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        n, features = self.images.shape
+        return (
+            f"<xpnet.Dataset of {n} images, {features} features, "
+            f"{self.images.dtype}, labels {self.labels.dtype}>"
+        )
+
+
+def _set(dataset: Dataset, images: numpy.ndarray, labels: numpy.ndarray) -> Dataset:
+    """Return `dataset`, holding read-only views of both arrays."""
+    for name, array in (("images", images), ("labels", labels)):
+        view = array.view()
+        view.flags.writeable = False
+        object.__setattr__(dataset, name, view)
+    return dataset
+
+
+def _checked_images(value: Any) -> numpy.ndarray:
+    images = _as_array("images", value)
+    if images.dtype not in (numpy.uint8, numpy.float32, numpy.float64):
+        raise TypeError(
+            f"`images` must have dtype uint8, float32 or float64, got {images.dtype}; "
+            "for pixels in 0..255 pass `images.astype('uint8')`, else `images.astype('float32')`"
+        )
+    if images.ndim != 2:
+        advice = "pass one row for each image"
+        if images.ndim > 2:
+            advice = f"pass `images.reshape{(len(images), math.prod(images.shape[1:]))}`"
+        raise ValueError(f"`images` must have shape (n, features), got {images.shape}; {advice}")
+    if 0 in images.shape:
+        raise ValueError(
+            f"`images` must hold at least one sample and one feature, got shape {images.shape}; "
+            "check how it was made"
+        )
+    if images.dtype.kind == "f":
+        _check_finite(images)
+    return images
+
+
+def _check_finite(images: numpy.ndarray) -> None:
+    finite = numpy.isfinite(images).all(axis=1)  # (n,)
+    if not finite.all():
+        row = int(finite.argmin())
+        value = images[row][~numpy.isfinite(images[row])][0]
+        raise ValueError(
+            f"`images` must be finite, but row {row} holds {float(value)!r}; repair or drop the row"
+        )
+
+
+def _checked_labels(value: Any) -> numpy.ndarray:
+    labels = _as_array("labels", value)
+    if labels.dtype.kind not in "iu":
+        raise TypeError(
+            f"`labels` must have an integer dtype, got {labels.dtype}; number the classes 0, 1, 2, ..."
+        )
+    if labels.ndim != 1:
+        raise ValueError(
+            f"`labels` must have shape (n,), got {labels.shape}; pass class indices, "
+            "for example `labels.argmax(axis=1)` of one-hot rows"
+        )
+    if labels.dtype.kind == "i" and (labels < 0).any():
+        row = int((labels < 0).argmax())
+        raise ValueError(
+            f"`labels` must not be negative, but row {row} holds {int(labels[row])}; "
+            "number the classes 0, 1, 2, ..."
+        )
+    return labels
+
+
+def _as_array(name: str, value: Any) -> numpy.ndarray:
+    """Return `value` as a NumPy array in the machine's byte order."""
+    try:
+        array = numpy.asarray(value)
+    except (TypeError, ValueError) as e:
+        raise TypeError(
+            f"`{name}` is a {type(value).__name__} that NumPy cannot take as an array; "
+            f"pass a numpy.ndarray, for example `xp.to_host({name})`"
+        ) from e
+    # Other libraries refuse arrays in the foreign byte order, which IDX readers often return.
+    return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -1,0 +1,184 @@
+"""The IDX format: a big-endian header of sizes, then unsigned bytes; plain or gzipped."""
+
+import gzip
+import hashlib
+import math
+import os
+import zlib
+from io import BufferedIOBase
+from pathlib import Path
+
+import numpy
+
+_GZIP_MAGIC = b"\x1f\x8b"
+# A DEFLATE symbol takes at least two bits (length and distance) and stands for at most 258 bytes.
+_MOST_BYTES_PER_GZIPPED_BYTE = 258 * 8 // 2
+_CHUNK = 1 << 20  # bytes
+_UINT8 = 0x08
+_OTHER_TYPES = {
+    0x09: "int8",
+    0x0B: "int16",
+    0x0C: "int32",
+    0x0D: "float32",
+    0x0E: "float64",
+}
+
+
+class _Refusal(Exception):  # noqa: N818
+    """What is wrong with the content of a file, and what to do about it."""
+
+    def __init__(self, finding: str, advice: str = "download or write it again") -> None:
+        super().__init__(finding, advice)
+        self.finding = finding
+        self.advice = advice
+
+
+def read_idx(
+    path: str | os.PathLike[str], *, ndim: int, sha256: str | None = None, remedy: str | None = None
+) -> numpy.ndarray:
+    """Return the array that an IDX file of unsigned bytes holds.
+
+    The sizes that its header announces are compared with the file's real size before memory is
+    taken for them.
+
+    Parameters
+    ----------
+    path : path
+        Plain or gzipped: the first two bytes decide, whatever the name.
+    ndim : int
+        The number of dimensions that the array must have: 3 for images, 1 for labels.
+    sha256 : str, optional
+        The hexadecimal digest that the unpacked file must have, header included.
+    remedy : str, optional
+        What an error tells the user to do; if omitted, what fits the error.
+
+    Returns
+    -------
+    array : numpy.ndarray, `ndim` dimensions, uint8, read-only
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If its content is not what the header, `ndim` or `sha256` say.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}; {remedy or 'correct the path'}")
+    try:
+        with path.open("rb") as file:
+            return _read(file, ndim, sha256)
+    except _Refusal as e:
+        raise ValueError(f"IDX file {str(path)!r} {e.finding}; {remedy or e.advice}") from e.__cause__
+
+
+def _read(file: BufferedIOBase, ndim: int, sha256: str | None) -> numpy.ndarray:
+    stored = os.fstat(file.fileno()).st_size
+    zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
+    file.seek(max(0, stored - 4))
+    trailer = int.from_bytes(file.read(4), "little")  # a gzip file's unpacked size, modulo 2**32
+    file.seek(0)
+    try:
+        stream: BufferedIOBase = gzip.GzipFile(fileobj=file) if zipped else file
+        header, shape = _read_header(stream, ndim)
+        announced = len(header) + math.prod(shape)
+        if zipped:
+            _check_gzipped_size(shape, announced, stored, trailer)
+        else:
+            _check_plain_size(shape, announced, stored)
+        payload = _read_at_most(stream, announced - len(header))
+        # Past the last byte, gzip compares its checksum.
+        surplus = stream.read(1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as e:
+        raise _Refusal(f"is a truncated or damaged gzip file ({e})") from e
+    _check_content(header, payload, surplus, shape, sha256)
+    array = numpy.frombuffer(payload, dtype=numpy.uint8).reshape(shape)
+    array.flags.writeable = False
+    return array
+
+
+def _read_header(stream: BufferedIOBase, ndim: int) -> tuple[bytes, tuple[int, ...]]:
+    magic = stream.read(4)
+    expected = bytes([0, 0, _UINT8, ndim])
+    if len(magic) == 4 and magic[:2] == expected[:2] and magic[2] in _OTHER_TYPES:
+        raise _Refusal(
+            f"holds {_OTHER_TYPES[magic[2]]}, but only uint8 is read",
+            "convert it, or pass the arrays to `Dataset`",
+        )
+    if len(magic) == 4 and magic[:3] == expected[:3] and magic[3] != ndim:
+        raise _Refusal(
+            f"has the magic number {magic.hex(' ')} of {magic[3]} dimensions, "
+            f"expected {expected.hex(' ')} of {ndim}",
+            "check that images and labels have not changed places",
+        )
+    if magic != expected:
+        raise _Refusal(
+            f"begins with {magic.hex(' ') or 'nothing'}, expected the IDX magic number {expected.hex(' ')}",
+            "check that it is an IDX file",
+        )
+    sizes = stream.read(4 * ndim)
+    if len(sizes) < 4 * ndim:
+        raise _Refusal(
+            f"is truncated: its header takes {4 + 4 * ndim} bytes, of which {4 + len(sizes)} are there"
+        )
+    shape = tuple(int.from_bytes(sizes[i : i + 4], "big") for i in range(0, 4 * ndim, 4))
+    if 0 in shape:
+        raise _Refusal(f"holds nothing: its header announces the shape {shape}")
+    return magic + sizes, shape
+
+
+def _check_plain_size(shape: tuple[int, ...], announced: int, stored: int) -> None:
+    if stored != announced:
+        raise _size_refusal(shape, announced, stored)
+
+
+def _check_gzipped_size(shape: tuple[int, ...], announced: int, stored: int, trailer: int) -> None:
+    most = stored * _MOST_BYTES_PER_GZIPPED_BYTE
+    if announced > most:
+        raise _Refusal(
+            f"announces the shape {shape}, {announced} bytes in all, "
+            f"but {stored} gzipped bytes hold at most {most}"
+        )
+    if announced % 2**32 != trailer:
+        raise _Refusal(
+            f"announces the shape {shape}, {announced} bytes in all, but its gzip trailer "
+            f"says {trailer}: it is truncated, damaged or of several gzip members",
+            "download or write it again, or unpack it with `gunzip`",
+        )
+
+
+def _size_refusal(shape: tuple[int, ...], announced: int, found: int | None) -> _Refusal:
+    if found is None:
+        actual = "but has more"
+    elif found < announced:
+        actual = f"but is truncated: it has {found}, so {announced - found} are missing"
+    else:
+        actual = f"but has {found}, {found - announced} too many"
+    return _Refusal(f"announces the shape {shape}, {announced} bytes in all, {actual}")
+
+
+def _read_at_most(stream: BufferedIOBase, n: int) -> bytearray:
+    """Return the next `n` bytes, or as many as arrive; memory grows with what has arrived."""
+    data = bytearray()
+    while len(data) < n:
+        chunk = stream.read(min(_CHUNK, n - len(data)))
+        if not chunk:
+            break
+        data += chunk
+    return data
+
+
+def _check_content(
+    header: bytes, payload: bytearray, surplus: bytes, shape: tuple[int, ...], sha256: str | None
+) -> None:
+    announced = len(header) + math.prod(shape)
+    found = len(header) + len(payload)
+    if surplus or found < announced:
+        raise _size_refusal(shape, announced, None if surplus else found)
+    if sha256 is None:
+        return
+    digest = hashlib.sha256(header)
+    digest.update(payload)
+    if digest.hexdigest() != sha256:
+        raise _Refusal(f"is damaged: its content has the SHA-256 {digest.hexdigest()}, expected {sha256}")

@@ -1,0 +1,213 @@
+"""Using a trained model: predictions, and how good they are."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from xpnet import metrics
+from xpnet.batches import Batches, Scaling
+from xpnet.datasets import Dataset
+from xpnet.layers import Params
+from xpnet.losses import Loss, find_loss
+from xpnet.models import Sequential
+from xpnet.namespace import Namespace
+
+Array = Any
+
+# Small enough for a batch of 784 float32 features to stay in a processor's cache, large enough to hide calls.
+BATCH_SIZE = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """How well a model did on a data set.
+
+    Attributes
+    ----------
+    loss : float
+        The mean over the data set.
+    accuracy : float
+        The share of right predictions, in [0, 1].
+    confusion : NumPy array, shape (classes, classes), int64
+        Rows are true classes, columns predicted ones.
+    """
+
+    loss: float
+    accuracy: float
+    confusion: np.ndarray
+
+    def report(self) -> str:
+        """Return precision, recall and F1 of each class, as scikit-learn prints them."""
+        return metrics.classification_report(self.confusion)
+
+
+def evaluate(
+    xp: Namespace,
+    model: Sequential,
+    params: Params,
+    dataset: Dataset,
+    *,
+    loss: str = "softmax_cross_entropy",
+    scale: float = 1 / 255,
+    offset: float = 0.0,
+    batch_size: int = BATCH_SIZE,
+) -> Evaluation:
+    """Return the loss, the accuracy and the confusion matrix of a model on a data set.
+
+    Parameters
+    ----------
+    xp : Namespace
+    model : Sequential
+    params : dict of arrays of `xp`
+    dataset : Dataset
+    loss : {"softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"}
+    scale, offset : float
+        uint8 pixels enter the model as ``pixel * scale + offset``.
+    batch_size : int
+        Does not change the result beyond rounding.
+
+    Raises
+    ------
+    ValueError
+        If the data set does not fit the model.
+    """
+    criterion = find_loss(loss)
+    check_fit("dataset", dataset, model)
+    check_batch_size(batch_size)
+    batches = Batches(xp, dataset.images, dtype=dtype_name(xp, params), scaling=Scaling(scale, offset))
+    labels = labels_on_device(xp, dataset)
+    total, predicted = measure(xp, criterion, model, params, batches, labels, batch_size)
+    return Evaluation(
+        loss=float(xp.to_host(total)) / len(dataset),
+        accuracy=metrics.accuracy(xp, labels, predicted),
+        confusion=metrics.confusion_matrix(xp, labels, predicted, class_count(model)),
+    )
+
+
+def predict(
+    xp: Namespace,
+    model: Sequential,
+    params: Params,
+    images: Any,
+    *,
+    loss: str = "softmax_cross_entropy",
+    scale: float = 1 / 255,
+    offset: float = 0.0,
+) -> np.ndarray:
+    """Return the most probable class of each image.
+
+    Parameters
+    ----------
+    images : array_like, shape (n, features), uint8 or float
+        On the host. For the others see `evaluate`.
+
+    Returns
+    -------
+    classes : NumPy array, shape (n,), int64
+    """
+    p = predict_proba(xp, model, params, images, loss=loss, scale=scale, offset=offset)
+    return np.argmax(p, axis=1)
+
+
+def predict_proba(
+    xp: Namespace,
+    model: Sequential,
+    params: Params,
+    images: Any,
+    *,
+    loss: str = "softmax_cross_entropy",
+    scale: float = 1 / 255,
+    offset: float = 0.0,
+) -> np.ndarray:
+    """Return the probability of each class for each image.
+
+    Parameters
+    ----------
+    images : array_like, shape (n, features), uint8 or float
+        On the host. For the others see `evaluate`.
+
+    Returns
+    -------
+    probabilities : NumPy array, shape (n, classes)
+        A model with one output has two classes.
+    """
+    images = np.asarray(images)
+    # A data set checks its images; labels are not needed.
+    dataset = Dataset(images, np.zeros(len(images), dtype=np.uint8))
+    check_fit("images", dataset, model)
+    criterion = find_loss(loss)
+    trunk = criterion.trunk(model)
+    batches = Batches(xp, images, dtype=dtype_name(xp, params), scaling=Scaling(scale, offset))
+    parts = [
+        xp.to_host(criterion.probabilities(xp, trunk(xp, params, x)[0])) for x in batches.in_order(BATCH_SIZE)
+    ]
+    p = np.concatenate(parts)
+    return np.concatenate([1 - p, p], axis=1) if p.shape[1] == 1 else p
+
+
+def measure(
+    xp: Namespace,
+    criterion: Loss,
+    model: Sequential,
+    params: Params,
+    batches: Batches,
+    labels: Array,
+    batch_size: int = BATCH_SIZE,
+) -> tuple[Array, Array]:
+    """Return the sum of the losses, shape (), and the predicted classes, shape (n,), on the device."""
+    trunk = criterion.trunk(model)
+    total = xp.zeros((), dtype=batches.dtype)
+    predicted = []
+    begin = 0
+    for x in batches.in_order(batch_size):
+        outputs, _ = trunk(xp, params, x)
+        end = begin + x.shape[0]
+        loss, _ = criterion.function(xp, outputs, labels[begin:end])
+        total = total + loss * x.shape[0]
+        predicted.append(criterion.predict(xp, outputs))
+        begin = end
+    return total, xp.concat(predicted)
+
+
+def labels_on_device(xp: Namespace, dataset: Dataset) -> Array:
+    """Return the labels as an int32 array of `xp`."""
+    return xp.asarray(dataset.labels.astype(np.int32))
+
+
+def class_count(model: Sequential) -> int:
+    """Return the number of classes that the outputs of `model` tell apart."""
+    return 2 if model.n_out == 1 else int(model.n_out or 0)
+
+
+def dtype_name(xp: Namespace, params: Params) -> str:
+    """Return the name of the dtype of `params`."""
+    first = next(iter(params.values()))
+    return "float64" if first.dtype == xp.float64 else "float32"
+
+
+def check_fit(name: str, dataset: Any, model: Sequential) -> None:
+    """Raise unless `dataset`, which the caller knows as `name`, has the features and classes of `model`."""
+    if not isinstance(dataset, Dataset):
+        raise TypeError(
+            f"`{name}` must be a Dataset, got {type(dataset).__name__}; pass `xpnet.Dataset(images, labels)`"
+        )
+    if model.n_in is None or model.n_out is None:
+        raise ValueError("the model has no linear layer, so there is nothing to train or to use")
+    features = dataset.images.shape[1]
+    if features != model.n_in:
+        raise ValueError(f"`{name}` has {features} features an image, but the model takes {model.n_in}")
+    largest = int(dataset.labels.max())
+    if largest >= class_count(model):
+        raise ValueError(
+            f"`{name}` has the label {largest}, but the model tells {class_count(model)} classes apart: "
+            f"0 to {class_count(model) - 1}"
+        )
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Raise unless `batch_size` is a whole number above 0."""
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"`batch_size` must be a whole number above 0, got {batch_size!r}")

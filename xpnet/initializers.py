@@ -1,0 +1,52 @@
+"""Initial weights, drawn on the host so that one seed gives one model on every backend.
+
+Each function takes a `Stream` and the shape of a weight, ``(n_in, n_out)``, and returns a float64 NumPy
+array.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from xpnet.random import Stream
+
+Initializer = Callable[[Stream, int, int], np.ndarray]
+
+
+def normal(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
+    """Return standard normal weights: variance 1, whatever the width."""
+    return stream.normal((n_in, n_out))
+
+
+def lecun_normal(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
+    """Return normal weights of variance ``1 / n_in`` (LeCun et al., "Efficient BackProp", 1998)."""
+    return stream.normal((n_in, n_out)) * np.sqrt(1.0 / n_in)
+
+
+def he_normal(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
+    """Return normal weights of variance ``2 / n_in`` (He et al., 2015), made for ReLU."""
+    return stream.normal((n_in, n_out)) * np.sqrt(2.0 / n_in)
+
+
+def he_uniform(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
+    """Return uniform weights of variance ``2 / n_in`` (He et al., 2015)."""
+    return _symmetric(stream, n_in, n_out) * np.sqrt(6.0 / n_in)
+
+
+def glorot_normal(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
+    """Return normal weights of variance ``2 / (n_in + n_out)`` (Glorot and Bengio, 2010)."""
+    return stream.normal((n_in, n_out)) * np.sqrt(2.0 / (n_in + n_out))
+
+
+def glorot_uniform(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
+    """Return uniform weights of variance ``2 / (n_in + n_out)`` (Glorot and Bengio, 2010)."""
+    return _symmetric(stream, n_in, n_out) * np.sqrt(6.0 / (n_in + n_out))
+
+
+def _symmetric(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
+    return 2.0 * stream.uniform((n_in, n_out)) - 1.0
+
+
+INITIALIZERS: dict[str, Initializer] = {
+    f.__name__: f for f in (normal, lecun_normal, he_normal, he_uniform, glorot_normal, glorot_uniform)
+}

@@ -1,0 +1,102 @@
+"""What training minimises: losses by name, between a model's outputs and class labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from xpnet.layers import Layer, Sigmoid, Softmax
+from xpnet.models import Sequential
+from xpnet.namespace import Namespace
+
+Array = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A loss and what it makes of a model.
+
+    Attributes
+    ----------
+    name : str
+    function : callable
+        Takes `xp`, outputs (batch, n_out) and labels (batch,); returns the mean loss, shape (), and its
+        gradient at the outputs.
+    probabilities : callable
+        Takes `xp` and outputs; returns the probability of each class or, with one output, of class 1.
+    absorbs : type or None
+        The final activation that is a part of the loss and is left out in training: the gradient of both
+        together neither overflows nor vanishes.
+    """
+
+    name: str
+    function: Callable[[Namespace, Array, Array], tuple[Array, Array]]
+    probabilities: Callable[[Namespace, Array], Array]
+    absorbs: type[Layer] | None = None
+
+    def trunk(self, model: Sequential) -> Sequential:
+        """Return `model` less the final activation that the loss absorbs."""
+        if self.absorbs is not None and isinstance(model.layers[-1], self.absorbs) and model.layers[:-1]:
+            return Sequential(*model.layers[:-1])
+        return model
+
+    def predict(self, xp: Namespace, outputs: Array) -> Array:
+        """Return the most probable class of each row, shape (batch,), int32."""
+        p = self.probabilities(xp, outputs)
+        if p.shape[1] == 1:
+            return xp.astype(p[:, 0] > 0.5, xp.int32)
+        return xp.astype(xp.argmax(p, axis=1), xp.int32)
+
+
+def _softmax_cross_entropy(xp: Namespace, logits: Array, labels: Array) -> tuple[Array, Array]:
+    return xp.nn.softmax_cross_entropy(logits, labels)
+
+
+def _sigmoid_cross_entropy(xp: Namespace, logits: Array, labels: Array) -> tuple[Array, Array]:
+    return xp.nn.sigmoid_cross_entropy(logits, _targets(xp, logits, labels))
+
+
+def _squared_error(xp: Namespace, outputs: Array, labels: Array) -> tuple[Array, Array]:
+    return xp.nn.squared_error(outputs, _targets(xp, outputs, labels))
+
+
+def _targets(xp: Namespace, outputs: Array, labels: Array) -> Array:
+    """Return labels as numbers, shape of `outputs`: 0 or 1 for one output, else one-hot rows."""
+    column = xp.expand_dims(labels, axis=1)  # (batch, 1)
+    if outputs.shape[1] > 1:
+        column = column == xp.arange(outputs.shape[1], dtype=labels.dtype)
+    return xp.astype(column, outputs.dtype)
+
+
+LOSSES = {
+    loss.name: loss
+    for loss in (
+        Loss(
+            "softmax_cross_entropy",
+            _softmax_cross_entropy,
+            lambda xp, outputs: xp.nn.softmax(outputs),
+            absorbs=Softmax,
+        ),
+        Loss(
+            "sigmoid_cross_entropy",
+            _sigmoid_cross_entropy,
+            lambda xp, outputs: xp.nn.sigmoid(outputs),
+            absorbs=Sigmoid,
+        ),
+        Loss("squared_error", _squared_error, lambda xp, outputs: outputs),
+    )
+}
+
+
+def find_loss(name: str) -> Loss:
+    """Return the loss called `name`.
+
+    Raises
+    ------
+    ValueError
+        If there is none; the message names the choices.
+    """
+    if name not in LOSSES:
+        raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}")
+    return LOSSES[name]

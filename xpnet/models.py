@@ -1,0 +1,147 @@
+"""Models: layers one after another."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from xpnet.layers import Layer, Linear, Params, Pullback, ReLU, Sigmoid, Tanh
+from xpnet.namespace import Namespace
+from xpnet.random import Stream, as_stream
+
+Array = Any
+
+ACTIVATIONS: dict[str, Callable[[], Layer]] = {"sigmoid": Sigmoid, "relu": ReLU, "tanh": Tanh}
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class Sequential:
+    """Layers one after another; itself a layer.
+
+    The parameters of layer number `i` carry its number: ``"0.weight"``, ``"0.bias"``, ``"2.weight"``.
+
+    Parameters
+    ----------
+    *layers : Layer
+
+    Attributes
+    ----------
+    layers : tuple of Layer
+    shapes : dict of str to tuple of int
+        The names and shapes of all parameters, in order.
+    n_in, n_out : int or None
+        The numbers of features that enter the first linear layer and leave the last one.
+
+    Raises
+    ------
+    ValueError
+        If there is no layer, or a linear layer takes another number of features than the one before gives.
+    """
+
+    layers: tuple[Layer, ...]
+    _names: tuple[tuple[tuple[str, str], ...], ...] = dataclasses.field(repr=False, compare=False)
+
+    def __init__(self, *layers: Layer) -> None:
+        if not layers:
+            raise ValueError("a model needs at least one layer, got none")
+        _check_widths(layers)
+        names = tuple(tuple((name, f"{i}.{name}") for name in layer.shapes) for i, layer in enumerate(layers))
+        object.__setattr__(self, "layers", layers)
+        object.__setattr__(self, "_names", names)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of all parameters, in order."""
+        return {
+            full: layer.shapes[name]
+            for layer, names in zip(self.layers, self._names, strict=True)
+            for name, full in names
+        }
+
+    @property
+    def n_in(self) -> int | None:
+        """The number of features of an input, if a layer tells."""
+        return next((layer.n_in for layer in self.layers if hasattr(layer, "n_in")), None)
+
+    @property
+    def n_out(self) -> int | None:
+        """The number of features of an output, if a layer tells."""
+        return next((layer.n_out for layer in self.layers[::-1] if hasattr(layer, "n_out")), None)
+
+    def init(self, xp: Namespace, seed: int | Stream, *, dtype: str = "float32") -> Params:
+        """Return initial parameters as arrays of `xp`.
+
+        Parameters
+        ----------
+        xp : Namespace
+        seed : int or Stream
+            One seed gives the same parameters, bit for bit, on every backend.
+        dtype : {"float32", "float64"}
+        """
+        stream = as_stream(seed)
+        params: Params = {}
+        for layer, names in zip(self.layers, self._names, strict=True):
+            own = layer.init(xp, stream, dtype=dtype)
+            params.update((full, own[name]) for name, full in names)
+        return params
+
+    def __call__(
+        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+    ) -> tuple[Array, Pullback]:
+        """Return the output of the last layer and the pullback through all of them."""
+        pullbacks = []
+        for layer, names in zip(self.layers, self._names, strict=True):
+            own = {name: params[full] for name, full in names}
+            x, pullback = layer(xp, own, x, stream=stream)
+            pullbacks.append(pullback)
+
+        def backward(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
+            grads: Params = {}
+            for i in range(len(pullbacks) - 1, -1, -1):
+                # Below the first layer with parameters, gradients serve the input alone.
+                wanted = input_gradient or any(self._names[:i])
+                dy, own = pullbacks[i](dy, input_gradient=wanted)
+                grads.update((full, own[name]) for name, full in self._names[i])
+                if not wanted:
+                    return None, grads
+            return dy, grads
+
+        return x, backward
+
+
+def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None) -> Sequential:
+    """Return a multilayer perceptron, which gives logits: no activation follows the last linear layer.
+
+    Parameters
+    ----------
+    *sizes : int
+        Numbers of features: inputs, hidden layers, outputs. ``mlp(784, 64, 10)`` has one hidden layer.
+    activation : {"sigmoid", "relu", "tanh"}
+        Follows every linear layer but the last.
+    initializer : str, optional
+        How weights are drawn. If omitted, ``"he_normal"`` for ReLU and else ``"lecun_normal"``.
+    """
+    if len(sizes) < 2:
+        raise ValueError(f"`sizes` must name inputs and outputs at least, got {sizes!r}")
+    if activation not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+    if initializer is None:
+        initializer = "he_normal" if activation == "relu" else "lecun_normal"
+    layers: list[Layer] = []
+    for n_in, n_out in itertools.pairwise(sizes):
+        layers += [Linear(n_in, n_out, initializer), ACTIVATIONS[activation]()]
+    return Sequential(*layers[:-1])
+
+
+def _check_widths(layers: Sequence[Any]) -> None:
+    given, giver = None, None
+    for i, layer in enumerate(layers):
+        if not callable(layer) or not hasattr(layer, "shapes"):
+            raise TypeError(f"layer {i} is {layer!r}; pass layers, such as `xpnet.ReLU()`")
+        n_in = getattr(layer, "n_in", None)
+        if None not in (n_in, given) and n_in != given:
+            raise ValueError(f"layer {i} takes {n_in} features, but layer {giver} gives {given}")
+        if hasattr(layer, "n_out"):
+            given, giver = layer.n_out, i

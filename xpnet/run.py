@@ -1,0 +1,125 @@
+"""What `fit` gives back: a model, its parameters and how they came to be."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Any
+
+import numpy as np
+
+from xpnet import checkpoint
+from xpnet.batches import Scaling
+from xpnet.datasets import Dataset
+from xpnet.evaluation import Evaluation, evaluate, predict, predict_proba
+from xpnet.layers import Params
+from xpnet.models import Sequential
+from xpnet.namespace import Namespace
+
+
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """One line of the history.
+
+    Attributes
+    ----------
+    epoch : int
+        The first is 1.
+    train_loss : float
+        The mean over the epoch's samples, each taken with the parameters before its step.
+    test_loss, test_accuracy : float or None
+        On the test set after the epoch; None where there is none. The accuracy is in [0, 1].
+    seconds : float
+        Wall-clock time of the training part, the device waited for; testing is not in it.
+    """
+
+    epoch: int
+    train_loss: float
+    test_loss: float | None
+    test_accuracy: float | None
+    seconds: float
+
+
+@dataclasses.dataclass
+class Run:
+    """A model with its parameters on a backend.
+
+    Attributes
+    ----------
+    xp : Namespace
+    model : Sequential
+    params : dict of arrays of `xp`
+    loss : str
+    scaling : Scaling
+        How pixels enter the model.
+    initial_sha256 : str
+        Of the initial parameters' bytes: equal on every backend.
+    history : list of Epoch
+    warm_up_seconds : float
+        What compiling and rehearsing took before the first epoch.
+    """
+
+    xp: Namespace
+    model: Sequential
+    params: Params
+    loss: str
+    scaling: Scaling
+    initial_sha256: str
+    history: list[Epoch] = dataclasses.field(default_factory=list)
+    warm_up_seconds: float = 0.0
+
+    def evaluate(self, dataset: Dataset) -> Evaluation:
+        """Return the loss, the accuracy and the confusion matrix on a data set."""
+        return evaluate(self.xp, self.model, self.params, dataset, **self._how())
+
+    def predict(self, images: Any) -> np.ndarray:
+        """Return the most probable class of each image (n, features), shape (n,)."""
+        return predict(self.xp, self.model, self.params, images, **self._how())
+
+    def predict_proba(self, images: Any) -> np.ndarray:
+        """Return the probability of each class for each image (n, features), shape (n, classes)."""
+        return predict_proba(self.xp, self.model, self.params, images, **self._how())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write model, parameters and history to a safetensors file, whole or not at all.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written.
+        """
+        about = {
+            "loss": self.loss,
+            "scaling": dataclasses.asdict(self.scaling),
+            "initial_sha256": self.initial_sha256,
+            "history": [dataclasses.asdict(epoch) for epoch in self.history],
+        }
+        checkpoint.save(path, self.xp, self.model, self.params, about)
+
+    def _how(self) -> dict[str, Any]:
+        return {"loss": self.loss, "scale": self.scaling.scale, "offset": self.scaling.offset}
+
+
+def load(path: str | os.PathLike[str], xp: Namespace) -> Run:
+    """Return the run that was saved to `path`, its parameters on the backend `xp`.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is damaged or was not written by `Run.save`.
+    """
+    model, params, about = checkpoint.load(path, xp)
+    try:
+        return Run(
+            xp,
+            model,
+            params,
+            loss=about["loss"],
+            scaling=Scaling(**about["scaling"]),
+            initial_sha256=about["initial_sha256"],
+            history=[Epoch(**epoch) for epoch in about["history"]],
+        )
+    except (KeyError, TypeError) as e:
+        raise checkpoint.damaged(path, f"its description lacks or misnames {e}") from e

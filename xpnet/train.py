@@ -1,0 +1,202 @@
+"""Training: mini-batch gradient descent, written once for every backend."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from xpnet import checkpoint
+from xpnet.batches import Batches, Scaling, spans
+from xpnet.datasets import Dataset
+from xpnet.errors import TrainingDivergedError
+from xpnet.evaluation import check_batch_size, check_fit, labels_on_device, measure
+from xpnet.layers import Params
+from xpnet.losses import Loss, find_loss
+from xpnet.models import Sequential
+from xpnet.namespace import Namespace
+from xpnet.optim import Optimizer, State
+from xpnet.progress import progress_bar
+from xpnet.random import Stream
+from xpnet.run import Epoch, Run
+
+Array = Any
+
+
+def fit(
+    xp: Namespace,
+    model: Sequential,
+    train: Dataset,
+    *,
+    optimizer: Optimizer,
+    epochs: int,
+    batch_size: int = 128,
+    test: Dataset | None = None,
+    loss: str = "softmax_cross_entropy",
+    seed: int = 0,
+    dtype: str = "float32",
+    scale: float = 1 / 255,
+    offset: float = 0.0,
+    callbacks: Iterable[Callable[[Run], object]] = (),
+    progress: bool | None = None,
+) -> Run:
+    """Train a model from new parameters and return it with its history.
+
+    Every epoch uses all samples once, in a new random order; the last batch holds the rest. One seed gives
+    the same initial parameters, orders and dropout masks on every backend; sums run in other orders, so the
+    trained parameters agree only to rounding.
+
+    Parameters
+    ----------
+    xp : Namespace
+    model : Sequential
+        A final `Softmax` (or `Sigmoid`) is trained as a part of the cross-entropy that it belongs to.
+    train : Dataset
+        Stored on the device as it is; batches are made floating-point numbers as they are gathered.
+    optimizer : Optimizer
+    epochs, batch_size : int
+    test : Dataset, optional
+        Measured after each epoch.
+    loss : {"softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"}
+        With one output, labels are 0 and 1.
+    seed : int
+    dtype : {"float32", "float64"}
+        Of the parameters and of all arithmetic.
+    scale, offset : float
+        uint8 pixels enter the model as ``pixel * scale + offset``; float images as they are.
+    callbacks : iterable of callable
+        Each is called with the run after every epoch; a true return value ends the training.
+    progress : bool, optional
+        Whether to show a progress bar. If omitted, where standard output is a terminal.
+
+    Returns
+    -------
+    run : Run
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an argument does not fit the others.
+    TrainingDivergedError
+        If the mean training loss of an epoch is not finite.
+    """
+    criterion = find_loss(loss)
+    check_fit("train", train, model)
+    if test is not None:
+        check_fit("test", test, model)
+    check_batch_size(batch_size)
+    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+        raise ValueError(f"`epochs` must be a whole number above 0, got {epochs!r}")
+
+    params = model.init(xp, seed, dtype=dtype)
+    scaling = Scaling(scale, offset)
+    run = Run(xp, model, params, loss, scaling, _sha256(xp, params))
+    data = _Resident.put(xp, train, dtype, scaling)
+    held_out = _Resident.put(xp, test, dtype, scaling) if test is not None else None
+    step = xp.compile(_step(xp, model, criterion, optimizer, data))
+    run.warm_up_seconds = _rehearse(run, step, optimizer, data, batch_size)
+
+    state = optimizer.init(xp, params)
+    shuffle, dropout = Stream(seed, "shuffle"), Stream(seed, "dropout")
+    batches_an_epoch = -(-len(train) // batch_size)
+    with progress_bar(epochs * batches_an_epoch, "training", show=progress) as advance:
+        for number in range(1, epochs + 1):
+            start = time.perf_counter()
+            order = xp.asarray(shuffle.permutation(len(train)))
+            total = xp.zeros((), dtype=data.images.dtype)
+            for begin, end in spans(len(train), batch_size):
+                run.params, state, total = step(run.params, state, total, order[begin:end], dropout)
+                advance(1)
+            xp.synchronize()
+            seconds = time.perf_counter() - start
+            run.history.append(_epoch(run, criterion, number, total, len(train), held_out, seconds))
+            wishes = [callback(run) for callback in callbacks]
+            if any(wishes):
+                break
+    return run
+
+
+class _Resident(NamedTuple):
+    """A data set on the device."""
+
+    images: Batches
+    labels: Array
+
+    @classmethod
+    def put(cls, xp: Namespace, dataset: Dataset, dtype: str, scaling: Scaling) -> _Resident:
+        images = Batches(xp, dataset.images, dtype=dtype, scaling=scaling)
+        return cls(images, labels_on_device(xp, dataset))
+
+
+def _step(
+    xp: Namespace, model: Sequential, criterion: Loss, optimizer: Optimizer, data: _Resident
+) -> Callable[..., tuple[Params, State, Array]]:
+    """Return the function of one training step; it reads nothing back to the host."""
+    trunk = criterion.trunk(model)
+
+    def step(
+        params: Params, state: State, total: Array, indices: Array, stream: Stream
+    ) -> tuple[Params, State, Array]:
+        x = data.images.gather(indices)
+        labels = xp.take(data.labels, indices, axis=0)
+        outputs, pullback = trunk(xp, params, x, stream=stream)
+        loss, d_outputs = criterion.function(xp, outputs, labels)
+        _, grads = pullback(d_outputs, input_gradient=False)
+        params, state = optimizer(xp, params, grads, state)
+        return params, state, total + loss * indices.shape[0]
+
+    return step
+
+
+def _rehearse(
+    run: Run,
+    step: Callable[..., tuple[Params, State, Array]],
+    optimizer: Optimizer,
+    data: _Resident,
+    batch_size: int,
+) -> float:
+    """Take one step of each size on copies, with dropout masks of another seed; return the seconds it took.
+
+    So whatever a backend compiles at first use stays out of the epochs' times.
+    """
+    xp = run.xp
+    start = time.perf_counter()
+    params = {name: xp.asarray(p, copy=True) for name, p in run.params.items()}
+    state = optimizer.init(xp, params)
+    total = xp.zeros((), dtype=data.images.dtype)
+    sizes = {end - begin for begin, end in spans(len(data.images), batch_size)}
+    for size in sorted(sizes, reverse=True):
+        indices = xp.arange(size, dtype=xp.int32)
+        params, state, total = step(params, state, total, indices, Stream(0, "dropout"))
+    xp.synchronize()
+    return time.perf_counter() - start
+
+
+def _epoch(
+    run: Run,
+    criterion: Loss,
+    number: int,
+    total: Array,
+    n: int,
+    held_out: _Resident | None,
+    seconds: float,
+) -> Epoch:
+    """Return the epoch's line of the history; everything in it crosses to the host in one copy."""
+    xp = run.xp
+    figures = [total / n]
+    if held_out is not None:
+        test_total, predicted = measure(xp, criterion, run.model, run.params, *held_out)
+        hits = xp.sum(xp.astype(predicted == held_out.labels, held_out.images.dtype))
+        figures += [test_total / len(held_out.images), hits / len(held_out.images)]
+    train_loss, *tested = map(float, xp.to_host(xp.stack(figures)))
+    if not math.isfinite(train_loss):
+        raise TrainingDivergedError(
+            f"the mean training loss of epoch {number} is {train_loss}; lower the learning rate"
+        )
+    test_loss, test_accuracy = tested or (None, None)
+    return Epoch(number, train_loss, test_loss, test_accuracy, seconds)
+
+
+def _sha256(xp: Namespace, params: Params) -> str:
+    return checkpoint.sha256(xp.to_host(p) for p in params.values())
