@@ -1,0 +1,5 @@
+"""The command `xpnet`."""
+
+from xpnet.cli.app import main
+
+__all__ = ["main"]

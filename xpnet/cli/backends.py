@@ -1,0 +1,30 @@
+"""``xpnet backends``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import click
+
+import xpnet
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def backends(as_json: bool) -> None:
+    """List the backends and what they need.
+
+    Each one that can be used here has been tried out; for the others it says why not and what to do.
+    """
+    found = xpnet.backends()
+    if as_json:
+        click.echo(json.dumps([dataclasses.asdict(info) for info in found], indent=2))
+        return
+    for info in found:
+        if not info.usable:
+            click.echo(f"{info.name:8} not usable\n{'':8} {info.reason}")
+            continue
+        fused = ", ".join(info.fused) or "nothing"
+        click.echo(f"{info.name:8} {info.library} {info.version} on {info.device}")
+        click.echo(click.wrap_text(f"fused: {fused}", 98, " " * 9, " " * 9))

@@ -1,0 +1,101 @@
+"""``xpnet evaluate`` and ``xpnet predict``: using a saved model."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import re
+
+import click
+
+import xpnet
+from xpnet.cli.options import backend_option, data_options, json_option, read_data, write_json
+
+MODEL = click.argument("model", type=click.Path(path_type=pathlib.Path))
+
+
+def indices(value: str) -> slice | list[int]:
+    """Return the images that ``7``, ``0:5`` or ``3,1,4`` choose."""
+    if re.fullmatch(r"\d*:\d*", value):
+        begin, end = (int(part) if part else None for part in value.split(":"))
+        return slice(begin, end)
+    if re.fullmatch(r"\d+(,\d+)*", value):
+        return [int(part) for part in value.split(",")]
+    raise click.BadParameter(f"{value!r} are no indices; pass one as in 7, a span as in 0:5, or 3,1,4")
+
+
+@click.command()
+@MODEL
+@backend_option
+@data_options
+@json_option("loss, accuracy and confusion matrix")
+def evaluate(
+    model: pathlib.Path,
+    backend: str | None,
+    dataset: str | None,
+    data: pathlib.Path | None,
+    json_path: pathlib.Path | None,
+) -> None:
+    """Measure a saved MODEL on test images.
+
+    Prints the loss, the accuracy, and precision, recall and F1 of each class.
+    """
+    run = xpnet.load(model, xpnet.backend(backend))
+    _, test = read_data(dataset, data)
+    evaluation = run.evaluate(test)
+    click.echo(f"test loss {evaluation.loss:.4f}   test accuracy {evaluation.accuracy:.2%}\n")
+    click.echo(evaluation.report())
+    if json_path is not None:
+        results = dataclasses.asdict(evaluation) | {"confusion": evaluation.confusion.tolist()}
+        write_json(json_path, {"backend": run.xp.name, **results})
+        click.echo(f"wrote {json_path}")
+
+
+@click.command()
+@MODEL
+@backend_option
+@data_options
+@click.option(
+    "--index",
+    type=indices,
+    metavar="INDICES",
+    default="0:10",
+    show_default=True,
+    help="Which test images: 7, 0:5 or 3,1,4.",
+)
+@json_option("index, label, predicted class and probabilities of each image")
+def predict(
+    model: pathlib.Path,
+    backend: str | None,
+    dataset: str | None,
+    data: pathlib.Path | None,
+    index: slice | list[int],
+    json_path: pathlib.Path | None,
+) -> None:
+    """Print what a saved MODEL sees in test images."""
+    run = xpnet.load(model, xpnet.backend(backend))
+    _, test = read_data(dataset, data)
+    chosen = range(len(test))[index] if isinstance(index, slice) else index
+    if not len(chosen) or max(chosen) >= len(test):
+        raise click.UsageError(f"`--index` must choose among the test images 0 to {len(test) - 1}")
+    rows = list(chosen)
+    probabilities = run.predict_proba(test.images[rows])
+    results = [
+        {
+            "index": row,
+            "label": int(test.labels[row]),
+            "predicted": int(p.argmax()),
+            "probabilities": p.tolist(),
+        }
+        for row, p in zip(rows, probabilities, strict=True)
+    ]
+    click.echo("index  label  predicted  probability")
+    for result in results:
+        wrong = "" if result["predicted"] == result["label"] else "  wrong"
+        click.echo(
+            f"{result['index']:5}  {result['label']:5}  {result['predicted']:9}  "
+            f"{max(result['probabilities']):11.2%}{wrong}"
+        )
+    if json_path is not None:
+        write_json(json_path, results)
+        click.echo(f"wrote {json_path}")

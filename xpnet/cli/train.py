@@ -1,0 +1,172 @@
+"""``xpnet train``."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+import platform
+import re
+import statistics
+from typing import Any
+
+import click
+import numpy as np
+
+import xpnet
+from xpnet import plots
+from xpnet.cli.options import (
+    backend_option,
+    data_options,
+    json_option,
+    output_path,
+    read_data,
+    write_json,
+)
+from xpnet.evaluation import Evaluation
+from xpnet.models import ACTIVATIONS
+from xpnet.optim import Optimizer
+from xpnet.run import Epoch, Run
+
+OPTIMIZERS: dict[str, Any] = {
+    "sgd": xpnet.SGD,
+    "momentum": xpnet.Momentum,
+    "nesterov": xpnet.Nesterov,
+    "adam": xpnet.Adam,
+}
+
+
+def widths(value: str) -> tuple[int, ...]:
+    """Return the widths of the hidden layers that ``64``, ``512,256`` or ``none`` spell."""
+    if value == "none":
+        return ()
+    if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", value):
+        raise click.BadParameter(
+            f"{value!r} are no widths; pass one as in 64, several as in 512,256, or none"
+        )
+    return tuple(int(width) for width in value.split(","))
+
+
+@click.command()
+@backend_option
+@data_options
+@click.option(
+    "--hidden",
+    type=widths,
+    metavar="WIDTHS",
+    default="64",
+    show_default=True,
+    help="Widths of the hidden layers: 64, or 512,256, or none.",
+)
+@click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="sigmoid", show_default=True)
+@click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="momentum", show_default=True)
+@click.option("--lr", type=float, help="Learning rate. [default: 4 for sigmoid, else 0.5; adam 0.001]")
+@click.option("--beta", type=float, help="Share of the old velocity; momentum, nesterov. [default: 0.9]")
+@click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True)
+@click.option("--epochs", type=click.IntRange(min=1), default=9, show_default=True)
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=138, show_default=True)
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Train on the first N images alone.")
+@click.option("--save", type=output_path, metavar="PATH", help="Write the model (safetensors).")
+@json_option("backend, versions, configuration, history and confusion matrix")
+@click.option("--plot", type=output_path, metavar="PATH", help="Draw loss and accuracy (PNG, SVG or PDF).")
+@click.option("--quiet", is_flag=True, help="Print errors alone.")
+def train(
+    backend: str | None,
+    dataset: str | None,
+    data: pathlib.Path | None,
+    limit: int | None,
+    save: pathlib.Path | None,
+    json_path: pathlib.Path | None,
+    plot: pathlib.Path | None,
+    quiet: bool,
+    **config: Any,
+) -> None:
+    """Train a multilayer perceptron.
+
+    The defaults are the course's improved network: 64 sigmoid units and softmax, momentum 0.9 as a moving
+    average with learning rate 4, batches of 128, 9 epochs, on MNIST. They reach more than 97.5 %.
+    """
+    optimizer = _optimizer(config)
+    if plot is not None:
+        plots.check(plot)
+    xp = xpnet.backend(backend)
+    training, testing = read_data(dataset, data)
+    training = training[:limit]
+    classes = 1 + int(max(training.labels.max(), testing.labels.max()))
+    sizes = (training.images.shape[1], *config["hidden"], classes)
+    model = xpnet.mlp(*sizes, activation=config["activation"])
+
+    say = (lambda line: None) if quiet else click.echo
+    say(f"{xp.name} on {xp.device}: {'-'.join(map(str, sizes))} {config['activation']}, {optimizer}")
+    say(f"{len(training)} training and {len(testing)} test images, batches of {config['batch_size']}")
+    # A diverging network overflows before `fit` sees it; its own error says what to do.
+    with np.errstate(over="ignore", invalid="ignore"):
+        run = xpnet.fit(
+            xp,
+            model,
+            training,
+            test=testing,
+            optimizer=optimizer,
+            callbacks=[lambda run: say(_line(run.history[-1], config["epochs"]))],
+            progress=False if quiet else None,
+            **{name: config[name] for name in ("epochs", "batch_size", "seed", "dtype")},
+        )
+    evaluation = run.evaluate(testing)
+    median = statistics.median(epoch.seconds for epoch in run.history)
+    say(f"test accuracy {evaluation.accuracy:.2%}; {median:.3f} s an epoch (median)")
+    if save is not None:
+        run.save(save)
+        say(f"saved {save}")
+    if json_path is not None:
+        config["dataset"] = dataset or ("idx" if data else "mnist")
+        config["data"] = None if data is None else str(data)
+        config["limit"] = limit
+        write_json(json_path, _results(run, config, evaluation))
+        say(f"wrote {json_path}")
+    if plot is not None:
+        plots.history(run.history, plot)
+        say(f"drew {plot}")
+
+
+def _optimizer(config: dict[str, Any]) -> Optimizer:
+    """Return the optimizer that `config` names, and complete `config` with its defaults."""
+    name = config["optimizer"]
+    averaged = name in ("momentum", "nesterov")
+    if config["beta"] is None:
+        config["beta"] = 0.9 if averaged else None
+    elif not averaged:
+        raise click.UsageError(f"`--beta` is for momentum and nesterov, not for {name}")
+    if config["lr"] is None:
+        # Four epochs on MNIST rank 4, 1, 0.5 and 0.2 so: sigmoid learns best with 4, ReLU and tanh,
+        # whose gradients are four times as steep and more, with 0.5 to 1.
+        saturating = config["activation"] == "sigmoid" and config["hidden"]
+        config["lr"] = 0.001 if name == "adam" else 4.0 if saturating else 0.5
+    options = {"lr": config["lr"]} | ({"beta": config["beta"]} if averaged else {})
+    try:
+        return OPTIMIZERS[name](**options)
+    except ValueError as e:
+        raise click.UsageError(str(e)) from e
+
+
+def _line(epoch: Epoch, epochs: int) -> str:
+    return (
+        f"epoch {epoch.epoch:{len(str(epochs))}}/{epochs}   train loss {epoch.train_loss:.4f}   "
+        f"test loss {epoch.test_loss:.4f}   test accuracy {epoch.test_accuracy:.2%}   {epoch.seconds:.3f} s"
+    )
+
+
+def _results(run: Run, config: dict[str, Any], evaluation: Evaluation) -> dict[str, Any]:
+    return {
+        "backend": run.xp.name,
+        "device": str(run.xp.device),
+        "versions": {
+            "xpnet": xpnet.__version__,
+            "python": platform.python_version(),
+            **run.xp.versions,
+        },
+        "config": config,
+        "initial_sha256": run.initial_sha256,
+        "warm_up_seconds": run.warm_up_seconds,
+        "history": [dataclasses.asdict(epoch) for epoch in run.history],
+        "confusion": evaluation.confusion.tolist(),
+    }

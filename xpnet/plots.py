@@ -1,0 +1,74 @@
+"""Pictures of a training."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from xpnet.run import Epoch
+
+# Okabe and Ito's blue and vermilion: told apart by colour-blind readers, and by their greys in print.
+_TRAIN, _TEST = "#0072B2", "#D55E00"
+
+
+def check(path: str | os.PathLike[str]) -> None:
+    """Raise unless a picture can be drawn for `path`.
+
+    Raises
+    ------
+    ImportError
+        If Matplotlib is not installed.
+    ValueError
+        If Matplotlib does not draw files of that suffix.
+    """
+    formats = _matplotlib().figure.Figure().canvas.get_supported_filetypes()
+    suffix = pathlib.Path(path).suffix.lower().removeprefix(".")
+    if suffix not in formats:
+        raise ValueError(
+            f"cannot draw {str(path)!r}: its suffix is {suffix!r}; choose one of {', '.join(sorted(formats))}"
+        )
+
+
+def history(epochs: Sequence[Epoch], path: str | os.PathLike[str]) -> None:
+    """Draw loss and test accuracy by epoch.
+
+    Parameters
+    ----------
+    epochs : sequence of Epoch
+        At least one.
+    path : str or path
+        The suffix names the format: PNG, SVG, PDF.
+    """
+    check(path)
+    mpl = _matplotlib()
+    figure = mpl.figure.Figure(figsize=(8.0, 3.6), layout="constrained")
+    losses, accuracies = figure.subplots(1, 2)
+    numbers = [e.epoch for e in epochs]
+    title = "Test accuracy: no test set"
+    losses.plot(numbers, [e.train_loss for e in epochs], "o-", color=_TRAIN, label="training")
+    if epochs[0].test_loss is not None:
+        losses.plot(numbers, [e.test_loss for e in epochs], "s--", color=_TEST, label="test")
+        percent = [100 * (e.test_accuracy or 0.0) for e in epochs]
+        accuracies.plot(numbers, percent, "s--", color=_TEST)
+        title = f"Test accuracy: {percent[-1]:.2f} % after epoch {numbers[-1]}"
+    losses.set(title="Loss", xlabel="epoch", ylabel="nats per example", ylim=(0, None))
+    losses.legend(frameon=False)
+    accuracies.set(title=title, xlabel="epoch", ylabel="percent of the test images")
+    for axes in (losses, accuracies):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+def _matplotlib() -> Any:
+    # Imported here, because `import xpnet` must not pay for Matplotlib.
+    try:
+        import matplotlib.figure
+    except ImportError as e:
+        raise ImportError(
+            f"a picture needs Matplotlib: {e}; install it with `pip install 'xpnet[plot]'`"
+        ) from e
+    return matplotlib
