@@ -1,0 +1,24 @@
+"""The backend `cupy`: CuPy's arrays, resident on a CUDA device, with `kernels.cu` for the functions of `nn`.
+
+A thread works on one device at a time, and uses an array on the device that it was made on:
+``xpnet.backend("cupy:1")`` makes the second device current for the thread that calls it, and
+``xpnet.backend("cupy:0")`` the first one again. Importing this package needs neither a device nor a driver;
+its first use does.
+"""
+
+from xpnet import BackendUnavailableError
+
+try:
+    import cupy as _cupy  # noqa: F401
+except ImportError as e:
+    # CuPy wraps what went wrong in a page of advice for its own packages.
+    raise BackendUnavailableError(
+        "cupy",
+        f"cannot be loaded: {e.__cause__ or e}",
+        "install CuPy with `pip install 'xpnet[cupy13]'` if the driver serves CUDA 13, "
+        "with `pip install 'xpnet[cupy12]'` if it serves CUDA 12, or choose 'numpy' or 'numba'",
+    ) from e
+
+from xpnet_cupy.devices import on, xp
+
+__all__ = ["on", "xp"]

@@ -1,0 +1,263 @@
+"""The backend `cupy`: its errors where it cannot be used, and its kernels on a GPU where it can."""
+
+import subprocess
+import sys
+
+import numpy
+import pytest
+
+import xpnet
+from xpnet import BackendUnavailableError, nn
+
+TOLERANCE = {"float32": 5e-6, "float64": 1e-13}
+DTYPES = ("float32", "float64")
+
+WITHOUT_CUPY = """
+import sys
+
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name == "cupy":
+            raise ModuleNotFoundError("No module named 'cupy'", name="cupy")
+
+sys.meta_path.insert(0, Blocker())
+import xpnet
+try:
+    xpnet.backend("cupy")
+except xpnet.BackendUnavailableError as e:
+    print(e.cause)
+    print(e.remedy)
+"""
+
+IMPORT_ALONE = """
+import sys
+import xpnet_cupy
+assert xpnet_cupy.xp.name == "cupy"
+assert xpnet_cupy.xp.nn.relu is xpnet_cupy.kernels.FUSED["relu"]
+assert not xpnet_cupy.kernels._module.cache_info().currsize
+"""
+
+
+def _run(code):
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@pytest.fixture
+def cupy():
+    return pytest.importorskip("cupy", exc_type=ImportError)
+
+
+@pytest.fixture
+def probing(cupy):
+    from xpnet_cupy import probing
+
+    return probing
+
+
+@pytest.fixture
+def no_gpu(cupy):
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError:
+        return
+    if count:
+        pytest.skip("a CUDA device is here")
+
+
+@pytest.fixture(scope="module")
+def xp():
+    try:
+        return xpnet.backend("cupy")
+    except BackendUnavailableError as e:
+        pytest.skip(str(e))
+
+
+def test_without_cupy_the_error_names_both_ways_to_install_it():
+    cause, remedy = _run(WITHOUT_CUPY)
+    assert cause == "cannot be loaded: No module named 'cupy'"
+    assert "`pip install 'xpnet[cupy13]'` if the driver serves CUDA 13" in remedy
+    assert "`pip install 'xpnet[cupy12]'` if it serves CUDA 12" in remedy
+
+
+def test_importing_the_package_compiles_nothing_and_needs_no_device(cupy):
+    assert _run(IMPORT_ALONE) == []
+
+
+@pytest.mark.parametrize("name", ["cupy", "cupy:0", "cupy:1"])
+def test_without_a_device_the_error_is_cudas_own_and_names_other_backends(name, no_gpu):
+    with pytest.raises(BackendUnavailableError) as caught:
+        xpnet.backend(name)
+    assert "CUDA device and found none (cudaError" in caught.value.cause
+    assert caught.value.remedy.endswith("or choose 'numpy' or 'numba'")
+
+
+@pytest.mark.parametrize("text", ["x", "-1", "", "1.5", "²"])
+def test_a_device_that_is_no_number_is_refused_before_the_driver_is_asked(text, cupy):
+    from xpnet_cupy import xp
+
+    with pytest.raises(BackendUnavailableError, match=r"has no device .*; give a device's number"):
+        xp.on(text)
+
+
+def test_a_device_that_is_not_there_names_those_that_are(probing, monkeypatch):
+    from xpnet_cupy import xp
+
+    monkeypatch.setattr(probing, "count_devices", lambda: 2)
+    with pytest.raises(BackendUnavailableError, match="'2'; choose among 'cupy:0', 'cupy:1'"):
+        xp.on("2")
+
+
+@pytest.mark.parametrize(
+    ("error", "driver", "cause", "remedy"),
+    [
+        ("cudaErrorInsufficientDriver: old", 0, "found none (", "driver, version 580 or later"),
+        ("cudaErrorInsufficientDriver: old", 12040, "serves CUDA 12.4", "'xpnet[cupy12]'"),
+        ("cudaErrorNoDevice: none", 13000, "found none (", "CUDA_VISIBLE_DEVICES"),
+        ("CuPy failed to load libnvrtc.so.13: x", 13000, "misses", "'cupy-cuda13x[ctk]'"),
+        ("libcublas.so.13: cannot open shared object file", 13000, "misses", "[ctk]"),
+        ("cudaErrorNoKernelImageForDevice: no", 13000, "built for CUDA 13", "'xpnet[cupy12]'"),
+        ("something else", 13000, "cannot be used: ", "--force-reinstall 'xpnet[cupy13]'"),
+    ],
+)
+def test_each_known_failure_has_its_own_text_and_a_remedy(error, driver, cause, remedy, probing):
+    found = probing.describe(RuntimeError(error), built=13020, driver=driver)
+    assert cause in found.cause
+    assert error in found.cause
+    assert remedy in found.remedy
+    assert found.remedy.endswith("or choose 'numpy' or 'numba'")
+
+
+def test_a_wrong_value_fails_the_probe(probing, monkeypatch):
+    monkeypatch.setattr(probing, "cupy", _numpy_as_cupy())
+    monkeypatch.setattr(probing.kernels, "relu", lambda z: z)
+    with pytest.raises(BackendUnavailableError, match="computes wrongly on"):
+        probing.probe(numpy.errstate())
+
+
+def test_a_right_value_passes_the_probe(probing, monkeypatch):
+    monkeypatch.setattr(probing, "cupy", _numpy_as_cupy())
+    monkeypatch.setattr(probing.kernels, "relu", lambda z: nn.relu(numpy, z))
+    probing.probe(numpy.errstate())
+
+
+def _numpy_as_cupy():
+    class Stub:
+        asarray, matmul, float32 = numpy.asarray, numpy.matmul, numpy.float32
+        asnumpy = numpy.asarray
+
+    return Stub
+
+
+def _draw(*shape, dtype, seed=0):
+    x = numpy.random.default_rng(seed).standard_normal(shape) * 3
+    return numpy.asarray(x, dtype=dtype)
+
+
+def _check(xp, found, expected, dtype):
+    found, expected = (x if isinstance(x, tuple) else (x,) for x in (found, expected))
+    tolerance = TOLERANCE[dtype]
+    for one, other in zip(found, expected, strict=True):
+        one = xp.to_host(one)
+        assert (one.dtype, one.shape) == (dtype, other.shape)
+        numpy.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
+
+
+def _match(xp, name, arrays, dtype, *numbers, **options):
+    moved = [xp.asarray(x) for x in arrays]
+    expected = getattr(nn, name)(numpy, *(x.copy() for x in arrays), *numbers, **options)
+    found = getattr(xp.nn, name)(*moved, *numbers, **options)
+    _check(xp, found, expected, dtype)
+    return found, moved
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (128, 10), (37, 33), (5, 1000), (1000, 1000)])
+def test_activations_on_a_gpu_match_their_twins(shape, dtype, xp):
+    z = _draw(*shape, dtype=dtype)
+    dy = _draw(*shape, dtype=dtype, seed=1) / shape[1]
+    for name in ("sigmoid", "relu", "tanh", "softmax", "log_softmax"):
+        _match(xp, name, (z,), dtype)
+        y = getattr(nn, name)(numpy, z)
+        _match(xp, f"{name}_backward", (y, dy), dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_activations_on_a_gpu_match_their_twins_at_the_edges(dtype, xp):
+    z = numpy.asarray([[1e4, -1e4, 0.0], [numpy.nan, 1.0, -1.0]], dtype=dtype)
+    for name in ("sigmoid", "relu", "softmax", "log_softmax"):
+        _match(xp, name, (z,), dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1), (128, 10), (37, 33), (5, 1000)])
+def test_losses_on_a_gpu_match_their_twins(shape, dtype, xp):
+    outputs = _draw(*shape, dtype=dtype)
+    outputs[0, 0] = 1e4
+    targets = numpy.asarray(_draw(*shape, dtype=dtype, seed=1) > 0, dtype=dtype)
+    labels = numpy.arange(shape[0]) % shape[1]
+    _match(xp, "softmax_cross_entropy", (outputs, labels), dtype)
+    _match(xp, "sigmoid_cross_entropy", (outputs, targets), dtype)
+    _match(xp, "squared_error", (outputs, targets), dtype)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("pixel", ["uint8", "float32", "float64"])
+def test_gather_batch_on_a_gpu_matches_its_twin(pixel, dtype, xp):
+    images = numpy.asarray(numpy.arange(50 * 784) % 256, dtype=pixel).reshape(50, 784)
+    indices = numpy.asarray([49, 0, 7, 7], dtype="int32")
+    options = {"scale": 1 / 255, "offset": -0.5, "dtype": numpy.dtype(dtype)}
+    _match(xp, "gather_batch", (images, indices), dtype, **options)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(784, 64), (10,), (1,)])
+@pytest.mark.parametrize(
+    ("name", "n_state", "numbers"),
+    [
+        ("sgd_step", 0, (0.1,)),
+        ("momentum_step", 1, (0.1, 0.9)),
+        ("nesterov_step", 1, (0.1, 0.9)),
+        ("adam_step", 2, (3, 0.1, 0.9, 0.999, 1e-8)),
+    ],
+)
+def test_steps_on_a_gpu_match_their_twins_in_place(name, n_state, numbers, shape, dtype, xp):
+    arrays = [abs(_draw(*shape, dtype=dtype, seed=seed)) for seed in range(2 + n_state)]
+    found, moved = _match(xp, name, arrays, dtype, *numbers)
+    assert (found[0] if isinstance(found, tuple) else found) is moved[0]
+
+
+@pytest.mark.gpu
+def test_a_step_on_a_gpu_overwrites_a_transposed_parameter(xp):
+    param, grad = (_draw(6, 40, dtype="float32", seed=seed) for seed in (0, 1))
+    moved = xp.asarray(param).T
+    xp.nn.sgd_step(moved, xp.asarray(grad).T, 0.5)
+    _check(xp, moved, param.T - numpy.float32(0.5) * grad.T, "float32")
+
+
+@pytest.mark.gpu
+def test_the_same_arguments_on_a_gpu_give_the_same_bits(xp):
+    outputs, targets = (xp.asarray(_draw(999, 333, dtype="float32", seed=seed)) for seed in (0, 1))
+    losses = {xp.to_host(xp.nn.squared_error(outputs, targets)[0]).tobytes() for _ in range(20)}
+    assert len(losses) == 1
+
+
+@pytest.mark.gpu
+def test_a_numbered_device_makes_arrays_that_come_back_to_the_host(xp):
+    first = xpnet.backend("cupy:0")
+    x = first.asarray([1.0, 2.0], dtype=first.float32)
+    first.synchronize()
+    assert x.device == first.device == xp.device
+    assert isinstance(first.to_host(x), numpy.ndarray)
+    assert first.to_host(x).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.gpu
+def test_a_device_beyond_the_last_is_refused(xp):
+    with pytest.raises(BackendUnavailableError, match="has no device '999'; choose among 'cupy:0'"):
+        xpnet.backend("cupy:999")
