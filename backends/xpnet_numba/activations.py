@@ -1,0 +1,82 @@
+"""Activations that treat each element alone, and their gradients."""
+
+from typing import Any
+
+import numpy
+
+from xpnet_numba.compiled import kernel
+from xpnet_numba.exp import exp
+
+Array = Any
+
+
+def sigmoid(z: Array) -> Array:
+    """Return ``1 / (1 + exp(-z))``."""
+    return _each(_sigmoid, z)
+
+
+def sigmoid_backward(y: Array, dy: Array) -> Array:
+    """Return ``dy * y * (1 - y)``."""
+    return _each(_sigmoid_backward, y, dy)
+
+
+def relu(z: Array) -> Array:
+    """Return ``max(z, 0)``."""
+    return _each(_relu, z)
+
+
+def relu_backward(y: Array, dy: Array) -> Array:
+    """Return `dy` where `y` is positive and 0 elsewhere."""
+    return _each(_relu_backward, y, dy)
+
+
+def tanh_backward(y: Array, dy: Array) -> Array:
+    """Return ``dy * (1 - y**2)``."""
+    return _each(_tanh_backward, y, dy)
+
+
+def _each(function: Any, *arrays: Array) -> Array:
+    # NumPy allocates, because it asks for huge pages and Numba does not: 5x at 4 MB, all page faults.
+    out = numpy.empty(arrays[0].shape, arrays[0].dtype)
+    function(*[x.reshape(-1) for x in arrays], out.reshape(-1))
+    return out
+
+
+# `zero` and `one` have the dtype of the arrays: beside an integer literal Numba computes in float64.
+
+
+@kernel
+def _sigmoid(z: Array, out: Array) -> None:
+    zero, one = z.dtype.type(0), z.dtype.type(1)
+    for i in range(z.size):
+        e = exp(-abs(z[i]))
+        y = one / (one + e)
+        out[i] = y if z[i] >= zero else e * y
+
+
+@kernel
+def _sigmoid_backward(y: Array, dy: Array, out: Array) -> None:
+    one = y.dtype.type(1)
+    for i in range(y.size):
+        out[i] = dy[i] * y[i] * (one - y[i])
+
+
+@kernel
+def _relu(z: Array, out: Array) -> None:
+    zero = z.dtype.type(0)
+    for i in range(z.size):
+        out[i] = zero if z[i] <= zero else z[i]  # nan stays nan
+
+
+@kernel
+def _relu_backward(y: Array, dy: Array, out: Array) -> None:
+    zero = y.dtype.type(0)
+    for i in range(y.size):
+        out[i] = dy[i] if y[i] > zero else zero
+
+
+@kernel
+def _tanh_backward(y: Array, dy: Array, out: Array) -> None:
+    one = y.dtype.type(1)
+    for i in range(y.size):
+        out[i] = dy[i] * (one - y[i] * y[i])

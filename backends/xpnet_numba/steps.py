@@ -1,0 +1,100 @@
+"""Optimizer steps, each in one pass over the parameter.
+
+The arrays passed in may be overwritten; use those returned.
+"""
+
+import math
+from typing import Any
+
+from xpnet_numba.compiled import kernel
+
+Array = Any
+
+
+def sgd_step(param: Array, grad: Array, lr: float) -> Array:
+    """Return ``param - lr * grad``."""
+    (param,) = _step(_sgd, grad, (param,), lr)
+    return param
+
+
+def momentum_step(param: Array, grad: Array, velocity: Array, lr: float, beta: float) -> tuple[Array, Array]:
+    """Return both after ``v = beta v + (1 - beta) g; p = p - lr v``."""
+    param, velocity = _step(_momentum, grad, (param, velocity), lr, beta, 1 - beta)
+    return param, velocity
+
+
+def nesterov_step(param: Array, grad: Array, velocity: Array, lr: float, beta: float) -> tuple[Array, Array]:
+    """Return both after ``v = beta v + (1 - beta) g; p = p - lr (beta v + (1 - beta) g)``."""
+    param, velocity = _step(_nesterov, grad, (param, velocity), lr, beta, 1 - beta)
+    return param, velocity
+
+
+def adam_step(
+    param: Array,
+    grad: Array,
+    mean: Array,
+    variance: Array,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+) -> tuple[Array, Array, Array]:
+    """Return the parameter and both moments after one step of Adam."""
+    moments = beta1, 1 - beta1, beta2, 1 - beta2
+    unbias1, unbias2 = 1 / (1 - beta1**step), 1 / (1 - beta2**step)
+    param, mean, variance = _step(_adam, grad, (param, mean, variance), lr * unbias1, *moments, unbias2, eps)
+    return param, mean, variance
+
+
+def _step(function: Any, grad: Array, arrays: tuple[Array, ...], *numbers: float) -> list[Array]:
+    # What cannot be laid out flat is copied: the copies are changed then, and returned.
+    flat = [x.reshape(-1) for x in arrays]
+    # In the dtype of the arrays, because beside a Python float Numba computes in float64.
+    function(grad.reshape(-1), *flat, *map(arrays[0].dtype.type, numbers))
+    return [x.reshape(array.shape) for x, array in zip(flat, arrays, strict=True)]
+
+
+@kernel
+def _sgd(grad: Array, param: Array, lr: float) -> None:
+    for i in range(param.size):
+        param[i] -= lr * grad[i]
+
+
+@kernel
+def _momentum(grad: Array, param: Array, velocity: Array, lr: float, old: float, new: float) -> None:
+    for i in range(param.size):
+        v = old * velocity[i] + new * grad[i]
+        velocity[i] = v
+        param[i] -= lr * v
+
+
+@kernel
+def _nesterov(grad: Array, param: Array, velocity: Array, lr: float, old: float, new: float) -> None:
+    for i in range(param.size):
+        share = new * grad[i]
+        v = old * velocity[i] + share
+        velocity[i] = v
+        param[i] -= lr * (old * v + share)
+
+
+@kernel
+def _adam(
+    grad: Array,
+    param: Array,
+    mean: Array,
+    variance: Array,
+    lr: float,
+    old1: float,
+    new1: float,
+    old2: float,
+    new2: float,
+    unbias2: float,
+    eps: float,
+) -> None:
+    for i in range(param.size):
+        m = old1 * mean[i] + new1 * grad[i]
+        v = old2 * variance[i] + new2 * (grad[i] * grad[i])
+        mean[i] = m
+        variance[i] = v
+        param[i] -= lr * m / (math.sqrt(unbias2 * v) + eps)
