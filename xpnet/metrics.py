@@ -21,7 +21,7 @@ def accuracy(xp: Namespace, labels: Array, predicted: Array) -> float:
         The true classes and those predicted.
     """
     _check_pair(labels, predicted)
-    right = xp.sum(xp.astype(labels == predicted, xp.int32))
+    right = xp.sum(xp.astype(labels == predicted, xp.int32), dtype=xp.int32)
     return int(xp.to_host(right)) / labels.shape[0]
 
 

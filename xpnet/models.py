@@ -138,7 +138,7 @@ def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None
 def _check_widths(layers: Sequence[Any]) -> None:
     given, giver = None, None
     for i, layer in enumerate(layers):
-        if not callable(layer) or not hasattr(layer, "shapes"):
+        if isinstance(layer, type) or not hasattr(layer, "shapes"):
             raise TypeError(f"layer {i} is {layer!r}; pass layers, such as `xpnet.ReLU()`")
         n_in = getattr(layer, "n_in", None)
         if None not in (n_in, given) and n_in != given:

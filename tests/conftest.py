@@ -1,0 +1,78 @@
+"""The namespaces that every test of portable code runs on, and the data that several need."""
+
+import importlib.metadata
+
+import array_api_strict
+import numpy as np
+import pytest
+
+import xpnet
+
+REGISTERED = sorted(entry.name for entry in importlib.metadata.entry_points(group="xpnet.backends"))
+# The strictest form of the standard's own checker, on each kind of device that it knows.
+STRICT = ["strict", "strict:device1", "strict:no_float64", "strict:no_x64"]
+
+
+def make_namespace(name):
+    """Return a registered backend or array-api-strict; skip with the backend's own reason."""
+    kind, _, device = name.partition(":")
+    if kind == "strict":
+        array_api_strict.set_array_api_strict_flags(
+            api_version="2024.12",
+            boolean_indexing=False,
+            data_dependent_shapes=False,
+            enabled_extensions=(),
+        )
+        place = array_api_strict.Device(device) if device else None
+        return xpnet.Namespace(name, array_api_strict, device=place)
+    try:
+        return xpnet.backend(name)
+    except xpnet.BackendUnavailableError as e:
+        pytest.skip(str(e))
+
+
+def marked(names):
+    return [pytest.param(name, marks=pytest.mark.gpu if name == "cupy" else ()) for name in names]
+
+
+@pytest.fixture(scope="session", params=marked([*REGISTERED, *STRICT]))
+def xp(request):
+    return make_namespace(request.param)
+
+
+@pytest.fixture(scope="session", params=marked([*REGISTERED, "strict", "strict:device1"]))
+def xp64(request):
+    """Give the namespaces whose devices have float64."""
+    return make_namespace(request.param)
+
+
+@pytest.fixture(scope="session", params=marked([*REGISTERED, *STRICT[:-1]]))
+def xp_int64(request):
+    """Give the namespaces whose devices have int64, which argmax and searchsorted return."""
+    return make_namespace(request.param)
+
+
+@pytest.fixture(scope="session", params=marked(REGISTERED))
+def backend(request):
+    """Give the registered backends alone: for whole trainings, which the checker makes slow."""
+    return make_namespace(request.param)
+
+
+@pytest.fixture(scope="session")
+def numpy_xp():
+    return xpnet.backend("numpy")
+
+
+@pytest.fixture(scope="session")
+def mnist():
+    return xpnet.datasets.mnist()
+
+
+@pytest.fixture
+def dataset():
+    """Give a small data set that can be learned: 90 noisy images of 3 classes, 12 uint8 pixels each."""
+    rng = np.random.Generator(np.random.Philox(7))
+    labels = np.arange(90) % 3
+    patterns = np.array([[200, 20, 20, 20], [20, 200, 20, 20], [20, 20, 200, 20]]).repeat(3, axis=1)
+    images = patterns[labels] + rng.integers(0, 56, (90, 12))
+    return xpnet.Dataset(images.astype(np.uint8), labels)

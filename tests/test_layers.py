@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+from checking import assert_close, assert_gradient, put
+
+import xpnet
+from xpnet import Dropout, Linear, ReLU, Sequential, Sigmoid, Softmax, Stream, Tanh
+
+LAYERS = [Linear(4, 3), Sigmoid(), ReLU(), Tanh(), Softmax(), Dropout(0.4)]
+
+
+def sample(shape, seed=0):
+    return np.random.Generator(np.random.Philox(seed)).standard_normal(shape)
+
+
+def check_layer(xp, layer, x, seed=None):
+    """Compare every gradient of a layer with finite differences; `seed` fixes the dropout masks."""
+
+    def call(params, x):
+        stream = None if seed is None else Stream(seed, "dropout")
+        return layer(xp, params, x, stream=stream)
+
+    params = layer.init(xp, 1, dtype="float64")
+    y, pullback = call(params, put(xp, x))
+    dy = sample(tuple(y.shape), seed=2)
+    dx, grads = pullback(xp.asarray(dy))
+    assert list(layer.shapes) == list(params)
+    assert set(grads) == set(params)
+
+    def loss(params, x):
+        return xp.sum(call(params, x)[0] * xp.asarray(dy))
+
+    assert_gradient(xp, lambda x: loss(params, x), x, xp.to_host(dx))
+    for name, p in params.items():
+        host = np.array(xp.to_host(p))
+        assert host.shape == layer.shapes[name]
+        assert_gradient(
+            xp, lambda p, name=name: loss(params | {name: p}, xp.asarray(x)), host, xp.to_host(grads[name])
+        )
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+def test_gradients_agree_with_finite_differences(xp64, layer):
+    check_layer(xp64, layer, sample((6, 4)), seed=3)
+
+
+@pytest.mark.parametrize("batch", [1, 7])
+def test_gradients_of_a_deep_model_agree_with_finite_differences(xp64, batch):
+    model = Sequential(
+        Linear(5, 8, "he_normal"),
+        ReLU(),
+        Sequential(Linear(8, 6), Tanh(), Dropout(0.3)),
+        Linear(6, 4, "glorot_uniform"),
+        Sigmoid(),
+        Linear(4, 3),
+        Softmax(),
+    )
+    check_layer(xp64, model, sample((batch, 5)), seed=3)
+
+
+def test_unwanted_input_gradient_is_left_out(xp):
+    x = put(xp, sample((2, 4)).astype(np.float32))
+    for layer in LAYERS:
+        y, pullback = layer(xp, layer.init(xp, 0), x)
+        dx, _ = pullback(xp.ones_like(y), input_gradient=False)
+        assert dx is None, layer
+
+
+def test_model_skips_the_input_gradient_alone(xp):
+    model = Sequential(Dropout(0.5), Linear(4, 3), Sigmoid(), Linear(3, 2))
+    params = model.init(xp, 0)
+    y, pullback = model(xp, params, put(xp, sample((2, 4)).astype(np.float32)))
+    dx, expected = pullback(xp.ones_like(y))
+    assert tuple(dx.shape) == (2, 4)
+    dx, grads = pullback(xp.ones_like(y), input_gradient=False)
+    assert dx is None
+    assert set(grads) == set(params)
+    for name, grad in grads.items():
+        assert_close(xp, grad, xp.to_host(expected[name]))
+
+
+def test_dropout_scales_what_it_keeps(xp):
+    x = xp.ones((100, 50), dtype=xp.float32)
+    y, _ = Dropout(0.2)(xp, {}, x, stream=Stream(0, "dropout"))
+    y = xp.to_host(y)
+    assert set(np.unique(y)) == {np.float32(0.0), np.float32(1.25)}
+    np.testing.assert_array_equal(y != 0, Stream(0, "dropout").keep_mask((100, 50), 0.2))
+
+
+def test_dropout_in_use_passes_its_input_on(xp):
+    x = xp.ones((2, 3), dtype=xp.float32)
+    y, pullback = Dropout(0.5)(xp, {}, x)
+    assert y is x
+    assert pullback(x)[0] is x
+
+
+def test_one_seed_gives_the_same_parameters_everywhere(xp):
+    params = xpnet.mlp(784, 64, 10).init(xp, 138)
+    digest = xpnet.checkpoint.sha256(xp.to_host(p) for p in params.values())
+    assert digest == "5735eb89c79fc954f90fe4ef3e7187e75393483a5fbebf4ad9a3d8a66edc69fb"
+
+
+def test_bias_starts_at_zero_and_dtype_is_explicit(xp64):
+    params = Linear(3, 2).init(xp64, 0, dtype="float64")
+    assert params["weight"].dtype == params["bias"].dtype == xp64.float64
+    assert_close(xp64, params["bias"], [0.0, 0.0])
+    assert Linear(3, 2).init(xp64, 0)["weight"].dtype == xp64.float32
+
+
+@pytest.mark.parametrize("shape", [(2, 783), (784,), (2, 28, 28)])
+def test_wrong_shape_says_what_the_layer_takes(xp, shape):
+    layer = Linear(784, 10)
+    with pytest.raises(ValueError, match=r"`x` has shape \(.*\), but this layer takes \(batch, 784\)"):
+        layer(xp, layer.init(xp, 0), xp.zeros(shape, dtype=xp.float32))
+
+
+def test_empty_batch_is_refused(xp):
+    layer = Linear(4, 2)
+    with pytest.raises(ValueError, match=r"`x` has shape \(0, 4\): pass a batch of at least one row"):
+        layer(xp, layer.init(xp, 0), xp.zeros((0, 4), dtype=xp.float32))
+
+
+def test_array_of_another_library_is_refused(xp):
+    if isinstance(xp.zeros((1,)), np.ndarray):
+        pytest.skip("a NumPy array is this backend's own")
+    layer = Linear(4, 2)
+    with pytest.raises(TypeError, match=r"`x` is a numpy.ndarray, but the model is on .*pass `xp.asarray"):
+        layer(xp, layer.init(xp, 0), np.zeros((1, 4), dtype=np.float32))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Linear(0, 3), "`n_in` must be a whole number above 0, got 0"),
+        (lambda: Linear(3, 2.5), "`n_out` must be a whole number above 0, got 2.5"),
+        (lambda: Linear(3, 2, "random"), "unknown initializer 'random': choose one of normal, lecun_normal"),
+        (lambda: Dropout(1.0), r"`rate` must be in \[0, 1\), got 1.0"),
+        (lambda: Linear(3, 2).init(xpnet.backend("numpy"), 0, dtype="half"), "`dtype` must be 'float32' or"),
+    ],
+)
+def test_bad_options_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,136 @@
+import array_api_strict
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet import nn
+
+
+def test_namespace_has_the_librarys_names():
+    xp = xpnet.Namespace("mine", np)
+    assert xp.matmul is np.matmul
+    assert xp.float32 is np.float32
+    assert xp.linalg is np.linalg
+
+
+def test_namespace_says_which_name_is_missing():
+    with pytest.raises(AttributeError, match="'no_such_function'"):
+        xpnet.Namespace("mine", np).no_such_function  # noqa: B018
+
+
+def test_name_that_the_library_makes_on_demand_is_found():
+    class Library:
+        float32 = "kept"
+
+        def __getattr__(self, name):
+            if name != "made":
+                raise AttributeError(name)
+            return "on demand"
+
+    xp = xpnet.Namespace("mine", Library())
+    assert xp.made == "on demand"
+    assert vars(xp)["made"] == "on demand"
+
+
+def test_unknown_kernel_is_refused_with_the_choices():
+    with pytest.raises(ValueError, match=r"'sofmax'.*choose among .*softmax"):
+        xpnet.Namespace("mine", np, fused={"sofmax": lambda z: z})
+
+
+def test_fused_kernel_replaces_its_twin():
+    xp = xpnet.Namespace("mine", np, fused={"relu": lambda z: "fused"})
+    assert xp.fused == ("relu",)
+    assert xp.nn.relu(np.zeros(1)) == "fused"
+    np.testing.assert_array_equal(xp.nn.relu_backward(np.ones(1), np.ones(1)), [1.0])
+
+
+def test_every_function_of_nn_is_bound():
+    xp = xpnet.Namespace("mine", np)
+    assert set(vars(xp.nn)) == set(nn.__all__)
+    assert "sigmoid" in xp.nn.sigmoid_backward.__doc__
+
+
+def test_new_arrays_are_made_on_the_device():
+    device = array_api_strict.Device("device1")
+    xp = xpnet.Namespace("mine", array_api_strict, device=device)
+    assert xp.device == device
+    assert xp.zeros((2,)).device == xp.asarray([1.0]).device == xp.arange(3).device == device
+
+
+def test_default_device_is_the_librarys():
+    assert xpnet.Namespace("mine", np).device == "cpu"
+
+
+def test_to_host_gives_a_numpy_array(xp):
+    x = xp.to_host(xp.asarray(np.array([[1.5, 2.5]], dtype=np.float32)))
+    assert isinstance(x, np.ndarray)
+    assert x.dtype == np.float32
+    np.testing.assert_array_equal(x, [[1.5, 2.5]])
+
+
+def test_to_host_takes_the_result_of_a_reduction(xp):
+    assert float(xp.to_host(xp.sum(xp.ones((3,), dtype=xp.float32)))) == 3.0
+
+
+def test_compile_is_the_identity_by_default():
+    def step(x):
+        return x
+
+    assert xpnet.Namespace("mine", np).compile(step) is step
+
+
+def test_given_hooks_are_called():
+    calls = []
+    xp = xpnet.Namespace(
+        "mine",
+        np,
+        synchronize=lambda: calls.append("synchronize"),
+        compile=lambda step: ("compiled", step),
+        to_host=lambda x: ("host", x),
+        on=lambda device: ("on", device),
+    )
+    xp.synchronize()
+    assert calls == ["synchronize"]
+    assert xp.compile(1) == ("compiled", 1)
+    assert xp.to_host(2) == ("host", 2)
+    assert xp.on("1") == ("on", "1")
+
+
+def test_backend_with_one_device_names_it():
+    with pytest.raises(xpnet.BackendUnavailableError, match=r"'numpy' has no device '1'; .* on cpu alone"):
+        xpnet.backend("numpy:1")
+
+
+def test_failing_probe_is_reported_in_its_own_words():
+    def probe():
+        raise OSError("libfast.so.3: cannot open shared object file")
+
+    xp = xpnet.Namespace("mine", np, probe=probe, remedy="install libfast 3")
+    with pytest.raises(xpnet.BackendUnavailableError) as caught:
+        xp.probe()
+    assert str(caught.value) == (
+        "backend 'mine' cannot be used: OSError: libfast.so.3: cannot open shared object file; "
+        "install libfast 3"
+    )
+    assert isinstance(caught.value.__cause__, OSError)
+
+
+def test_probe_runs_once():
+    calls = []
+    xp = xpnet.Namespace("mine", np, probe=lambda: calls.append(1))
+    xp.probe()
+    xp.probe()
+    assert calls == [1]
+
+
+def test_array_of_another_library_is_refused(xp):
+    xp.check_array("x", xp.zeros((1,), dtype=xp.float32))
+    other = np.zeros(1) if not isinstance(xp.zeros((1,)), np.ndarray) else array_api_strict.zeros((1,))
+    with pytest.raises(TypeError, match=r"`x` is a .*, but the model is on .*; pass `xp.asarray\(x\)`"):
+        xp.check_array("x", other)
+    with pytest.raises(TypeError, match=r"`x` is a builtins.list"):
+        xp.check_array("x", [1.0])
+
+
+def test_repr_names_backend_and_device():
+    assert repr(xpnet.backend("numpy")) == "<xpnet.Namespace 'numpy' on cpu>"

@@ -1,0 +1,108 @@
+"""The optimizers, against a float64 transcription of their rules and against scikit-learn."""
+
+import numpy as np
+import pytest
+from checking import assert_close
+from sklearn.neural_network import MLPClassifier
+
+import xpnet
+from xpnet import SGD, Adam, Momentum, Nesterov
+
+RULES = [SGD(0.5), Momentum(0.5, 0.8), Nesterov(0.5, 0.8), Adam(0.01, 0.8, 0.9, 1e-6)]
+
+
+def transcription(rule, p, gradients):
+    """Follow the docstring of `rule` step by step for one parameter, in float64 NumPy."""
+    v = m = s = 0.0
+    for t, g in enumerate(gradients, start=1):
+        if isinstance(rule, SGD):
+            p = p - rule.lr * g
+        elif isinstance(rule, Adam):
+            m = rule.beta1 * m + (1 - rule.beta1) * g
+            s = rule.beta2 * s + (1 - rule.beta2) * g**2
+            unbiased = np.sqrt(s / (1 - rule.beta2**t))
+            p = p - rule.lr * (m / (1 - rule.beta1**t)) / (unbiased + rule.eps)
+        else:
+            v = rule.beta * v + (1 - rule.beta) * g
+            ahead = rule.beta * v + (1 - rule.beta) * g if isinstance(rule, Nesterov) else v
+            p = p - rule.lr * ahead
+    return p
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_hundred_steps_follow_the_rule(xp64, rule):
+    rng = np.random.Generator(np.random.Philox(0))
+    start = {"a": rng.standard_normal((3, 2)), "b": rng.standard_normal((2,))}
+    gradients = [{name: rng.standard_normal(p.shape) for name, p in start.items()} for _ in range(100)]
+    params = {name: xp64.asarray(p.copy()) for name, p in start.items()}
+    state = rule.init(xp64, params)
+    for grads in gradients:
+        grads = {name: xp64.asarray(g) for name, g in grads.items()}
+        params, state = rule(xp64, params, grads, state)
+    for name, p in start.items():
+        expected = transcription(rule, p, [g[name] for g in gradients])
+        assert_close(xp64, params[name], expected, factor=20)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (Momentum(lr=0.5, beta=0.9), {"solver": "sgd", "momentum": 0.9, "learning_rate_init": 0.05}),
+        (Adam(lr=0.01, eps=1e-16), {"solver": "adam", "learning_rate_init": 0.01, "epsilon": 1e-16}),
+    ],
+    ids=["momentum", "adam"],
+)
+@pytest.mark.parametrize("activation", ["sigmoid", "relu", "tanh"])
+def test_hundred_steps_agree_with_scikit_learn(xp64, ours, theirs, activation):
+    """The same weights and batches go through `MLPClassifier`, whose formulas are its own."""
+    rng = np.random.Generator(np.random.Philox(1))
+    x, labels = rng.standard_normal((100, 32, 6)), rng.integers(0, 3, (100, 32)).astype(np.int32)
+    model = xpnet.mlp(6, 5, 3, activation=activation)
+    params = model.init(xp64, 4, dtype="float64")
+
+    oracle = MLPClassifier(
+        (5,),
+        activation={"sigmoid": "logistic"}.get(activation, activation),
+        alpha=0.0,
+        batch_size=32,
+        nesterovs_momentum=False,
+        **theirs,
+    )
+    # scikit-learn draws its weights in the first step, so that step is taken and then undone.
+    oracle.partial_fit(x[0], labels[0], classes=[0, 1, 2])
+    own = oracle.coefs_ + oracle.intercepts_
+    names = ["0.weight", "2.weight", "0.bias", "2.bias"]
+    for array, name in zip(own, names, strict=True):
+        array[...] = xp64.to_host(params[name])
+    for name in ("velocities", "ms", "vs"):
+        for array in getattr(oracle._optimizer, name, ()):
+            array[...] = 0.0
+    oracle._optimizer.t = 0
+
+    state = ours.init(xp64, params)
+    for batch, batch_labels in zip(x, labels, strict=True):
+        logits, pullback = model(xp64, params, xp64.asarray(batch))
+        _, d_logits = xp64.nn.softmax_cross_entropy(logits, xp64.asarray(batch_labels))
+        _, grads = pullback(d_logits)
+        params, state = ours(xp64, params, grads, state)
+        oracle.partial_fit(batch, batch_labels)
+    for array, name in zip(own, names, strict=True):
+        np.testing.assert_allclose(xp64.to_host(params[name]), array, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: SGD(-0.1), "`lr` must be a finite number above 0, got -0.1"),
+        (lambda: Momentum(0.0), "`lr` must be a finite number above 0, got 0.0"),
+        (lambda: Adam(float("nan")), "`lr` must be a finite number above 0, got nan"),
+        (lambda: Nesterov(float("inf")), "`lr` must be a finite number above 0, got inf"),
+        (lambda: Momentum(1.0, beta=1.5), r"`beta` must be in \[0, 1\), got 1.5"),
+        (lambda: Nesterov(1.0, beta=-0.1), r"`beta` must be in \[0, 1\), got -0.1"),
+        (lambda: Adam(beta2=1.0), r"`beta2` must be in \[0, 1\), got 1.0"),
+        (lambda: Adam(eps=0.0), "`eps` must be a finite number above 0, got 0.0"),
+    ],
+)
+def test_bad_options_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

@@ -1,0 +1,108 @@
+import hashlib
+import statistics
+
+import numpy as np
+import pytest
+
+from xpnet import Stream
+from xpnet.initializers import INITIALIZERS
+
+
+def digest(x):
+    return hashlib.sha256(np.ascontiguousarray(x).tobytes()).hexdigest()[:16]
+
+
+def test_normal_numbers_are_golden():
+    assert digest(Stream(138, "init").normal((784, 64))) == "4ee062002b4432e8"
+
+
+def test_uniform_numbers_are_golden():
+    assert digest(Stream(138, "init").uniform((1000,))) == "0dcceb3c26891ea5"
+
+
+def test_shuffles_are_golden():
+    stream = Stream(138, "shuffle")
+    assert [digest(stream.permutation(60000)) for _ in range(2)] == ["1b5670094230748f", "b20537dc1c71b54b"]
+
+
+def test_dropout_masks_are_golden():
+    assert digest(Stream(138, "dropout").keep_mask((128, 64), 0.25)) == "5eb2d78deff90b10"
+
+
+def test_streams_differ_by_seed_and_purpose():
+    streams = [Stream(1, "init"), Stream(2, "init"), Stream(1, "shuffle"), Stream(1, "dropout")]
+    assert len({digest(stream.uniform((4,))) for stream in streams}) == 4
+
+
+def test_stream_goes_on_where_it_was():
+    whole = Stream(3, "init").uniform((10,))
+    stream = Stream(3, "init")
+    np.testing.assert_array_equal(np.concatenate([stream.uniform((4,)), stream.uniform((6,))]), whole)
+
+
+def test_permutation_holds_every_number_once():
+    order = Stream(0, "shuffle").permutation(1000)
+    assert order.dtype == np.int32
+    np.testing.assert_array_equal(np.sort(order), np.arange(1000))
+
+
+def test_normal_numbers_are_the_quantiles_of_uniform_ones():
+    exact = statistics.NormalDist()
+    uniform, normal = (getattr(Stream(5, "init"), name)((2000,)) for name in ("uniform", "normal"))
+    expected = [exact.inv_cdf(p) for p in uniform]
+    np.testing.assert_allclose(normal, expected, rtol=2e-15, atol=1e-16)
+
+
+@pytest.mark.parametrize("p", [2.0**-53, 1e-12, 1e-3, 0.075, 0.5, 0.9251, 1 - 1e-9])
+def test_normal_quantile_holds_in_the_tails(p):
+    from xpnet.random import _normal_quantile
+
+    expected = statistics.NormalDist().inv_cdf(p)
+    assert _normal_quantile(np.array([p]))[0] == pytest.approx(expected, rel=2e-15, abs=1e-16)
+
+
+def test_uniform_numbers_fill_the_open_interval():
+    u = Stream(1, "dropout").uniform((100_000,))
+    assert 0 < u.min() < 1e-4
+    assert 1 - 1e-4 < u.max() < 1
+    assert u.mean() == pytest.approx(0.5, abs=0.005)
+
+
+def test_keep_mask_drops_at_its_rate():
+    assert Stream(1, "dropout").keep_mask((100_000,), 0.25).mean() == pytest.approx(0.75, abs=0.01)
+    assert Stream(1, "dropout").keep_mask((1000,), 0.0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "variance"),
+    [
+        ("normal", 1.0),
+        ("lecun_normal", 1 / 200),
+        ("he_normal", 2 / 200),
+        ("he_uniform", 2 / 200),
+        ("glorot_normal", 2 / 500),
+        ("glorot_uniform", 2 / 500),
+    ],
+)
+def test_initializer_has_its_variance(name, variance):
+    weight = INITIALIZERS[name](Stream(0, "init"), 200, 300)
+    assert weight.shape == (200, 300)
+    assert weight.mean() == pytest.approx(0.0, abs=0.02 * variance**0.5)
+    assert weight.var() == pytest.approx(variance, rel=0.03)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**64])
+def test_seed_out_of_range_is_refused(seed):
+    with pytest.raises(ValueError, match=r"`seed` must be in \[0, 2\*\*64\), got"):
+        Stream(seed, "init")
+
+
+@pytest.mark.parametrize("seed", [1.0, "1", None, True])
+def test_seed_must_be_an_integer(seed):
+    with pytest.raises(TypeError, match="`seed` must be an integer, got"):
+        Stream(seed, "init")
+
+
+def test_unknown_purpose_is_refused():
+    with pytest.raises(ValueError, match="unknown `purpose` 'noise': choose one of init, shuffle, dropout"):
+        Stream(0, "noise")

@@ -1,0 +1,167 @@
+import numpy as np
+import pytest
+from checking import assert_close
+
+import xpnet
+from xpnet import Dataset, Dropout, Linear, Momentum, ReLU, Sequential, Sigmoid, Softmax
+
+MODEL = xpnet.mlp(12, 8, 3)
+
+
+def fit(xp, data, model=MODEL, **options):
+    options = {"optimizer": Momentum(1.0), "epochs": 3, "batch_size": 32, "seed": 1} | options
+    return xpnet.fit(xp, model, data, **options)
+
+
+def test_training_learns(xp_int64, dataset):
+    xp = xp_int64
+    run = fit(xp, dataset, test=dataset, epochs=20)
+    assert [e.epoch for e in run.history] == list(range(1, 21))
+    assert run.history[-1].train_loss < 0.3 * run.history[0].train_loss
+    assert run.history[-1].test_accuracy == 1.0
+    assert all(e.seconds > 0 for e in run.history)
+    assert run.warm_up_seconds > 0
+
+
+def test_training_runs_on_every_device(xp, dataset):
+    run = fit(xp, dataset, epochs=5)
+    assert run.history[-1].train_loss < run.history[0].train_loss
+
+
+def test_backends_agree_to_rounding(xp64, numpy_xp, dataset):
+    expected = fit(numpy_xp, dataset, test=dataset, dtype="float64")
+    run = fit(xp64, dataset, test=dataset, dtype="float64")
+    assert run.initial_sha256 == expected.initial_sha256
+    for ours, theirs in zip(run.history, expected.history, strict=True):
+        assert ours.train_loss == pytest.approx(theirs.train_loss, rel=1e-12)
+        assert ours.test_loss == pytest.approx(theirs.test_loss, rel=1e-12)
+        assert ours.test_accuracy == theirs.test_accuracy
+    for name, p in expected.params.items():
+        assert_close(xp64, run.params[name], p, factor=100)
+
+
+def test_one_epoch_equals_the_steps_written_out(numpy_xp, dataset):
+    """The same shuffle, every sample, the ragged batch: in eleven lines of float64 NumPy."""
+    run = fit(numpy_xp, dataset, epochs=1, dtype="float64", optimizer=xpnet.SGD(0.5))
+    w1, b1, w2, b2 = MODEL.init(numpy_xp, 1, dtype="float64").values()
+    order = xpnet.Stream(1, "shuffle").permutation(90)
+    losses = []
+    for rows in (order[:32], order[32:64], order[64:]):
+        x, t = dataset.images[rows] / 255, np.eye(3)[dataset.labels[rows]]
+        h = 1 / (1 + np.exp(-(x.dot(w1) + b1)))
+        p = np.exp(h.dot(w2) + b2)
+        p /= p.sum(axis=1, keepdims=True)
+        losses += list(-np.log((p * t).sum(axis=1)))
+        dz2 = (p - t) / len(rows)
+        dz1 = dz2.dot(w2.T) * h * (1 - h)
+        w2, b2 = w2 - 0.5 * h.T.dot(dz2), b2 - 0.5 * dz2.sum(axis=0)
+        w1, b1 = w1 - 0.5 * x.T.dot(dz1), b1 - 0.5 * dz1.sum(axis=0)
+    assert run.history[0].train_loss == pytest.approx(np.mean(losses), rel=1e-12)
+    for p, expected in zip(run.params.values(), (w1, b1, w2, b2), strict=True):
+        assert_close(numpy_xp, p, expected, factor=10)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 90, 1000])
+def test_every_batch_size_uses_every_sample(numpy_xp, dataset, batch_size):
+    seen = []
+    gather = numpy_xp.nn.gather_batch
+
+    def spy(images, indices, **options):
+        seen.append(indices)
+        return gather(images, indices, **options)
+
+    xp = xpnet.Namespace("spy", np, fused={"gather_batch": spy})
+    fit(xp, dataset, epochs=1, batch_size=batch_size, optimizer=xpnet.SGD(0.1))
+    steps = -(-90 // batch_size)
+    np.testing.assert_array_equal(np.sort(np.concatenate(seen[-steps:])), np.arange(90))
+
+
+def test_final_softmax_is_a_part_of_the_loss(xp_int64, dataset):
+    xp = xp_int64
+    logits = fit(xp, dataset, test=dataset)
+    probabilities = fit(xp, dataset, Sequential(*MODEL.layers, Softmax()), test=dataset)
+    assert probabilities.history[-1].train_loss == logits.history[-1].train_loss
+    np.testing.assert_array_equal(
+        probabilities.predict_proba(dataset.images), logits.predict_proba(dataset.images)
+    )
+
+
+@pytest.mark.parametrize("loss", ["sigmoid_cross_entropy", "squared_error"])
+def test_one_sigmoid_output_tells_two_classes_apart(xp, dataset, loss):
+    binary = Dataset(dataset.images, (dataset.labels == 0).astype(np.int64))
+    model = Sequential(Linear(12, 1), Sigmoid())
+    run = fit(xp, binary, model, test=binary, loss=loss, epochs=30, optimizer=Momentum(4.0))
+    assert run.history[-1].test_accuracy == 1.0
+    assert run.predict_proba(binary.images[:5]).shape == (5, 2)
+    np.testing.assert_array_equal(run.predict(binary.images[:5]), [1, 0, 0, 1, 0])
+
+
+def test_dropout_trains_and_is_the_same_everywhere(xp64, numpy_xp, dataset):
+    model = Sequential(Linear(12, 16, "he_normal"), ReLU(), Dropout(0.3), Linear(16, 3))
+    run = fit(xp64, dataset, model, dtype="float64")
+    expected = fit(numpy_xp, dataset, model, dtype="float64")
+    assert run.history[-1].train_loss == pytest.approx(expected.history[-1].train_loss, rel=1e-12)
+
+
+def test_float_images_enter_as_they_are(numpy_xp, dataset):
+    pixels = fit(numpy_xp, dataset, scale=1 / 255, offset=-0.5, dtype="float64")
+    floats = fit(numpy_xp, Dataset(dataset.images / 255 - 0.5, dataset.labels), dtype="float64")
+    assert floats.history[-1].train_loss == pytest.approx(pixels.history[-1].train_loss, rel=1e-12)
+
+
+def test_dtype_is_that_of_the_parameters(xp64, dataset):
+    for dtype in ("float32", "float64"):
+        run = fit(xp64, dataset, dtype=dtype, epochs=1)
+        assert all(p.dtype == getattr(xp64, dtype) for p in run.params.values())
+
+
+def test_callbacks_see_every_epoch_and_can_stop(numpy_xp, dataset):
+    seen = []
+    fit(numpy_xp, dataset, epochs=3, callbacks=[lambda run: seen.append(run.history[-1].epoch)])
+    assert seen == [1, 2, 3]
+    run = fit(numpy_xp, dataset, epochs=9, callbacks=[lambda run: len(run.history) == 2])
+    assert len(run.history) == 2
+
+
+def test_without_test_set_its_figures_are_none(numpy_xp, dataset):
+    last = fit(numpy_xp, dataset).history[-1]
+    assert last.test_loss is None
+    assert last.test_accuracy is None
+
+
+def test_labels_of_a_read_only_data_set_stay(numpy_xp, dataset):
+    before = dataset.images.copy()
+    fit(numpy_xp, dataset)
+    np.testing.assert_array_equal(dataset.images, before)
+
+
+@pytest.mark.filterwarnings("ignore:overflow|invalid:RuntimeWarning")
+def test_diverged_training_says_so(numpy_xp, dataset):
+    model = xpnet.mlp(12, 8, 8, 3, activation="relu")
+    with pytest.raises(
+        xpnet.TrainingDivergedError, match=r"mean training loss of epoch 1 is (nan|inf); lower"
+    ):
+        fit(numpy_xp, dataset, model, optimizer=xpnet.SGD(1e20))
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"epochs": 0}, ValueError, "`epochs` must be a whole number above 0, got 0"),
+        ({"batch_size": 0}, ValueError, "`batch_size` must be a whole number above 0, got 0"),
+        ({"batch_size": 2.5}, ValueError, "`batch_size` must be a whole number above 0, got 2.5"),
+        ({"loss": "hinge"}, ValueError, "unknown loss 'hinge'"),
+        ({"dtype": "float16"}, ValueError, "`dtype` must be 'float32' or 'float64', got 'float16'"),
+        ({"model": xpnet.mlp(11, 3)}, ValueError, "`train` has 12 features an image, but the model takes 11"),
+        (
+            {"model": xpnet.mlp(12, 2)},
+            ValueError,
+            "`train` has the label 2, but the model tells 2 cl",
+        ),
+        ({"model": Sequential(ReLU())}, ValueError, "the model has no linear layer"),
+        ({"test": (1, 2)}, TypeError, r"`test` must be a Dataset, got tuple; pass `xpnet.Dataset\("),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(numpy_xp, dataset, change, error, message):
+    with pytest.raises(error, match=message):
+        fit(numpy_xp, dataset, **change)
