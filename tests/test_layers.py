@@ -1,3 +1,4 @@
+import array_api_strict
 import numpy as np
 import pytest
 from checking import assert_close, assert_gradient, put
@@ -119,12 +120,27 @@ def test_empty_batch_is_refused(xp):
         layer(xp, layer.init(xp, 0), xp.zeros((0, 4), dtype=xp.float32))
 
 
-def test_array_of_another_library_is_refused(xp):
-    if isinstance(xp.zeros((1,)), np.ndarray):
-        pytest.skip("a NumPy array is this backend's own")
-    layer = Linear(4, 2)
-    with pytest.raises(TypeError, match=r"`x` is a numpy.ndarray, but the model is on .*pass `xp.asarray"):
-        layer(xp, layer.init(xp, 0), np.zeros((1, 4), dtype=np.float32))
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+def test_array_of_another_library_is_refused(xp, layer):
+    own, other = xp.ones((1, 4), dtype=xp.float32), foreign(xp)
+    params = layer.init(xp, 0)
+    with pytest.raises(TypeError, match=r"`x` is a .*, but the model is on .*; pass `xp.asarray\(x\)`"):
+        layer(xp, params, other.ones((1, 4), dtype=other.float32))
+    y, pullback = layer(xp, params, own)
+    with pytest.raises(TypeError, match=r"`dy` is a .*, but the model is on .*; pass `xp.asarray\(dy\)`"):
+        pullback(other.ones(y.shape, dtype=other.float32))
+
+
+def test_parameters_of_another_library_are_refused(xp):
+    layer, other = Linear(4, 2), foreign(xp)
+    params = {name: other.ones(shape, dtype=other.float32) for name, shape in layer.shapes.items()}
+    with pytest.raises(TypeError, match=r"`weight` is a .*, but the model is on "):
+        layer(xp, params, xp.ones((1, 4), dtype=xp.float32))
+
+
+def foreign(xp):
+    """Return an array library that is not the one of `xp`."""
+    return array_api_strict if isinstance(xp.zeros((1,)), np.ndarray) else np
 
 
 @pytest.mark.parametrize(

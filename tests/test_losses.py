@@ -55,6 +55,12 @@ def test_loss_leaves_other_models_alone(name):
     assert LOSSES[name].trunk(model) is model
 
 
+def test_absorbed_activation_is_found_at_the_end_of_a_nested_model():
+    linear = Linear(3, 2)
+    nested = Sequential(Sequential(linear, Softmax()))
+    assert LOSSES["softmax_cross_entropy"].trunk(nested) == Sequential(Sequential(linear))
+
+
 def test_unknown_loss_names_the_choices():
     with pytest.raises(ValueError, match="unknown loss 'hinge': choose one of softmax_cross_entropy"):
         find_loss("hinge")

@@ -57,6 +57,11 @@ def test_new_arrays_are_made_on_the_device():
     assert xp.zeros((2,)).device == xp.asarray([1.0]).device == xp.arange(3).device == device
 
 
+def test_namespace_tells_of_itself_as_the_standard_asks():
+    info = xpnet.backend("numpy").__array_namespace_info__()
+    assert info.default_device() == "cpu"
+
+
 def test_default_device_is_the_librarys():
     assert xpnet.Namespace("mine", np).device == "cpu"
 

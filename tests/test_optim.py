@@ -1,5 +1,6 @@
 """The optimizers, against a float64 transcription of their rules and against scikit-learn."""
 
+import array_api_strict
 import numpy as np
 import pytest
 from checking import assert_close
@@ -90,6 +91,23 @@ def test_hundred_steps_agree_with_scikit_learn(xp64, ours, theirs, activation):
         np.testing.assert_allclose(xp64.to_host(params[name]), array, rtol=0, atol=1e-9)
 
 
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_gradients_that_do_not_belong_to_the_parameters_are_refused(numpy_xp, rule):
+    params = {"a": np.zeros((2, 3)), "b": np.zeros(3)}
+    state = rule.init(numpy_xp, params)
+    for grads, error, message in (
+        ({"a": np.zeros((2, 3))}, ValueError, "`grads` has no 'b'; pass arrays with the names of `params`"),
+        ({"a": np.zeros(3), "b": np.zeros(3)}, ValueError, r"`grads` has shape \(3,\) for 'a', but `params`"),
+        ({"a": array_api_strict.zeros((2, 3)), "b": np.zeros(3)}, TypeError, "`a` is a array_api_strict"),
+    ):
+        with pytest.raises(error, match=message):
+            rule(numpy_xp, params, grads, state)
+    for name in {"velocity", "mean"} & set(state):
+        broken = state | {name: {"a": np.zeros(3), "b": np.zeros(3)}}
+        with pytest.raises(ValueError, match="`state` has shape"):
+            rule(numpy_xp, params, params, broken)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -100,6 +118,9 @@ def test_hundred_steps_agree_with_scikit_learn(xp64, ours, theirs, activation):
         (lambda: Momentum(1.0, beta=1.5), r"`beta` must be in \[0, 1\), got 1.5"),
         (lambda: Nesterov(1.0, beta=-0.1), r"`beta` must be in \[0, 1\), got -0.1"),
         (lambda: Adam(beta2=1.0), r"`beta2` must be in \[0, 1\), got 1.0"),
+        (lambda: SGD("fast"), "`lr` must be a finite number above 0, got 'fast'"),
+        (lambda: SGD(True), "`lr` must be a finite number above 0, got True"),
+        (lambda: Momentum(1.0, None), r"`beta` must be in \[0, 1\), got None"),
         (lambda: Adam(eps=0.0), "`eps` must be a finite number above 0, got 0.0"),
     ],
 )

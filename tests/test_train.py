@@ -109,6 +109,34 @@ def test_float_images_enter_as_they_are(numpy_xp, dataset):
     assert floats.history[-1].train_loss == pytest.approx(pixels.history[-1].train_loss, rel=1e-12)
 
 
+def test_loss_refuses_a_model_with_too_few_outputs(numpy_xp, dataset):
+    binary = Dataset(dataset.images, (dataset.labels == 0).astype(np.int64))
+    with pytest.raises(
+        ValueError, match="needs at least 2 outputs, but the model has 1; choose 'sigmoid_cross"
+    ):
+        fit(numpy_xp, binary, xpnet.mlp(12, 1))
+
+
+def test_backend_must_be_a_namespace(dataset):
+    with pytest.raises(TypeError, match=r"`xp` must be a Namespace, got 'numpy'; pass `xpnet.backend\(\)`"):
+        fit("numpy", dataset)
+
+
+def test_training_goes_on_from_given_parameters(xp_int64, dataset):
+    first = fit(xp_int64, dataset, test=dataset)
+    before = {name: np.array(xp_int64.to_host(p)) for name, p in first.params.items()}
+    second = fit(xp_int64, dataset, test=dataset, params=first.params)
+    assert second.history[0].train_loss < first.history[0].train_loss
+    assert second.initial_sha256 == xpnet.checkpoint.sha256(before.values())
+    for name, p in before.items():
+        np.testing.assert_array_equal(xp_int64.to_host(first.params[name]), p)
+
+
+def test_dtype_may_be_the_namespaces_own(xp64, dataset):
+    run = fit(xp64, dataset, dtype=xp64.float64, epochs=1)
+    assert run.params["0.weight"].dtype == xp64.float64
+
+
 def test_dtype_is_that_of_the_parameters(xp64, dataset):
     for dtype in ("float32", "float64"):
         run = fit(xp64, dataset, dtype=dtype, epochs=1)
@@ -121,6 +149,8 @@ def test_callbacks_see_every_epoch_and_can_stop(numpy_xp, dataset):
     assert seen == [1, 2, 3]
     run = fit(numpy_xp, dataset, epochs=9, callbacks=[lambda run: len(run.history) == 2])
     assert len(run.history) == 2
+    run = fit(numpy_xp, dataset, epochs=3, callbacks=[lambda run: "a value that is not True"])
+    assert len(run.history) == 3
 
 
 def test_without_test_set_its_figures_are_none(numpy_xp, dataset):
@@ -135,7 +165,6 @@ def test_labels_of_a_read_only_data_set_stay(numpy_xp, dataset):
     np.testing.assert_array_equal(dataset.images, before)
 
 
-@pytest.mark.filterwarnings("ignore:overflow|invalid:RuntimeWarning")
 def test_diverged_training_says_so(numpy_xp, dataset):
     model = xpnet.mlp(12, 8, 8, 3, activation="relu")
     with pytest.raises(
@@ -159,6 +188,12 @@ def test_diverged_training_says_so(numpy_xp, dataset):
             "`train` has the label 2, but the model tells 2 cl",
         ),
         ({"model": Sequential(ReLU())}, ValueError, "the model has no linear layer"),
+        ({"model": xpnet.mlp(12, 1)}, ValueError, "`train` has the label 2, but the model tells 2 cl"),
+        ({"scale": float("nan")}, ValueError, "`scale` must be a finite number, got nan"),
+        ({"optimizer": "sgd"}, TypeError, "`optimizer` must be an optimizer, got 'sgd'; pass for example"),
+        ({"optimizer": xpnet.SGD}, TypeError, "`optimizer` must be an optimizer, got <class"),
+        ({"callbacks": [3]}, TypeError, r"`callbacks` must be callables, got \[3\]"),
+        ({"params": {}}, ValueError, "`params` has nothing, but the model has 0.weight, 0.bias"),
         ({"test": (1, 2)}, TypeError, r"`test` must be a Dataset, got tuple; pass `xpnet.Dataset\("),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.checks import check_finite
 from xpnet.namespace import Namespace
 
 Array = Any
@@ -19,6 +20,10 @@ class Scaling:
 
     scale: float = 1 / 255
     offset: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_finite("scale", self.scale)
+        check_finite("offset", self.offset)
 
 
 class Batches:

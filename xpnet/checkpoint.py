@@ -6,8 +6,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import pathlib
-import secrets
 from collections.abc import Iterable
 from typing import Any
 
@@ -15,6 +13,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from xpnet.files import write_whole
 from xpnet.layers import Dropout, Linear, Params, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
@@ -32,6 +31,12 @@ def sha256(arrays: Iterable[np.ndarray]) -> str:
     for x in arrays:
         digest.update(x.astype(x.dtype.newbyteorder("<")).tobytes())
     return digest.hexdigest()
+
+
+def _seal(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
+    """Return the SHA-256 of all that a file says: the descriptions and then the arrays."""
+    texts = [np.frombuffer(metadata[key].encode(), dtype=np.uint8) for key in ("model", "about")]
+    return sha256([*texts, *tensors.values()])
 
 
 def save(
@@ -56,24 +61,9 @@ def save(
         If the model has a layer that this module does not know.
     """
     tensors = {name: np.ascontiguousarray(xp.to_host(params[name])) for name in model.shapes}
-    metadata = {
-        "format": FORMAT,
-        "model": json.dumps(_describe(model)),
-        "about": json.dumps(about),
-        "sha256": sha256(tensors.values()),
-    }
-    path = pathlib.Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"cannot write {str(path)!r}: it is a folder; pass the name of a file")
-    # Written beside its place and then moved, so that a failure leaves what was there.
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        partial.write_bytes(safetensors.numpy.save(tensors, metadata))
-        partial.replace(path)
-    except OSError as e:
-        raise type(e)(f"cannot write {str(path)!r}: {e.strerror}; choose another place") from e
-    finally:
-        partial.unlink(missing_ok=True)
+    metadata = {"format": FORMAT, "model": json.dumps(_describe(model)), "about": json.dumps(about)}
+    metadata["sha256"] = _seal(metadata, tensors)
+    write_whole(path, safetensors.numpy.save(tensors, metadata))
 
 
 def load(path: str | os.PathLike[str], xp: Namespace) -> tuple[Sequential, Params, dict[str, Any]]:
@@ -100,8 +90,8 @@ def load(path: str | os.PathLike[str], xp: Namespace) -> tuple[Sequential, Param
         raise damaged(path, f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
     try:
         model, about = _build(json.loads(metadata["model"])), json.loads(metadata["about"])
-    except (KeyError, TypeError, ValueError) as e:
-        raise damaged(path, f"its description cannot be read: {e}") from e
+    except (KeyError, TypeError, ValueError, RecursionError) as e:
+        raise damaged(path, f"its description cannot be read: {e!r}") from e
     _check_tensors(path, model, tensors, metadata)
     return model, {name: xp.asarray(tensors[name]) for name in model.shapes}, about
 
@@ -123,9 +113,9 @@ def _check_tensors(
     if shapes != model.shapes:
         raise damaged(path, f"its arrays are {shapes}, but its architecture has {model.shapes}")
     dtypes = {x.dtype.name for x in tensors.values()}
-    if not (dtypes == {"float32"} or dtypes == {"float64"}):
-        raise damaged(path, f"its arrays are {', '.join(sorted(dtypes))}, not float32 or float64")
-    if sha256(tensors[name] for name in model.shapes) != metadata.get("sha256"):
+    if dtypes not in ({"float32"}, {"float64"}):
+        raise damaged(path, f"its arrays are {' and '.join(sorted(dtypes))}, not all float32 or all float64")
+    if _seal(metadata, {name: tensors[name] for name in model.shapes}) != metadata.get("sha256"):
         raise damaged(path, "its bytes have changed since it was written")
 
 

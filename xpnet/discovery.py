@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpnet.errors import BackendUnavailableError, UnknownBackendError
 from xpnet.namespace import Namespace
+
+if TYPE_CHECKING:
+    import importlib.metadata
 
 GROUP = "xpnet.backends"
 VARIABLE = "XPNET_BACKEND"
@@ -38,6 +40,8 @@ def backend(name: str | None = None) -> Namespace:
     """
     if name is None:
         name = os.environ.get(VARIABLE) or "numpy"
+    if not isinstance(name, str):
+        raise TypeError(f"`name` must be a str, got {name!r}; pass for example 'numpy'")
     name, colon, device = name.partition(":")
     entries = _entries()
     if name not in entries:
@@ -103,6 +107,9 @@ def _info(name: str) -> BackendInfo:
 
 
 def _entries() -> dict[str, importlib.metadata.EntryPoint]:
+    # Imported here, because it would be a third of the time that `import xpnet` takes.
+    import importlib.metadata
+
     found = importlib.metadata.entry_points(group=GROUP)
     return {entry.name: entry for entry in sorted(found, key=lambda entry: entry.name)}
 

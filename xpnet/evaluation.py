@@ -9,10 +9,11 @@ import numpy as np
 
 from xpnet import metrics
 from xpnet.batches import Batches, Scaling
+from xpnet.checks import check_count
 from xpnet.datasets import Dataset
 from xpnet.layers import Params
 from xpnet.losses import Loss, find_loss
-from xpnet.models import Sequential
+from xpnet.models import Sequential, check_params
 from xpnet.namespace import Namespace
 
 Array = Any
@@ -75,9 +76,11 @@ def evaluate(
         If the data set does not fit the model.
     """
     criterion = find_loss(loss)
+    check_namespace(xp)
     check_fit("dataset", dataset, model)
-    check_batch_size(batch_size)
-    batches = Batches(xp, dataset.images, dtype=dtype_name(xp, params), scaling=Scaling(scale, offset))
+    check_count("batch_size", batch_size)
+    dtype = check_params(xp, model, params)
+    batches = Batches(xp, dataset.images, dtype=dtype, scaling=Scaling(scale, offset))
     labels = labels_on_device(xp, dataset)
     total, predicted = measure(xp, criterion, model, params, batches, labels, batch_size)
     return Evaluation(
@@ -101,7 +104,7 @@ def predict(
 
     Parameters
     ----------
-    images : array_like, shape (n, features), uint8 or float
+    images : array_like, shape (n, features), uint8 or float, or Dataset
         On the host. For the others see `evaluate`.
 
     Returns
@@ -126,7 +129,7 @@ def predict_proba(
 
     Parameters
     ----------
-    images : array_like, shape (n, features), uint8 or float
+    images : array_like, shape (n, features), uint8 or float, or Dataset
         On the host. For the others see `evaluate`.
 
     Returns
@@ -134,13 +137,16 @@ def predict_proba(
     probabilities : NumPy array, shape (n, classes)
         A model with one output has two classes.
     """
-    images = np.asarray(images)
-    # A data set checks its images; labels are not needed.
-    dataset = Dataset(images, np.zeros(len(images), dtype=np.uint8))
-    check_fit("images", dataset, model)
     criterion = find_loss(loss)
+    check_namespace(xp)
+    if not isinstance(images, Dataset):
+        # A data set checks its images; these have no labels, and need none.
+        images = np.asarray(images)
+        images = Dataset(images, np.zeros(images.shape[:1], dtype=np.uint8))
+    check_fit("images", images, model)
+    dtype = check_params(xp, model, params)
     trunk = criterion.trunk(model)
-    batches = Batches(xp, images, dtype=dtype_name(xp, params), scaling=Scaling(scale, offset))
+    batches = Batches(xp, images.images, dtype=dtype, scaling=Scaling(scale, offset))
     parts = [
         xp.to_host(criterion.probabilities(xp, trunk(xp, params, x)[0])) for x in batches.in_order(BATCH_SIZE)
     ]
@@ -182,10 +188,10 @@ def class_count(model: Sequential) -> int:
     return 2 if model.n_out == 1 else int(model.n_out or 0)
 
 
-def dtype_name(xp: Namespace, params: Params) -> str:
-    """Return the name of the dtype of `params`."""
-    first = next(iter(params.values()))
-    return "float64" if first.dtype == xp.float64 else "float32"
+def check_namespace(xp: Any) -> None:
+    """Raise unless `xp` is a namespace."""
+    if not isinstance(xp, Namespace):
+        raise TypeError(f"`xp` must be a Namespace, got {xp!r}; pass `xpnet.backend()`, or a name to it")
 
 
 def check_fit(name: str, dataset: Any, model: Sequential) -> None:
@@ -205,9 +211,3 @@ def check_fit(name: str, dataset: Any, model: Sequential) -> None:
             f"`{name}` has the label {largest}, but the model tells {class_count(model)} classes apart: "
             f"0 to {class_count(model) - 1}"
         )
-
-
-def check_batch_size(batch_size: int) -> None:
-    """Raise unless `batch_size` is a whole number above 0."""
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ValueError(f"`batch_size` must be a whole number above 0, got {batch_size!r}")

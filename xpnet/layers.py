@@ -14,6 +14,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
+from xpnet.checks import check_count, check_share
 from xpnet.initializers import INITIALIZERS
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
@@ -31,7 +32,7 @@ class Layer(Protocol):
         """The names and shapes of the parameters."""
         ...
 
-    def init(self, xp: Namespace, seed: int | Stream, *, dtype: str = "float32") -> Params:
+    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
         """Return initial parameters."""
         ...
 
@@ -59,10 +60,8 @@ class Linear:
     initializer: str = "lecun_normal"
 
     def __post_init__(self) -> None:
-        for name in ("n_in", "n_out"):
-            n = getattr(self, name)
-            if not isinstance(n, int) or n < 1:
-                raise ValueError(f"`{name}` must be a whole number above 0, got {n!r}")
+        check_count("n_in", self.n_in)
+        check_count("n_out", self.n_out)
         if self.initializer not in INITIALIZERS:
             raise ValueError(
                 f"unknown initializer {self.initializer!r}: choose one of {', '.join(INITIALIZERS)}"
@@ -73,10 +72,9 @@ class Linear:
         """The names and shapes of the parameters."""
         return {"weight": (self.n_in, self.n_out), "bias": (self.n_out,)}
 
-    def init(self, xp: Namespace, seed: int | Stream, *, dtype: str = "float32") -> Params:
+    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
         """Return `weight` and `bias` as arrays of `xp`."""
-        if dtype not in ("float32", "float64"):
-            raise ValueError(f"`dtype` must be 'float32' or 'float64', got {dtype!r}")
+        dtype = float_name(xp, dtype)
         draw = INITIALIZERS[self.initializer]
         weight = draw(as_stream(seed), self.n_in, self.n_out).astype(dtype)
         return {
@@ -93,13 +91,16 @@ class Linear:
             raise ValueError(f"`x` has shape {tuple(x.shape)}, but this layer takes (batch, {self.n_in})")
         if x.shape[0] == 0:
             raise ValueError(f"`x` has shape {tuple(x.shape)}: pass a batch of at least one row")
-        weight = params["weight"]
+        weight, bias = params["weight"], params["bias"]
+        xp.check_array("weight", weight)
+        xp.check_array("bias", bias)
 
         def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
+            xp.check_array("dy", dy)
             dx, d_weight, d_bias = xp.nn.linear_backward(x, weight, dy, input_gradient=input_gradient)
             return dx, {"weight": d_weight, "bias": d_bias}
 
-        return xp.nn.linear(x, weight, params["bias"]), pullback
+        return xp.nn.linear(x, weight, bias), pullback
 
 
 class _Unparametrised:
@@ -107,7 +108,7 @@ class _Unparametrised:
 
     shapes: ClassVar[dict[str, tuple[int, ...]]] = {}
 
-    def init(self, xp: Namespace, seed: int | Stream, *, dtype: str = "float32") -> Params:
+    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
         """Return no parameters."""
         return {}
 
@@ -120,8 +121,7 @@ class Sigmoid(_Unparametrised):
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the output, shape of `x`, and its pullback."""
-        y = xp.nn.sigmoid(x)
-        return y, _through(xp.nn.sigmoid_backward, y)
+        return _activate(xp, xp.nn.sigmoid, xp.nn.sigmoid_backward, x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +132,7 @@ class ReLU(_Unparametrised):
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the output, shape of `x`, and its pullback."""
-        y = xp.nn.relu(x)
-        return y, _through(xp.nn.relu_backward, y)
+        return _activate(xp, xp.nn.relu, xp.nn.relu_backward, x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,8 +143,7 @@ class Tanh(_Unparametrised):
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the output, shape of `x`, and its pullback."""
-        y = xp.nn.tanh(x)
-        return y, _through(xp.nn.tanh_backward, y)
+        return _activate(xp, xp.nn.tanh, xp.nn.tanh_backward, x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,8 +154,7 @@ class Softmax(_Unparametrised):
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the output, shape of `x`, and its pullback."""
-        y = xp.nn.softmax(x)
-        return y, _through(xp.nn.softmax_backward, y)
+        return _activate(xp, xp.nn.softmax, xp.nn.softmax_backward, x)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,25 +172,47 @@ class Dropout(_Unparametrised):
     rate: float
 
     def __post_init__(self) -> None:
-        if not 0 <= self.rate < 1:
-            raise ValueError(f"`rate` must be in [0, 1), got {self.rate!r}")
+        check_share("rate", self.rate)
 
     def __call__(
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the output, shape of `x`, and its pullback."""
+        xp.check_array("x", x)
         if stream is None:
-            return x, _through(lambda _, dy: dy, x)
+            return x, _through(xp, lambda _, dy: dy, x)
         # Drawn on the host, so that one seed gives one mask on every backend.
         keep = xp.asarray(stream.keep_mask(tuple(x.shape), self.rate))
         factor = xp.astype(keep, x.dtype) * (1 / (1 - self.rate))
-        return x * factor, _through(lambda factor, dy: factor * dy, factor)
+        return x * factor, _through(xp, lambda factor, dy: factor * dy, factor)
 
 
-def _through(backward: Callable[[Array, Array], Array], kept: Array) -> Pullback:
+def _activate(
+    xp: Namespace,
+    forward: Callable[[Array], Array],
+    backward: Callable[[Array, Array], Array],
+    x: Array,
+) -> tuple[Array, Pullback]:
+    xp.check_array("x", x)
+    y = forward(x)
+    return y, _through(xp, backward, y)
+
+
+def _through(xp: Namespace, backward: Callable[[Array, Array], Array], kept: Array) -> Pullback:
     """Return the pullback of a layer without parameters whose gradient needs `kept`."""
 
     def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
+        xp.check_array("dy", dy)
         return (backward(kept, dy) if input_gradient else None), {}
 
     return pullback
+
+
+def float_name(xp: Namespace, dtype: Any) -> str:
+    """Return ``"float32"`` or ``"float64"`` for that name or for that dtype of `xp`."""
+    for name in ("float32", "float64"):
+        if isinstance(dtype, str) and dtype == name:
+            return name
+        if not isinstance(dtype, str) and dtype == getattr(xp, name, None):
+            return name
+    raise ValueError(f"`dtype` must be 'float32' or 'float64', got {dtype!r}")

@@ -28,25 +28,41 @@ class Loss:
     absorbs : type or None
         The final activation that is a part of the loss and is left out in training: the gradient of both
         together neither overflows nor vanishes.
+    least_outputs : int
+        Fewer make the loss a constant.
     """
 
     name: str
     function: Callable[[Namespace, Array, Array], tuple[Array, Array]]
     probabilities: Callable[[Namespace, Array], Array]
     absorbs: type[Layer] | None = None
+    least_outputs: int = 1
 
     def trunk(self, model: Sequential) -> Sequential:
-        """Return `model` less the final activation that the loss absorbs."""
-        if self.absorbs is not None and isinstance(model.layers[-1], self.absorbs) and model.layers[:-1]:
-            return Sequential(*model.layers[:-1])
+        """Return `model` less the final activation that the loss absorbs.
+
+        Raises
+        ------
+        ValueError
+            If the model has too few outputs for the loss.
+        """
+        if model.n_out is not None and model.n_out < self.least_outputs:
+            raise ValueError(
+                f"loss {self.name!r} needs at least {self.least_outputs} outputs, but the model has "
+                f"{model.n_out}; choose 'sigmoid_cross_entropy' or give the model more outputs"
+            )
+        *layers, last = model.layers
+        if isinstance(last, Sequential):
+            return Sequential(*layers, self.trunk(last))
+        if self.absorbs is not None and isinstance(last, self.absorbs) and layers:
+            return Sequential(*layers)
         return model
 
     def predict(self, xp: Namespace, outputs: Array) -> Array:
         """Return the most probable class of each row, shape (batch,), int32."""
-        p = self.probabilities(xp, outputs)
-        if p.shape[1] == 1:
-            return xp.astype(p[:, 0] > 0.5, xp.int32)
-        return xp.astype(xp.argmax(p, axis=1), xp.int32)
+        if outputs.shape[1] == 1:
+            return xp.astype(self.probabilities(xp, outputs)[:, 0] > 0.5, xp.int32)
+        return xp.astype(xp.argmax(outputs, axis=1), xp.int32)  # Probabilities keep the order.
 
 
 def _softmax_cross_entropy(xp: Namespace, logits: Array, labels: Array) -> tuple[Array, Array]:
@@ -77,6 +93,7 @@ LOSSES = {
             _softmax_cross_entropy,
             lambda xp, outputs: xp.nn.softmax(outputs),
             absorbs=Softmax,
+            least_outputs=2,
         ),
         Loss(
             "sigmoid_cross_entropy",

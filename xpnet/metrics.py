@@ -20,7 +20,7 @@ def accuracy(xp: Namespace, labels: Array, predicted: Array) -> float:
     labels, predicted : array, shape (n,), int
         The true classes and those predicted.
     """
-    _check_pair(labels, predicted)
+    _check_pair(xp, labels, predicted)
     right = xp.sum(xp.astype(labels == predicted, xp.int32), dtype=xp.int32)
     return int(xp.to_host(right)) / labels.shape[0]
 
@@ -39,7 +39,7 @@ def confusion_matrix(xp: Namespace, labels: Array, predicted: Array, classes: in
     confusion : NumPy array, shape (classes, classes), int64
         Rows are true classes, columns predicted ones, as in scikit-learn.
     """
-    _check_pair(labels, predicted)
+    _check_pair(xp, labels, predicted)
     cells = labels * classes + xp.astype(predicted, labels.dtype)
     # The standard has no bincount; the places where each value would go in the sorted list give the counts.
     edges = xp.searchsorted(xp.sort(cells), xp.arange(classes * classes + 1, dtype=cells.dtype))
@@ -94,7 +94,9 @@ def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator != 0)
 
 
-def _check_pair(labels: Array, predicted: Array) -> None:
+def _check_pair(xp: Namespace, labels: Array, predicted: Array) -> None:
+    xp.check_array("labels", labels)
+    xp.check_array("predicted", predicted)
     if labels.ndim != 1 or tuple(labels.shape) != tuple(predicted.shape) or labels.shape[0] == 0:
         raise ValueError(
             "`labels` and `predicted` must have one equal shape (n,) with n above 0, "

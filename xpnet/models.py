@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xpnet.layers import Layer, Linear, Params, Pullback, ReLU, Sigmoid, Tanh
+from xpnet.layers import Layer, Linear, Params, Pullback, ReLU, Sigmoid, Tanh, float_name
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
 
@@ -70,7 +70,7 @@ class Sequential:
         """The number of features of an output, if a layer tells."""
         return next((layer.n_out for layer in self.layers[::-1] if hasattr(layer, "n_out")), None)
 
-    def init(self, xp: Namespace, seed: int | Stream, *, dtype: str = "float32") -> Params:
+    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
         """Return initial parameters as arrays of `xp`.
 
         Parameters
@@ -78,7 +78,7 @@ class Sequential:
         xp : Namespace
         seed : int or Stream
             One seed gives the same parameters, bit for bit, on every backend.
-        dtype : {"float32", "float64"}
+        dtype : {"float32", "float64"}, or that dtype of `xp`
         """
         stream = as_stream(seed)
         params: Params = {}
@@ -109,6 +109,25 @@ class Sequential:
             return dy, grads
 
         return x, backward
+
+
+def check_params(xp: Namespace, model: Sequential, params: Params) -> str:
+    """Return the name of the dtype of `params`, or raise unless they are a whole set for `model` on `xp`."""
+    shapes = model.shapes
+    if set(params) != set(shapes):
+        raise ValueError(
+            f"`params` has {', '.join(params) or 'nothing'}, but the model has {', '.join(shapes)}"
+        )
+    names = set()
+    for name, shape in shapes.items():
+        p = params[name]
+        xp.check_array(name, p)
+        if tuple(p.shape) != shape:
+            raise ValueError(f"`params` has shape {tuple(p.shape)} for {name!r}, but the model has {shape}")
+        names.add(float_name(xp, p.dtype))
+    if len(names) != 1:
+        raise ValueError("`params` mixes float32 and float64; pass one dtype")
+    return names.pop()
 
 
 def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None) -> Sequential:

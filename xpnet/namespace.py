@@ -102,6 +102,9 @@ class Namespace:
             )
         # Copied, because an attribute of the instance costs a tenth of a look-up through __getattr__.
         vars(self).update((k, v) for k, v in vars(library).items() if not k.startswith("_"))
+        for key in ("__array_namespace_info__", "__array_api_version__"):
+            if hasattr(library, key):
+                setattr(self, key, getattr(library, key))
         if device is not None:
             for key in _CREATION:
                 setattr(self, key, functools.partial(getattr(library, key), device=device))

@@ -8,9 +8,9 @@ returned. `params`, `grads` and each part of the state are dicts of arrays with 
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, Protocol
 
+from xpnet.checks import check_positive, check_share
 from xpnet.layers import Params
 from xpnet.namespace import Namespace
 
@@ -42,7 +42,7 @@ class SGD:
     lr: float
 
     def __post_init__(self) -> None:
-        _check_lr(self.lr)
+        check_positive("lr", self.lr)
 
     def init(self, xp: Namespace, params: Params) -> State:
         """Return an empty state."""
@@ -50,6 +50,7 @@ class SGD:
 
     def __call__(self, xp: Namespace, params: Params, grads: Params, state: State) -> tuple[Params, State]:
         """Return parameters and state after one step."""
+        _check(xp, params, grads)
         return {name: xp.nn.sgd_step(p, grads[name], self.lr) for name, p in params.items()}, state
 
 
@@ -72,8 +73,8 @@ class Momentum:
     beta: float = 0.9
 
     def __post_init__(self) -> None:
-        _check_lr(self.lr)
-        _check_share("beta", self.beta)
+        check_positive("lr", self.lr)
+        check_share("beta", self.beta)
 
     def init(self, xp: Namespace, params: Params) -> State:
         """Return velocities of 0."""
@@ -81,7 +82,7 @@ class Momentum:
 
     def __call__(self, xp: Namespace, params: Params, grads: Params, state: State) -> tuple[Params, State]:
         """Return parameters and state after one step."""
-        return _with_velocity(xp.nn.momentum_step, self, params, grads, state)
+        return _with_velocity(xp, xp.nn.momentum_step, self, params, grads, state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,8 +103,8 @@ class Nesterov:
     beta: float = 0.9
 
     def __post_init__(self) -> None:
-        _check_lr(self.lr)
-        _check_share("beta", self.beta)
+        check_positive("lr", self.lr)
+        check_share("beta", self.beta)
 
     def init(self, xp: Namespace, params: Params) -> State:
         """Return velocities of 0."""
@@ -111,7 +112,7 @@ class Nesterov:
 
     def __call__(self, xp: Namespace, params: Params, grads: Params, state: State) -> tuple[Params, State]:
         """Return parameters and state after one step."""
-        return _with_velocity(xp.nn.nesterov_step, self, params, grads, state)
+        return _with_velocity(xp, xp.nn.nesterov_step, self, params, grads, state)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,10 +135,10 @@ class Adam:
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        _check_lr(self.lr)
-        _check_share("beta1", self.beta1)
-        _check_share("beta2", self.beta2)
-        _check_positive("eps", self.eps)
+        check_positive("lr", self.lr)
+        check_share("beta1", self.beta1)
+        check_share("beta2", self.beta2)
+        check_positive("eps", self.eps)
 
     def init(self, xp: Namespace, params: Params) -> State:
         """Return averages of 0 and a count of 0 steps."""
@@ -145,6 +146,7 @@ class Adam:
 
     def __call__(self, xp: Namespace, params: Params, grads: Params, state: State) -> tuple[Params, State]:
         """Return parameters and state after one step."""
+        _check(xp, params, grads, state["mean"], state["variance"])
         step = state["step"] + 1
         new: Params = {}
         means: Params = {}
@@ -165,8 +167,9 @@ class Adam:
 
 
 def _with_velocity(
-    update: Any, rule: Momentum | Nesterov, params: Params, grads: Params, state: State
+    xp: Namespace, update: Any, rule: Momentum | Nesterov, params: Params, grads: Params, state: State
 ) -> tuple[Params, State]:
+    _check(xp, params, grads, state["velocity"])
     new: Params = {}
     velocities: Params = {}
     for name, p in params.items():
@@ -175,19 +178,22 @@ def _with_velocity(
     return new, {"velocity": velocities}
 
 
+def _check(xp: Namespace, params: Params, grads: Params, *states: Params) -> None:
+    """Raise unless gradients and state belong to the parameters, and all of them to `xp`."""
+    for name, p in params.items():
+        xp.check_array(name, p)
+        for what, arrays in (("grads", grads), *(("state", state) for state in states)):
+            if name not in arrays:
+                raise ValueError(f"`{what}` has no {name!r}; pass arrays with the names of `params`")
+            x = arrays[name]
+            xp.check_array(name, x)
+            if x.shape != p.shape:
+                raise ValueError(
+                    f"`{what}` has shape {tuple(x.shape)} for {name!r}, but `params` has {tuple(p.shape)}"
+                )
+
+
 def _zeros(xp: Namespace, params: Params) -> Params:
+    for name, p in params.items():
+        xp.check_array(name, p)
     return {name: xp.zeros_like(p) for name, p in params.items()}
-
-
-def _check_lr(lr: float) -> None:
-    _check_positive("lr", lr)
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"`{name}` must be a finite number above 0, got {value!r}")
-
-
-def _check_share(name: str, value: float) -> None:
-    if not 0 <= value < 1:
-        raise ValueError(f"`{name}` must be in [0, 1), got {value!r}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+from xpnet.files import write_whole
 from xpnet.run import Epoch
 
 # Okabe and Ito's blue and vermilion: told apart by colour-blind readers, and by their greys in print.
@@ -60,7 +62,14 @@ def history(epochs: Sequence[Epoch], path: str | os.PathLike[str]) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    save(figure, path)
+
+
+def save(figure: Any, path: str | os.PathLike[str]) -> None:
+    """Write a Matplotlib figure to `path`, whole or not at all; the suffix names the format."""
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=150, format=pathlib.Path(path).suffix.lower().removeprefix("."))
+    write_whole(path, picture.getvalue())
 
 
 def _matplotlib() -> Any:

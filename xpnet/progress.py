@@ -20,7 +20,9 @@ def progress_bar(total: int, what: str, *, show: bool | None = None) -> Iterator
     show : bool, optional
         If omitted, the bar is shown where standard output is a terminal.
     """
-    if not (sys.stdout.isatty() if show is None else show):
+    if show is None:
+        show = sys.stdout is not None and sys.stdout.isatty()
+    if not show:
         yield lambda steps: None
         return
     # Imported here, because `import xpnet` must not pay for Rich.

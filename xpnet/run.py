@@ -11,8 +11,10 @@ import numpy as np
 from xpnet import checkpoint
 from xpnet.batches import Scaling
 from xpnet.datasets import Dataset
-from xpnet.evaluation import Evaluation, evaluate, predict, predict_proba
+from xpnet.discovery import backend
+from xpnet.evaluation import Evaluation, check_namespace, evaluate, predict, predict_proba
 from xpnet.layers import Params
+from xpnet.losses import find_loss
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 
@@ -73,11 +75,17 @@ class Run:
         return evaluate(self.xp, self.model, self.params, dataset, **self._how())
 
     def predict(self, images: Any) -> np.ndarray:
-        """Return the most probable class of each image (n, features), shape (n,)."""
+        """Return the most probable class of each image, shape (n,).
+
+        `images` has the shape (n, features), or is a Dataset.
+        """
         return predict(self.xp, self.model, self.params, images, **self._how())
 
     def predict_proba(self, images: Any) -> np.ndarray:
-        """Return the probability of each class for each image (n, features), shape (n, classes)."""
+        """Return the probability of each class for each image, shape (n, classes).
+
+        `images` has the shape (n, features), or is a Dataset.
+        """
         return predict_proba(self.xp, self.model, self.params, images, **self._how())
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -100,8 +108,14 @@ class Run:
         return {"loss": self.loss, "scale": self.scaling.scale, "offset": self.scaling.offset}
 
 
-def load(path: str | os.PathLike[str], xp: Namespace) -> Run:
+def load(path: str | os.PathLike[str], xp: Namespace | None = None) -> Run:
     """Return the run that was saved to `path`, its parameters on the backend `xp`.
+
+    Parameters
+    ----------
+    path : str or path
+    xp : Namespace, optional
+        If omitted, ``xpnet.backend()``.
 
     Raises
     ------
@@ -110,8 +124,11 @@ def load(path: str | os.PathLike[str], xp: Namespace) -> Run:
     ValueError
         If it is damaged or was not written by `Run.save`.
     """
+    xp = backend() if xp is None else xp
+    check_namespace(xp)
     model, params, about = checkpoint.load(path, xp)
     try:
+        find_loss(about["loss"])
         return Run(
             xp,
             model,
@@ -121,5 +138,5 @@ def load(path: str | os.PathLike[str], xp: Namespace) -> Run:
             initial_sha256=about["initial_sha256"],
             history=[Epoch(**epoch) for epoch in about["history"]],
         )
-    except (KeyError, TypeError) as e:
-        raise checkpoint.damaged(path, f"its description lacks or misnames {e}") from e
+    except (KeyError, TypeError, ValueError) as e:
+        raise checkpoint.damaged(path, f"what it says about itself cannot be used: {e!r}") from e

@@ -7,14 +7,17 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from xpnet import checkpoint
 from xpnet.batches import Batches, Scaling, spans
+from xpnet.checks import check_count
 from xpnet.datasets import Dataset
 from xpnet.errors import TrainingDivergedError
-from xpnet.evaluation import check_batch_size, check_fit, labels_on_device, measure
-from xpnet.layers import Params
+from xpnet.evaluation import check_fit, check_namespace, labels_on_device, measure
+from xpnet.layers import Params, float_name
 from xpnet.losses import Loss, find_loss
-from xpnet.models import Sequential
+from xpnet.models import Sequential, check_params
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
 from xpnet.progress import progress_bar
@@ -24,6 +27,8 @@ from xpnet.run import Epoch, Run
 Array = Any
 
 
+# NumPy warns of overflow where training diverges; the error that `fit` raises then says what to do.
+@np.errstate(over="ignore", invalid="ignore")
 def fit(
     xp: Namespace,
     model: Sequential,
@@ -35,13 +40,14 @@ def fit(
     test: Dataset | None = None,
     loss: str = "softmax_cross_entropy",
     seed: int = 0,
-    dtype: str = "float32",
+    dtype: Any = "float32",
     scale: float = 1 / 255,
     offset: float = 0.0,
+    params: Params | None = None,
     callbacks: Iterable[Callable[[Run], object]] = (),
     progress: bool | None = None,
 ) -> Run:
-    """Train a model from new parameters and return it with its history.
+    """Train a model and return it with its history.
 
     Every epoch uses all samples once, in a new random order; the last batch holds the rest. One seed gives
     the same initial parameters, orders and dropout masks on every backend; sums run in other orders, so the
@@ -61,12 +67,14 @@ def fit(
     loss : {"softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"}
         With one output, labels are 0 and 1.
     seed : int
-    dtype : {"float32", "float64"}
+    dtype : {"float32", "float64"}, or that dtype of `xp`
         Of the parameters and of all arithmetic.
     scale, offset : float
         uint8 pixels enter the model as ``pixel * scale + offset``; float images as they are.
+    params : dict of arrays of `xp`, optional
+        Where training begins, in the dtype named; they are copied. If omitted, new ones are drawn.
     callbacks : iterable of callable
-        Each is called with the run after every epoch; a true return value ends the training.
+        Each is called with the run after every epoch; one that returns True ends the training.
     progress : bool, optional
         Whether to show a progress bar. If omitted, where standard output is a terminal.
 
@@ -82,14 +90,16 @@ def fit(
         If the mean training loss of an epoch is not finite.
     """
     criterion = find_loss(loss)
+    check_namespace(xp)
     check_fit("train", train, model)
     if test is not None:
         check_fit("test", test, model)
-    check_batch_size(batch_size)
-    if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
-        raise ValueError(f"`epochs` must be a whole number above 0, got {epochs!r}")
+    check_count("batch_size", batch_size)
+    check_count("epochs", epochs)
+    callbacks = _checked_callables(optimizer, callbacks)
+    dtype = float_name(xp, dtype)
 
-    params = model.init(xp, seed, dtype=dtype)
+    params = model.init(xp, seed, dtype=dtype) if params is None else _checked_copy(xp, model, params, dtype)
     scaling = Scaling(scale, offset)
     run = Run(xp, model, params, loss, scaling, _sha256(xp, params))
     data = _Resident.put(xp, train, dtype, scaling)
@@ -112,7 +122,7 @@ def fit(
             seconds = time.perf_counter() - start
             run.history.append(_epoch(run, criterion, number, total, len(train), held_out, seconds))
             wishes = [callback(run) for callback in callbacks]
-            if any(wishes):
+            if any(wish is True for wish in wishes):
                 break
     return run
 
@@ -162,7 +172,7 @@ def _rehearse(
     """
     xp = run.xp
     start = time.perf_counter()
-    params = {name: xp.asarray(p, copy=True) for name, p in run.params.items()}
+    params = _copy(xp, run.params)
     state = optimizer.init(xp, params)
     total = xp.zeros((), dtype=data.images.dtype)
     sizes = {end - begin for begin, end in spans(len(data.images), batch_size)}
@@ -184,18 +194,44 @@ def _epoch(
 ) -> Epoch:
     """Return the epoch's line of the history; everything in it crosses to the host in one copy."""
     xp = run.xp
-    figures = [total / n]
+    figures = [total]
     if held_out is not None:
         test_total, predicted = measure(xp, criterion, run.model, run.params, *held_out)
         hits = xp.sum(xp.astype(predicted == held_out.labels, held_out.images.dtype))
-        figures += [test_total / len(held_out.images), hits / len(held_out.images)]
-    train_loss, *tested = map(float, xp.to_host(xp.stack(figures)))
+        figures += [test_total, hits]
+    sums = [float(value) for value in xp.to_host(xp.stack(figures))]
+    train_loss = sums[0] / n
     if not math.isfinite(train_loss):
         raise TrainingDivergedError(
             f"the mean training loss of epoch {number} is {train_loss}; lower the learning rate"
         )
-    test_loss, test_accuracy = tested or (None, None)
+    tested = (None, None) if held_out is None else (value / len(held_out.images) for value in sums[1:])
+    test_loss, test_accuracy = tested
     return Epoch(number, train_loss, test_loss, test_accuracy, seconds)
+
+
+def _copy(xp: Namespace, params: Params) -> Params:
+    return {name: xp.asarray(p, copy=True) for name, p in params.items()}
+
+
+def _checked_copy(xp: Namespace, model: Sequential, params: Params, dtype: str) -> Params:
+    found = check_params(xp, model, params)
+    if found != dtype:
+        raise ValueError(f"`params` are {found}, but `dtype` is {dtype!r}; pass `dtype={found!r}`")
+    return _copy(xp, params)
+
+
+def _checked_callables(
+    optimizer: Any, callbacks: Iterable[Callable[[Run], object]]
+) -> list[Callable[[Run], object]]:
+    if isinstance(optimizer, type) or not callable(optimizer) or not hasattr(optimizer, "init"):
+        raise TypeError(
+            f"`optimizer` must be an optimizer, got {optimizer!r}; pass for example `xpnet.SGD(0.5)`"
+        )
+    found: list[Any] = [callbacks] if callable(callbacks) else list(callbacks)
+    if not all(map(callable, found)):
+        raise TypeError(f"`callbacks` must be callables, got {found!r}; pass for example `[print]`")
+    return found
 
 
 def _sha256(xp: Namespace, params: Params) -> str:

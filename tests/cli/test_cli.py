@@ -1,8 +1,12 @@
 """The command as a person runs it, in a process of its own."""
 
+import contextlib
 import gzip
 import json
 import os
+import pty
+import re
+import signal
 import subprocess
 import sys
 
@@ -117,7 +121,10 @@ def test_predict_lists_the_chosen_images(trained, tmp_path):
     assert all(np.argmax(p["probabilities"]) == p["predicted"] for p in predictions)
 
 
-@pytest.mark.parametrize(("index", "rows"), [("7", [7]), ("3,1,4", [3, 1, 4]), (":2", [0, 1])])
+@pytest.mark.parametrize(
+    ("index", "rows"),
+    [("7", [7]), ("3,1,4", [3, 1, 4]), (":2", [0, 1]), ("-1", [9999]), ("0:9:4", [0, 4, 8])],
+)
 def test_predict_understands_its_index(trained, index, rows):
     output = run("predict", trained[0] / "model", "--index", index)
     assert [int(line.split()[0]) for line in output.splitlines()[1:]] == rows
@@ -175,7 +182,9 @@ def test_help_names_every_option():
         (["--hidden", "64,"], "'64,' are no widths; pass one as in 64, several as in 512,256, or none"),
         (["--dataset", "idx"], "`--dataset idx` reads a folder: name it with `--data DIR`"),
         (["--save", "no/such/folder/model"], "cannot write 'no/such/folder/model': there is no folder"),
-        (["--json", "."], "cannot write '.': it is a folder"),
+        (["--json", "."], "cannot write '.': it is no file; name one"),
+        (["--json", __file__ + "/x"], "is no folder; choose another place"),
+        (["--save", "x", "--json", "./x"], "`--save`, `--json` name one file twice; name one for each"),
         (["--lr", "fast"], "'fast' is not a valid float"),
         (["--learning-rate", "1"], "no such option"),
     ],
@@ -197,6 +206,64 @@ def test_bad_usage_is_one_line_and_status_2(args, message):
 )
 def test_failure_is_one_line_and_status_1(args, message):
     assert message in run(*args, status=1)
+
+
+@pytest.mark.parametrize("index", ["10000", "5:5", "0,-10001", "::0"])
+def test_index_outside_the_test_images_is_refused(trained, index):
+    message = run("predict", trained[0] / "model", "--index", index, status=2)
+    assert "`--index` must choose among the 10000 test images, 0 to 9999" in message
+
+
+def test_failing_write_leaves_the_older_results(tmp_path):
+    path = tmp_path / "run.json"
+    path.write_text("older")
+    limit = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (512, 512)); "
+    ignore = "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    program = "import runpy; runpy.run_module('xpnet', run_name='__main__')"
+    options = ["train", "--limit", "500", "--epochs", "1", "--quiet", "--json", str(path)]
+    done = subprocess.run(
+        [sys.executable, "-c", limit + ignore + program, *options], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"xpnet: cannot write {str(path)!r}: File too large; choose another place\n"
+    assert path.read_text() == "older"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_interruption_is_one_line():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xpnet", "train", "--backend", "numpy", "--epochs", "500"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert "numpy on cpu" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (130, "xpnet: interrupted\n")
+
+
+def test_terminal_shows_a_bar_and_whole_lines():
+    parent, child = pty.openpty()
+    command = [sys.executable, "-m", "xpnet", "train", "--limit", "2000", "--epochs", "2"]
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": "100", "XPNET_BACKEND": "numpy"}
+    with subprocess.Popen(command, stdout=child, stderr=child, env=environment) as process:
+        os.close(child)
+        output = b""
+        # A closed terminal is an error on Linux, not an end of file.
+        with contextlib.suppress(OSError):
+            while chunk := os.read(parent, 65536):
+                output += chunk
+    os.close(parent)
+    assert process.returncode == 0
+    assert b"training" in output
+    # What a line shows is what follows the last return to its beginning or erasure.
+    lines = [re.split(r"\x1b\[2K|\r", line.rstrip("\r"))[-1] for line in output.decode().split("\n")]
+    assert [line[:9] for line in lines if "epoch" in line and "train loss" in line] == [
+        "epoch 1/2",
+        "epoch 2/2",
+    ]
 
 
 def test_missing_drawing_library_says_what_to_install(tmp_path):

@@ -141,7 +141,7 @@ def test_wrong_magic_number_is_shown(write, content):
 
 def test_wrong_number_of_dimensions_suggests_exchanged_files(write):
     content = idx_bytes(numpy.zeros(9, dtype=numpy.uint8))
-    expected = "00 00 08 01 of 1 dimensions, expected 00 00 08 03 of 3; .* changed places"
+    expected = "00 00 08 01, with 1 for .*, expected 00 00 08 03; .* changed places"
     with pytest.raises(ValueError, match=expected):
         read_idx(write(content), ndim=3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import click
@@ -33,12 +34,12 @@ for command in (train, evaluate, predict, backends):
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
+    # Click would print an empty line before it reports the interruption.
+    signal.signal(signal.SIGINT, lambda *_: sys.exit(_fail("interrupted", 130)))
     try:
         status = app.main(prog_name="xpnet", standalone_mode=False)
     except click.ClickException as e:
         status = _fail(e.format_message(), e.exit_code)
-    except (click.Abort, KeyboardInterrupt):
-        status = _fail("interrupted", 130)
     except xpnet.UnknownBackendError as e:
         status = _fail(str(e), 2)
     except (

@@ -16,10 +16,9 @@ MODEL = click.argument("model", type=click.Path(path_type=pathlib.Path))
 
 def indices(value: str) -> slice | list[int]:
     """Return the images that ``7``, ``0:5`` or ``3,1,4`` choose."""
-    if re.fullmatch(r"\d*:\d*", value):
-        begin, end = (int(part) if part else None for part in value.split(":"))
-        return slice(begin, end)
-    if re.fullmatch(r"\d+(,\d+)*", value):
+    if re.fullmatch(r"(-?\d+)?(:(-?\d+)?){1,2}", value):
+        return slice(*(int(part) if part else None for part in value.split(":")))
+    if re.fullmatch(r"-?\d+(,-?\d+)*", value):
         return [int(part) for part in value.split(",")]
     raise click.BadParameter(f"{value!r} are no indices; pass one as in 7, a span as in 0:5, or 3,1,4")
 
@@ -75,10 +74,7 @@ def predict(
     """Print what a saved MODEL sees in test images."""
     run = xpnet.load(model, xpnet.backend(backend))
     _, test = read_data(dataset, data)
-    chosen = range(len(test))[index] if isinstance(index, slice) else index
-    if not len(chosen) or max(chosen) >= len(test):
-        raise click.UsageError(f"`--index` must choose among the test images 0 to {len(test) - 1}")
-    rows = list(chosen)
+    rows = _rows(index, len(test))
     probabilities = run.predict_proba(test.images[rows])
     results = [
         {
@@ -99,3 +95,13 @@ def predict(
     if json_path is not None:
         write_json(json_path, results)
         click.echo(f"wrote {json_path}")
+
+
+def _rows(index: slice | list[int], n: int) -> list[int]:
+    try:
+        rows = list(range(n)[index]) if isinstance(index, slice) else [range(n)[i] for i in index]
+    except (IndexError, ValueError):
+        rows = []
+    if not rows:
+        raise click.UsageError(f"`--index` must choose among the {n} test images, 0 to {n - 1}")
+    return rows

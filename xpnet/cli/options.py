@@ -12,6 +12,7 @@ import click
 
 from xpnet import datasets
 from xpnet.datasets import Dataset
+from xpnet.files import write_whole
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -19,15 +20,24 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def output_path(value: str) -> pathlib.Path:
     """Return the path of a file that can be written; asked before the work whose result it is to hold."""
     path = pathlib.Path(value)
-    if path.is_dir():
-        raise click.BadParameter(f"cannot write {value!r}: it is a folder; name a file in it")
+    cannot = f"cannot write {value!r}: "
+    if not value or path.is_dir():
+        raise click.BadParameter(f"{cannot}it is no file; name one")
+    if path.parent.exists() and not path.parent.is_dir():
+        raise click.BadParameter(f"{cannot}{str(path.parent)!r} is no folder; choose another place")
     if not path.parent.is_dir():
-        raise click.BadParameter(
-            f"cannot write {value!r}: there is no folder {str(path.parent)!r}; make it first"
-        )
+        raise click.BadParameter(f"{cannot}there is no folder {str(path.parent)!r}; make it first")
     if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise click.BadParameter(f"cannot write {value!r}: it is read-only; choose another place")
+        raise click.BadParameter(f"{cannot}it is read-only; choose another place")
     return path
+
+
+def check_distinct(**outputs: pathlib.Path | None) -> None:
+    """Raise unless the files named by options differ from each other."""
+    named = {option: path.resolve() for option, path in outputs.items() if path is not None}
+    if len(set(named.values())) < len(named):
+        options = ", ".join(f"`--{option}`" for option in named)
+        raise click.UsageError(f"{options} name one file twice; name one for each")
 
 
 def backend_option(command: Command) -> Command:
@@ -70,4 +80,4 @@ def read_data(dataset: str | None, data: pathlib.Path | None) -> tuple[Dataset, 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
     """Write `value` as indented JSON."""
-    path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())

@@ -7,15 +7,16 @@ import pathlib
 import platform
 import re
 import statistics
+from collections.abc import Callable
 from typing import Any
 
 import click
-import numpy as np
 
 import xpnet
 from xpnet import plots
 from xpnet.cli.options import (
     backend_option,
+    check_distinct,
     data_options,
     json_option,
     output_path,
@@ -59,7 +60,9 @@ def widths(value: str) -> tuple[int, ...]:
 )
 @click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="sigmoid", show_default=True)
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="momentum", show_default=True)
-@click.option("--lr", type=float, help="Learning rate. [default: 4 for sigmoid, else 0.5; adam 0.001]")
+@click.option(
+    "--lr", type=float, help="Learning rate. [default: hidden sigmoid units 4, others 0.5; adam 0.001]"
+)
 @click.option("--beta", type=float, help="Share of the old velocity; momentum, nesterov. [default: 0.9]")
 @click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True)
 @click.option("--epochs", type=click.IntRange(min=1), default=9, show_default=True)
@@ -84,9 +87,10 @@ def train(
     """Train a multilayer perceptron.
 
     The defaults are the course's improved network: 64 sigmoid units and softmax, momentum 0.9 as a moving
-    average with learning rate 4, batches of 128, 9 epochs, on MNIST. They reach more than 97.5 %.
+    average with learning rate 4, batches of 128, 9 epochs, on MNIST.
     """
     optimizer = _optimizer(config)
+    check_distinct(save=save, json=json_path, plot=plot)
     if plot is not None:
         plots.check(plot)
     xp = xpnet.backend(backend)
@@ -96,21 +100,21 @@ def train(
     sizes = (training.images.shape[1], *config["hidden"], classes)
     model = xpnet.mlp(*sizes, activation=config["activation"])
 
-    say = (lambda line: None) if quiet else click.echo
-    say(f"{xp.name} on {xp.device}: {'-'.join(map(str, sizes))} {config['activation']}, {optimizer}")
+    # Not click.echo, which would write through a progress bar.
+    say: Callable[[str], object] = (lambda line: None) if quiet else print
+    activation = f" {config['activation']}" if config["hidden"] else ""
+    say(f"{xp.name} on {xp.device}: {'-'.join(map(str, sizes))}{activation}, {optimizer}")
     say(f"{len(training)} training and {len(testing)} test images, batches of {config['batch_size']}")
-    # A diverging network overflows before `fit` sees it; its own error says what to do.
-    with np.errstate(over="ignore", invalid="ignore"):
-        run = xpnet.fit(
-            xp,
-            model,
-            training,
-            test=testing,
-            optimizer=optimizer,
-            callbacks=[lambda run: say(_line(run.history[-1], config["epochs"]))],
-            progress=False if quiet else None,
-            **{name: config[name] for name in ("epochs", "batch_size", "seed", "dtype")},
-        )
+    run = xpnet.fit(
+        xp,
+        model,
+        training,
+        test=testing,
+        optimizer=optimizer,
+        callbacks=[lambda run: say(_line(run.history[-1], config["epochs"]))],
+        progress=False if quiet else None,
+        **{name: config[name] for name in ("epochs", "batch_size", "seed", "dtype")},
+    )
     evaluation = run.evaluate(testing)
     median = statistics.median(epoch.seconds for epoch in run.history)
     say(f"test accuracy {evaluation.accuracy:.2%}; {median:.3f} s an epoch (median)")

@@ -21,6 +21,7 @@ class Dataset:
     Parameters
     ----------
     images : array, shape (n, features), uint8, float32 or float64
+        Whatever NumPy can take; the data set is NumPy's, on the host.
         Floating-point values are finite. uint8 stays uint8 until a batch is gathered.
     labels : array, shape (n,), int
         Class indices, none negative.

@@ -108,8 +108,8 @@ def _read_header(stream: BufferedIOBase, ndim: int) -> tuple[bytes, tuple[int, .
         )
     if len(magic) == 4 and magic[:3] == expected[:3] and magic[3] != ndim:
         raise _Refusal(
-            f"has the magic number {magic.hex(' ')} of {magic[3]} dimensions, "
-            f"expected {expected.hex(' ')} of {ndim}",
+            f"has the magic number {magic.hex(' ')}, with {magic[3]} for the number of dimensions, "
+            f"expected {expected.hex(' ')}",
             "check that images and labels have not changed places",
         )
     if magic != expected:
