@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from xpnet.files import write_whole
@@ -44,8 +44,10 @@ def history(epochs: Sequence[Epoch], path: str | os.PathLike[str]) -> None:
         The suffix names the format: PNG, SVG, PDF.
     """
     check(path)
-    mpl = _matplotlib()
-    figure = mpl.figure.Figure(figsize=(8.0, 3.6), layout="constrained")
+    save(drawn(_draw_history, epochs), path)
+
+
+def _draw_history(figure: Any, epochs: Sequence[Epoch]) -> None:
     losses, accuracies = figure.subplots(1, 2)
     numbers = [e.epoch for e in epochs]
     title = "Test accuracy: no test set"
@@ -62,7 +64,13 @@ def history(epochs: Sequence[Epoch], path: str | os.PathLike[str]) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    save(figure, path)
+
+
+def drawn(draw: Callable[[Any, Any], object], what: Any) -> Any:
+    """Return a Matplotlib figure on which ``draw(figure, what)`` has drawn."""
+    figure = _matplotlib().figure.Figure(figsize=(8.0, 4.0), layout="constrained")
+    draw(figure, what)
+    return figure
 
 
 def save(figure: Any, path: str | os.PathLike[str]) -> None:

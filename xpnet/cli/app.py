@@ -9,6 +9,7 @@ import click
 
 import xpnet
 from xpnet.cli.backends import backends
+from xpnet.cli.lesson import lesson
 from xpnet.cli.models import evaluate, predict
 from xpnet.cli.train import train
 
@@ -28,7 +29,7 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, evaluate, predict, backends):
+for command in (train, evaluate, predict, backends, lesson):
     app.add_command(command)
 
 

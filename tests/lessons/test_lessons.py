@@ -1,0 +1,149 @@
+"""The lessons come out at the course's own figures, on every namespace."""
+
+import inspect
+import itertools
+import pathlib
+
+import numpy as np
+import pytest
+
+from xpnet.lessons import LESSONS, deep, find_lesson
+
+NAMES = ("w1", "w2", "w3", "w4", "w5", "w6", "b1", "b2", "b3")
+
+
+def run(xp, name, **options):
+    lines = []
+    figures = find_lesson(name).run(xp, say=lines.append, **options)
+    assert lines
+    return figures
+
+
+def test_sigmoid_is_a_half_at_zero(xp64):
+    figures = run(xp64, "sigmoid")
+    assert figures["output"] == 0.5
+    x, y, slope = (np.array(figures[name]) for name in ("x", "y", "slope"))
+    np.testing.assert_allclose(x, np.linspace(-10, 10, 100), atol=1e-14)
+    np.testing.assert_allclose(y, 1 / (1 + np.exp(-x)), rtol=1e-14)
+    np.testing.assert_allclose(slope, np.gradient(y, x), atol=2e-3)
+
+
+def test_neuron(xp64):
+    assert run(xp64, "neuron")["output"] == 0.9990889488055994
+
+
+def test_feedforward(xp64):
+    figures = run(xp64, "feedforward")
+    assert figures["output"] == pytest.approx(0.7216325609518421, abs=1e-16)
+    assert round(figures["h"], 4) == 0.9526
+
+
+def test_loss(xp64):
+    figures = run(xp64, "loss")
+    assert figures["loss"] == 0.5
+    y, p = np.array([1, 0, 0, 1]), np.array([0.9, 0.2, 0.1, 0.6])
+    expected = -np.log(np.where(y == 1, p, 1 - p)).mean()
+    assert figures["binary_cross_entropy"] == pytest.approx(expected, rel=1e-14)
+    assert figures["categorical_cross_entropy"] == pytest.approx(-np.log([0.7, 0.1]).mean(), rel=1e-14)
+
+
+def test_chain_rule(xp64):
+    figures = run(xp64, "chain-rule")
+    # The course rounds y_hat to 0.524 before it goes on, hence its last digits.
+    assert figures["dL_dy_hat"] == pytest.approx(-0.952, abs=1e-3)
+    assert figures["dy_hat_dh1"] == pytest.approx(0.249, abs=1e-3)
+    assert figures["dh1_dw1"] == pytest.approx(-0.0904, abs=1e-4)
+    assert figures["dL_dw1"] == pytest.approx(0.0214, abs=1e-4)
+    assert figures["pullback"] == pytest.approx(figures["dL_dw1"], rel=1e-13)
+    assert figures["finite_difference"] == pytest.approx(figures["dL_dw1"], rel=1e-8)
+
+
+def test_gradient_descent(xp64):
+    figures = run(xp64, "gradient-descent", iterations=20)
+    assert tuple(figures["gradient"]) == NAMES
+    for name in NAMES:
+        assert figures["gradient"][name] == pytest.approx(figures["finite_differences"][name], abs=1e-9)
+    assert len(figures["loss"]) == 21
+    assert all(np.diff(figures["loss"]) < 0)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_full_network(backend, seed):
+    figures = run(backend, "full-network", seed=seed)
+    assert figures["emily"] == pytest.approx(0.95, abs=0.02)
+    assert figures["frank"] == pytest.approx(0.04, abs=0.01)
+    assert len(figures["loss"]) == 100
+    assert figures["loss"][-1] < 0.01 < figures["loss"][0]
+
+
+def test_first_network(backend):
+    figures = run(backend, "first-network")
+    assert figures["accuracy"] >= 0.96
+    assert figures["first_five"] == [7, 2, 1, 0, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "iterations", "accuracy"),
+    [("mnist-zero", 100, 0.985), ("mnist-zero-hidden", 40, 0.95), ("mnist-softmax", 60, 0.55)],
+)
+def test_full_batch_lessons_learn(backend, name, iterations, accuracy):
+    figures = run(backend, name, iterations=iterations)
+    assert figures["accuracy"] >= accuracy
+    assert figures["cost"][-1] < figures["cost"][0] / 2
+    confusion = np.array(figures["confusion"])
+    assert confusion.sum() == 10000
+    assert np.trace(confusion) / 10000 == pytest.approx(figures["accuracy"])
+    # Columns are the true classes: 980 of the test digits are zeros.
+    assert confusion.sum(axis=0)[-1 if len(confusion) == 2 else 0] == 980
+
+
+def test_mnist_improved(backend):
+    figures = run(backend, "mnist-improved", epochs=2)
+    assert figures["accuracy"] >= 0.96
+    final = {name: costs[-1] for name, costs in figures["test_cost"].items()}
+    assert min(final, key=final.get) == "all three"
+    assert set(final) == {"all three", "no mini-batches", "no momentum", "variance 1"}
+
+
+def test_gradients_vanish_with_the_sigmoid_and_not_with_relu(backend, mnist):
+    train, _ = mnist
+    relu, sigmoid = (
+        deep.gradient_sizes(backend, deep.network(name, 4), train[:1000], 138) for name in ("relu", "sigmoid")
+    )
+    assert len(relu) == len(sigmoid) == 5
+    assert max(relu[:4]) < 2 * min(relu[:4])
+    assert all(first < second / 2 for first, second in itertools.pairwise(sigmoid))
+
+
+def test_deep_relu_network_reaches_its_accuracy(mnist):
+    from conftest import make_namespace
+
+    network = deep.network("relu", 4)
+    accuracy = deep.learn(make_namespace("numba"), network, *mnist, deep.RATES["relu"], epochs=9, seed=138)
+    assert accuracy >= 0.982
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_every_lesson_runs_under_the_strict_checker(name):
+    from conftest import make_namespace
+
+    few = {"epochs": 1, "iterations": 2, "limit": 300}
+    keywords = inspect.signature(find_lesson(name).run).parameters
+    run(make_namespace("strict"), name, **{key: value for key, value in few.items() if key in keywords})
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_no_lesson_is_longer_than_two_screens(name):
+    source = pathlib.Path(find_lesson(name).__file__).read_text(encoding="utf-8")
+    assert source.count("\n") <= 120
+
+
+def test_every_lesson_is_listed_once():
+    folder = pathlib.Path(deep.__file__).parent
+    modules = {path.stem.replace("_", "-") for path in folder.glob("*.py")}
+    assert set(LESSONS) == modules - {"--init--", "catalogue", "pace"}
+
+
+def test_unknown_lesson_names_the_nearest_first():
+    with pytest.raises(ValueError, match=r"unknown lesson 'nuron': choose one of neuron, .*deep"):
+        find_lesson("nuron")

@@ -1,0 +1,101 @@
+"""``xpnet lesson``: the course, one command a lesson."""
+
+from __future__ import annotations
+
+import inspect
+import pathlib
+from typing import Any
+
+import click
+
+import xpnet
+from xpnet import plots
+from xpnet.cli.options import backend_option, check_distinct, json_option, output_path, write_json
+from xpnet.lessons import LESSONS, find_lesson
+
+_COUNT = click.IntRange(min=1)
+_OPTIONS: dict[str, tuple[Any, str]] = {
+    "iterations": (_COUNT, "Steps of the descent."),
+    "epochs": (_COUNT, "Passes over the data."),
+    "limit": (_COUNT, "Train on the first N images alone."),
+    "lr": (float, "Learning rate."),
+    "seed": (click.IntRange(0, 2**64 - 1), "Of all random numbers."),
+}
+
+
+@click.command(
+    # What follows the name belongs to the lesson.
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    options_metavar="",
+)
+@click.argument("name", required=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS]...")
+def lesson(name: str | None, arguments: tuple[str, ...]) -> None:
+    """Run a lesson of the course; without a name, list them.
+
+    `xpnet lesson NAME --help` explains a lesson and lists its options.
+    """
+    if name is None:
+        width = max(map(len, LESSONS))
+        for each in LESSONS:
+            click.echo(f"{each:{width}}  {_title(find_lesson(each))}")
+        return
+    try:
+        module = find_lesson(name)
+    except ValueError as e:
+        raise click.UsageError(str(e)) from e
+    _command(name, module).main(list(arguments), prog_name=f"xpnet lesson {name}", standalone_mode=False)
+
+
+def _command(name: str, module: Any) -> click.Command:
+    """Return the command of one lesson; its options are the keywords of the lesson's `run`."""
+    keywords = {
+        key: parameter.default
+        for key, parameter in inspect.signature(module.run).parameters.items()
+        if key in _OPTIONS
+    }
+
+    def callback(
+        backend: str | None, plot: pathlib.Path | None, json_path: pathlib.Path | None, **own: Any
+    ) -> None:
+        check_distinct(plot=plot, json=json_path)
+        if plot is not None:
+            if not hasattr(module, "draw"):
+                raise click.UsageError(f"lesson {name!r} has no picture; leave out `--plot`")
+            plots.check(plot)
+        xp = xpnet.backend(backend)
+        figures = module.run(xp, **{key: own[key] for key in keywords})
+        if json_path is not None:
+            write_json(json_path, figures)
+            print(f"wrote {json_path}")
+        if plot is not None:
+            plots.save(plots.drawn(module.draw, figures), plot)
+            print(f"drew {plot}")
+
+    settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+    command = click.command(name, help=_help(module), context_settings=settings)(callback)
+    for key in {**keywords, "seed": None}:
+        kind, what = _OPTIONS[key]
+        if key not in keywords:
+            what = "Accepted and not used: nothing here is random."
+        default = keywords.get(key)
+        shown = default is not None
+        command = click.option(f"--{key}", type=kind, default=default, show_default=shown, help=what)(command)
+    command = click.option(
+        "--plot",
+        type=output_path,
+        metavar="PATH",
+        hidden=not hasattr(module, "draw"),
+        help="Draw the lesson's picture (PNG, SVG or PDF).",
+    )(command)
+    return backend_option(json_option("the figures by name")(command))
+
+
+def _title(module: Any) -> str:
+    return (module.__doc__ or "").partition("\n")[0].rstrip(".")
+
+
+def _help(module: Any) -> str:
+    # Click fills paragraphs; "\b" tells it to leave a formula or a table as it is.
+    paragraphs = (module.__doc__ or "").strip().split("\n\n")
+    return "\n\n".join(f"\b\n{text}" if text.startswith(" ") else text for text in paragraphs)

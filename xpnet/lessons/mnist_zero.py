@@ -1,0 +1,85 @@
+"""Is it a zero? Logistic regression on MNIST: one neuron with 784 inputs, all images at once.
+
+With a row for each of the m images, a whole pass is two lines; x is (m, 784), w is (784, 1):
+
+    z = x w + b         y_hat = f(z)
+
+    J = -(1/m) sum  y log(y_hat) + (1 - y) log(1 - y_hat)
+
+The derivative of f and that of the logarithm cancel, and what is left is simple:
+
+    dJ/dz = (y_hat - y) / m         dJ/dw = x^T dJ/dz         dJ/db = sum dJ/dz
+
+For one weight and one image that is dJ/dw_j = (y_hat - y) x_j: the error times the input that the weight
+saw. (The course's derivation ends in w_j where it must be x_j; its program is right.)
+
+The course works in float64 throughout. float32 has seven digits, half the bytes and twice the speed, and
+the same accuracy comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xpnet import metrics
+from xpnet.datasets import Dataset, mnist
+from xpnet.lessons.pace import Pace
+from xpnet.namespace import Namespace
+from xpnet.random import Stream
+
+Array = Any
+
+
+def pixels(xp: Namespace, dataset: Dataset) -> Array:
+    """Return all images as numbers from 0 to 1, shape (m, 784), float32."""
+    rows = xp.arange(len(dataset), dtype=xp.int32)
+    return xp.nn.gather_batch(xp.asarray(dataset.images), rows, scale=1 / 255, offset=0.0, dtype=xp.float32)
+
+
+def is_zero(xp: Namespace, dataset: Dataset) -> Array:
+    """Return 1 for the images of a zero and 0 for the others, shape (m, 1), float32."""
+    return xp.asarray((dataset.labels == 0).astype("float32")[:, None])
+
+
+def run(
+    xp: Namespace,
+    *,
+    iterations: int = 2000,
+    seed: int = 138,
+    limit: int | None = None,
+    say: Callable[[str], object] = print,
+) -> dict[str, Any]:
+    """Return accuracy and confusion matrix (rows predicted, columns true) on the test images."""
+    train, test = mnist()
+    train = train[:limit]
+    x, y = pixels(xp, train), is_zero(xp, train)
+    m = len(train)
+    w = 0.01 * xp.asarray(Stream(seed, "init").normal((784, 1)).astype("float32"))
+    b = xp.zeros((1,), dtype=xp.float32)
+
+    pace = Pace(xp, iterations, say)
+    for i in pace:
+        z = xp.matmul(x, w) + b  # (m, 1)
+        y_hat = xp.nn.sigmoid(z)
+        # The cost from z, not from y_hat: -y z + log(1 + exp(z)), in a form that cannot overflow.
+        cost = xp.mean(xp.nn.relu(z) - y * z + xp.log1p(xp.exp(-xp.abs(z))))
+        dz = (y_hat - y) / m  # dJ/dz
+        dw = xp.matmul(xp.matrix_transpose(x), dz)  # dJ/dw = x^T dJ/dz, (784, 1)
+        db = xp.sum(dz, axis=0)
+        w, b = w - dw, b - db  # a learning rate of 1
+        pace.tell(i, cost)
+
+    return judge(xp, xp.matmul(pixels(xp, test), w) + b, test, say) | {"cost": pace.costs}
+
+
+def judge(xp: Namespace, z: Array, test: Dataset, say: Callable[[str], object]) -> dict[str, Any]:
+    """Print and return how good the logits `z`, shape (m, 1), are at telling zeros from the rest."""
+    predicted = xp.astype(z[:, 0] > 0, xp.int32)  # y_hat > 1/2
+    labels = xp.asarray((test.labels == 0).astype("int32"))
+    confusion = metrics.confusion_matrix(xp, labels, predicted, 2)
+    accuracy = metrics.accuracy(xp, labels, predicted)
+    say(f"\nconfusion matrix, rows predicted, columns true:\n{confusion.T}")
+    say(f"test accuracy {accuracy:.2%}\n")
+    say(metrics.classification_report(confusion, ["other", "zero"]))
+    return {"accuracy": accuracy, "confusion": confusion.T.tolist()}

@@ -1,0 +1,67 @@
+"""Is it a zero? The same question to a network with 64 hidden units.
+
+One layer more, and the derivatives of chain-rule with a row for each image:
+
+    z1 = x w1 + b1      h = f(z1)       z2 = h w2 + b2      y_hat = f(z2)
+
+    dJ/dz2 = (y_hat - y) / m            dJ/dw2 = h^T dJ/dz2
+    dJ/dz1 = dJ/dz2 w2^T * h (1 - h)    dJ/dw1 = x^T dJ/dz1
+
+These are the library's `Linear` and `Sigmoid`: each returns its output and its pullback, the function
+that takes the gradient at the output and gives the one at the input. The loss takes the logits z2 and
+returns dJ/dz2 with the cost, because the two share their exponentials.
+
+The course multiplies out a sigmoid anew wherever one appears, three times in a backward pass. The
+pullback remembers h instead, and needs none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xpnet.datasets import mnist
+from xpnet.layers import Linear, Params, Sigmoid
+from xpnet.lessons.mnist_zero import is_zero, judge, pixels
+from xpnet.lessons.pace import Pace
+from xpnet.models import Sequential
+from xpnet.namespace import Namespace
+from xpnet.optim import SGD
+
+Array = Any
+
+
+def descend(
+    xp: Namespace, model: Sequential, seed: int, x: Array, y: Array, loss: Callable[..., Any], pace: Pace
+) -> Params:
+    """Return the parameters after full-batch descent with a learning rate of 1."""
+    params = model.init(xp, seed)
+    optimizer = SGD(lr=1.0)
+    state = optimizer.init(xp, params)
+    for i in pace:
+        z, pullback = model(xp, params, x)
+        cost, dz = loss(z, y)
+        _, grads = pullback(dz, input_gradient=False)
+        params, state = optimizer(xp, params, grads, state)
+        pace.tell(i, cost)
+    return params
+
+
+def run(
+    xp: Namespace,
+    *,
+    iterations: int = 2000,
+    seed: int = 138,
+    limit: int | None = None,
+    say: Callable[[str], object] = print,
+) -> dict[str, Any]:
+    """Return accuracy and confusion matrix (rows predicted, columns true) on the test images."""
+    train, test = mnist()
+    train = train[:limit]
+    model = Sequential(Linear(784, 64, "normal"), Sigmoid(), Linear(64, 1, "normal"))
+    pace = Pace(xp, iterations, say)
+    params = descend(
+        xp, model, seed, pixels(xp, train), is_zero(xp, train), xp.nn.sigmoid_cross_entropy, pace
+    )
+    z, _ = model(xp, params, pixels(xp, test))
+    return judge(xp, z, test, say) | {"cost": pace.costs}

@@ -1,0 +1,55 @@
+"""The sigmoid: a step without a corner, and its derivative.
+
+    f(x) = 1 / (1 + exp(-x))
+
+It squeezes any number into (0, 1): f(0) = 1/2, far to the left it is nearly 0, far to the right nearly
+1. Differentiating the quotient gives a derivative that needs no new exponential:
+
+    f'(x) = exp(-x) / (1 + exp(-x))**2 = f(x) (1 - f(x))
+
+Its largest value is 1/4, at 0. In a deep network these quarters multiply: the last lesson shows what
+follows.
+
+The course's program computes the sigmoid three times in one backward pass. Keep y = f(x) from the
+forward pass; the derivative y (1 - y) then costs one product.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from xpnet.namespace import Namespace
+
+
+def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any]:
+    """Return x, f(x) and f'(x) at 100 points from -10 to 10, and f(0)."""
+    x = xp.linspace(-10, 10, 100, dtype=xp.float64)
+    y = 1 / (1 + xp.exp(-x))  # f(x)
+    slope = y * (1 - y)  # f'(x)
+    at_zero = float(xp.to_host(1 / (1 + xp.exp(xp.zeros((), dtype=xp.float64)))))
+
+    # For x below -709, exp(-x) is more than float64 can hold. The library's sigmoid has the same values and
+    # never takes exp() of a positive number.
+    difference = float(xp.to_host(xp.max(xp.abs(y - xp.nn.sigmoid(x)))))
+
+    say(f"f(0) = {at_zero}")
+    say(f"f(-10) = {float(xp.to_host(y[0])):.6f}, f(10) = {float(xp.to_host(y[-1])):.6f}")
+    say(f"largest f'(x) of the 100 points: {float(xp.to_host(xp.max(slope))):.4f}")
+    say(f"largest difference to xp.nn.sigmoid: {difference:.1e}")
+    return {
+        "output": at_zero,
+        "x": xp.to_host(x).tolist(),
+        "y": xp.to_host(y).tolist(),
+        "slope": xp.to_host(slope).tolist(),
+    }
+
+
+def draw(figure: Any, figures: dict[str, Any]) -> None:
+    """Draw the curve and its derivative."""
+    axes = figure.subplots()
+    axes.plot(figures["x"], figures["y"], color="#0072B2", label="f(x) = 1 / (1 + exp(-x))")
+    axes.plot(figures["x"], figures["slope"], "--", color="#D55E00", label="f'(x) = f(x) (1 - f(x))")
+    axes.set(title="The sigmoid and its derivative", xlabel="x", ylabel="value")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
