@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet import checkpoint
-from xpnet.batches import Batches, Scaling, spans
+from xpnet.batches import Batches, Scaling
 from xpnet.checks import check_count
 from xpnet.datasets import Dataset
 from xpnet.errors import TrainingDivergedError
@@ -19,10 +19,11 @@ from xpnet.layers import Params, float_name
 from xpnet.losses import Loss, find_loss
 from xpnet.models import Sequential, check_params
 from xpnet.namespace import Namespace
-from xpnet.optim import Optimizer, State
+from xpnet.optim import Optimizer
 from xpnet.progress import progress_bar
 from xpnet.random import Stream
 from xpnet.run import Epoch, Run
+from xpnet.trainer import Trainer
 
 Array = Any
 
@@ -101,25 +102,34 @@ def fit(
 
     params = model.init(xp, seed, dtype=dtype) if params is None else _checked_copy(xp, model, params, dtype)
     scaling = Scaling(scale, offset)
-    run = Run(xp, model, params, loss, scaling, _sha256(xp, params))
-    data = _Resident.put(xp, train, dtype, scaling)
-    held_out = _Resident.put(xp, test, dtype, scaling) if test is not None else None
-    step = xp.compile(_step(xp, model, criterion, optimizer, data))
-    run.warm_up_seconds = _rehearse(run, step, optimizer, data, batch_size)
+    initial_sha256 = checkpoint.sha256(xp.to_host(p) for p in params.values())
+    run = Run(xp, model, params, loss, scaling, initial_sha256)
+    start = time.perf_counter()
+    trainer = Trainer(
+        xp,
+        model,
+        params,
+        train,
+        criterion=criterion,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        seed=seed,
+        dtype=dtype,
+        scaling=scaling,
+    )
+    trainer.rehearse()
+    run.warm_up_seconds = time.perf_counter() - start
 
-    state = optimizer.init(xp, params)
-    shuffle, dropout = Stream(seed, "shuffle"), Stream(seed, "dropout")
+    held_out = None if test is None else _HeldOut.put(xp, test, dtype, scaling)
+    shuffle = Stream(seed, "shuffle")
     batches_an_epoch = -(-len(train) // batch_size)
     with progress_bar(epochs * batches_an_epoch, "training", show=progress) as advance:
         for number in range(1, epochs + 1):
             start = time.perf_counter()
-            order = xp.asarray(shuffle.permutation(len(train)))
-            total = xp.zeros((), dtype=data.images.dtype)
-            for begin, end in spans(len(train), batch_size):
-                run.params, state, total = step(run.params, state, total, order[begin:end], dropout)
-                advance(1)
+            total = trainer.epoch(shuffle.permutation(len(train)), advance)
             xp.synchronize()
             seconds = time.perf_counter() - start
+            run.params = trainer.params
             run.history.append(_epoch(run, criterion, number, total, len(train), held_out, seconds))
             wishes = [callback(run) for callback in callbacks]
             if any(wish is True for wish in wishes):
@@ -127,60 +137,16 @@ def fit(
     return run
 
 
-class _Resident(NamedTuple):
-    """A data set on the device."""
+class _HeldOut(NamedTuple):
+    """A test set on the device."""
 
     images: Batches
     labels: Array
 
     @classmethod
-    def put(cls, xp: Namespace, dataset: Dataset, dtype: str, scaling: Scaling) -> _Resident:
+    def put(cls, xp: Namespace, dataset: Dataset, dtype: str, scaling: Scaling) -> _HeldOut:
         images = Batches(xp, dataset.images, dtype=dtype, scaling=scaling)
         return cls(images, labels_on_device(xp, dataset))
-
-
-def _step(
-    xp: Namespace, model: Sequential, criterion: Loss, optimizer: Optimizer, data: _Resident
-) -> Callable[..., tuple[Params, State, Array]]:
-    """Return the function of one training step; it reads nothing back to the host."""
-    trunk = criterion.trunk(model)
-
-    def step(
-        params: Params, state: State, total: Array, indices: Array, stream: Stream
-    ) -> tuple[Params, State, Array]:
-        x = data.images.gather(indices)
-        labels = xp.take(data.labels, indices, axis=0)
-        outputs, pullback = trunk(xp, params, x, stream=stream)
-        loss, d_outputs = criterion.function(xp, outputs, labels)
-        _, grads = pullback(d_outputs, input_gradient=False)
-        params, state = optimizer(xp, params, grads, state)
-        return params, state, total + loss * indices.shape[0]
-
-    return step
-
-
-def _rehearse(
-    run: Run,
-    step: Callable[..., tuple[Params, State, Array]],
-    optimizer: Optimizer,
-    data: _Resident,
-    batch_size: int,
-) -> float:
-    """Take one step of each size on copies, with dropout masks of another seed; return the seconds it took.
-
-    So whatever a backend compiles at first use stays out of the epochs' times.
-    """
-    xp = run.xp
-    start = time.perf_counter()
-    params = _copy(xp, run.params)
-    state = optimizer.init(xp, params)
-    total = xp.zeros((), dtype=data.images.dtype)
-    sizes = {end - begin for begin, end in spans(len(data.images), batch_size)}
-    for size in sorted(sizes, reverse=True):
-        indices = xp.arange(size, dtype=xp.int32)
-        params, state, total = step(params, state, total, indices, Stream(0, "dropout"))
-    xp.synchronize()
-    return time.perf_counter() - start
 
 
 def _epoch(
@@ -189,7 +155,7 @@ def _epoch(
     number: int,
     total: Array,
     n: int,
-    held_out: _Resident | None,
+    held_out: _HeldOut | None,
     seconds: float,
 ) -> Epoch:
     """Return the epoch's line of the history; everything in it crosses to the host in one copy."""
@@ -210,15 +176,11 @@ def _epoch(
     return Epoch(number, train_loss, test_loss, test_accuracy, seconds)
 
 
-def _copy(xp: Namespace, params: Params) -> Params:
-    return {name: xp.asarray(p, copy=True) for name, p in params.items()}
-
-
 def _checked_copy(xp: Namespace, model: Sequential, params: Params, dtype: str) -> Params:
     found = check_params(xp, model, params)
     if found != dtype:
         raise ValueError(f"`params` are {found}, but `dtype` is {dtype!r}; pass `dtype={found!r}`")
-    return _copy(xp, params)
+    return {name: xp.asarray(p, copy=True) for name, p in params.items()}
 
 
 def _checked_callables(
@@ -232,7 +194,3 @@ def _checked_callables(
     if not all(map(callable, found)):
         raise TypeError(f"`callbacks` must be callables, got {found!r}; pass for example `[print]`")
     return found
-
-
-def _sha256(xp: Namespace, params: Params) -> str:
-    return checkpoint.sha256(xp.to_host(p) for p in params.values())

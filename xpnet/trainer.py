@@ -1,0 +1,118 @@
+"""Training an epoch at a time: what `fit` puts a clock and a history around."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from xpnet.batches import Batches, Scaling, spans
+from xpnet.datasets import Dataset
+from xpnet.evaluation import labels_on_device
+from xpnet.layers import Params
+from xpnet.losses import Loss
+from xpnet.models import Sequential
+from xpnet.namespace import Namespace
+from xpnet.optim import Optimizer, State
+from xpnet.random import Stream
+
+Array = Any
+
+
+class Trainer:
+    """One model on its way, with the data on the device. Arguments are trusted: `fit` checks them.
+
+    Parameters
+    ----------
+    xp : Namespace
+    model : Sequential
+    params : dict of arrays of `xp`
+        They may be overwritten.
+    train : Dataset
+    criterion : Loss
+    optimizer : Optimizer
+    batch_size, seed : int
+    dtype : {"float32", "float64"}
+    scaling : Scaling
+
+    Attributes
+    ----------
+    params : dict of arrays of `xp`
+        As they are after the last step.
+    """
+
+    def __init__(
+        self,
+        xp: Namespace,
+        model: Sequential,
+        params: Params,
+        train: Dataset,
+        *,
+        criterion: Loss,
+        optimizer: Optimizer,
+        batch_size: int,
+        seed: int,
+        dtype: str,
+        scaling: Scaling,
+    ) -> None:
+        self.xp = xp
+        self.params = params
+        self._state = optimizer.init(xp, params)
+        self._trunk = criterion.trunk(model)
+        self._criterion = criterion
+        self._optimizer = optimizer
+        self._batch_size = batch_size
+        self._dropout = Stream(seed, "dropout")
+        self._dtype = dtype
+        self._scaling = scaling
+        self.put(train)
+        self._compiled = xp.compile(self._step)
+
+    def put(self, train: Dataset) -> None:
+        """Move a training set to the device, in place of the one before."""
+        self._images = Batches(self.xp, train.images, dtype=self._dtype, scaling=self._scaling)
+        self._labels = labels_on_device(self.xp, train)
+
+    def epoch(self, order: np.ndarray, advance: Callable[[int], object] = lambda steps: None) -> Array:
+        """Train over the images in this order and return the sum of their losses, shape (), on the device.
+
+        Parameters
+        ----------
+        order : NumPy array, shape (n,), int32
+        advance : callable, optional
+            Is told of each step.
+        """
+        xp = self.xp
+        indices = xp.asarray(order)
+        total = xp.zeros((), dtype=self._images.dtype)
+        for begin, end in spans(len(order), self._batch_size):
+            self.params, self._state, total = self._compiled(
+                self.params, self._state, total, indices[begin:end], self._dropout
+            )
+            advance(1)
+        return total
+
+    def rehearse(self) -> None:
+        """Take one step of each size on copies, with other dropout masks, so that all is compiled."""
+        xp = self.xp
+        params = {name: xp.asarray(p, copy=True) for name, p in self.params.items()}
+        state = self._optimizer.init(xp, params)
+        total = xp.zeros((), dtype=self._images.dtype)
+        sizes = {end - begin for begin, end in spans(len(self._images), self._batch_size)}
+        for size in sorted(sizes, reverse=True):
+            indices = xp.arange(size, dtype=xp.int32)
+            params, state, total = self._compiled(params, state, total, indices, Stream(0, "dropout"))
+        xp.synchronize()
+
+    def _step(
+        self, params: Params, state: State, total: Array, indices: Array, stream: Stream
+    ) -> tuple[Params, State, Array]:
+        """Take one training step; nothing is read back to the host."""
+        x = self._images.gather(indices)
+        labels = self.xp.take(self._labels, indices, axis=0)
+        outputs, pullback = self._trunk(self.xp, params, x, stream=stream)
+        loss, d_outputs = self._criterion.function(self.xp, outputs, labels)
+        _, grads = pullback(d_outputs, input_gradient=False)
+        params, state = self._optimizer(self.xp, params, grads, state)
+        return params, state, total + loss * indices.shape[0]
