@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet.blas import blas_advice
 
 
 @pytest.fixture
@@ -91,8 +92,21 @@ def test_entry_point_must_be_a_namespace(install):
 def test_backends_describes_the_usable_ones():
     info = {info.name: info for info in xpnet.backends()}["numpy"]
     assert info == xpnet.BackendInfo(
-        "numpy", usable=True, library="numpy", version=np.__version__, device="cpu", fused=()
+        "numpy",
+        usable=True,
+        library="numpy",
+        version=np.__version__,
+        device="cpu",
+        fused=(),
+        advice=tuple(blas_advice()),
     )
+
+
+def test_advice_of_a_third_party_is_told(install):
+    install(
+        "import numpy\nfrom xpnet import Namespace\nxp = Namespace('toy', numpy, advice=lambda: ['set X'])\n"
+    )
+    assert {info.name: info for info in xpnet.backends()}["toy"].advice == ("set X",)
 
 
 def test_errors_survive_pickling():

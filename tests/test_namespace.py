@@ -101,6 +101,11 @@ def test_given_hooks_are_called():
     assert xp.on("1") == ("on", "1")
 
 
+def test_advice_is_what_was_given_or_nothing():
+    assert xpnet.Namespace("mine", np).advice() == []
+    assert xpnet.Namespace("mine", np, advice=lambda: ("one", "two")).advice() == ["one", "two"]
+
+
 def test_backend_with_one_device_names_it():
     with pytest.raises(xpnet.BackendUnavailableError, match=r"'numpy' has no device '1'; .* on cpu alone"):
         xpnet.backend("numpy:1")

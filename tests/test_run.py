@@ -9,9 +9,9 @@ import pytest
 import safetensors
 import safetensors.numpy
 from checking import assert_close
-from conftest import REGISTERED, make_namespace
 
 import xpnet
+from conftest import REGISTERED, make_namespace
 from xpnet import Dropout, Linear, Momentum, ReLU, Sequential, Sigmoid, Softmax, Tanh, checkpoint
 
 EVERY_LAYER = Sequential(

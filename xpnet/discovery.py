@@ -73,6 +73,8 @@ class BackendInfo:
         The device of new arrays.
     fused : tuple of str
         The functions of `nn` that have a kernel of their own.
+    advice : tuple of str
+        What decides the speed here and what would raise it, a line each.
     """
 
     name: str
@@ -83,6 +85,7 @@ class BackendInfo:
     version: str | None = None
     device: str | None = None
     fused: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
 
 def backends() -> list[BackendInfo]:
@@ -103,6 +106,7 @@ def _info(name: str) -> BackendInfo:
         version=version,
         device=str(xp.device),
         fused=xp.fused,
+        advice=tuple(xp.advice()),
     )
 
 

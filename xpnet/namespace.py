@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import array_api_compat
@@ -59,6 +59,8 @@ class Namespace:
         What to tell a person on whose machine the probe fails.
     versions : mapping of str to str, optional
         The libraries underneath, the one that matters most first. If omitted, `library` alone.
+    advice : callable, optional
+        Returns lines for a person who wants to know what decides the speed here. If omitted, there are none.
 
     Attributes
     ----------
@@ -92,6 +94,7 @@ class Namespace:
         on: Callable[[str], Namespace] | None = None,
         remedy: str = "reinstall it or choose another backend",
         versions: Mapping[str, str] | None = None,
+        advice: Callable[[], Iterable[str]] | None = None,
     ) -> None:
         fused = dict(fused or {})
         unknown = sorted(set(fused) - set(nn.__all__))
@@ -120,6 +123,7 @@ class Namespace:
         self._compile = compile
         self._on = on
         self._remedy = remedy
+        self._advice = advice
         self._usable = False
         self._array_types: set[type] = set()
 
@@ -171,6 +175,10 @@ class Namespace:
             cause = f"cannot be used: {type(e).__name__}: {e}"
             raise BackendUnavailableError(self.name, cause, self._remedy) from e
         self._usable = True
+
+    def advice(self) -> list[str]:
+        """Return what decides the speed here and what would raise it, a line each; perhaps nothing."""
+        return [] if self._advice is None else list(self._advice())
 
     def check_array(self, name: str, x: Array) -> None:
         """Raise a `TypeError` that calls the argument `name` unless `x` is an array of this library."""

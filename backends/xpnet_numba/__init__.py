@@ -25,11 +25,12 @@ BLAS product and nothing else. linear_backward gains at the output layer alone, 
 import numpy
 
 from xpnet import BackendUnavailableError, Namespace
+from xpnet.blas import blas_advice
 
 try:
     import numba
 
-    from xpnet_numba import activations, dense, losses, softmax, steps
+    from xpnet_numba import activations, compiled, dense, losses, softmax, steps
 except ImportError as e:
     raise BackendUnavailableError(
         "numba", f"cannot be loaded: {e}", "install it with `pip install 'xpnet[numba]'`"
@@ -68,6 +69,10 @@ def _probe() -> None:
         raise RuntimeError(f"`relu` of [-1, 2] is {y.tolist()} here")
 
 
+def _advice() -> list[str]:
+    return [*blas_advice(), *compiled.advice()]
+
+
 xp = Namespace(
     "numba",
     numpy,
@@ -76,4 +81,5 @@ xp = Namespace(
     to_host=numpy.asarray,
     remedy="reinstall it with `pip install --force-reinstall numba`",
     versions={"numba": numba.__version__, "numpy": numpy.__version__},
+    advice=_advice,
 )

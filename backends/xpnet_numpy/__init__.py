@@ -3,5 +3,6 @@
 import numpy
 
 from xpnet import Namespace
+from xpnet.blas import blas_advice
 
-xp = Namespace("numpy", numpy)
+xp = Namespace("numpy", numpy, advice=blas_advice)

@@ -17,7 +17,7 @@ from xpnet import nn
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
-from xpnet_numba import xp  # noqa: E402
+from xpnet_numba import compiled, xp  # noqa: E402
 from xpnet_numba.compiled import part  # noqa: E402
 from xpnet_numba.exp import exp, log1p  # noqa: E402
 
@@ -305,6 +305,34 @@ def test_compiled_code_is_kept_for_the_next_process(tmp_path):
     first, second = (run(CACHE, NUMBA_CACHE_DIR=str(tmp_path)).split() for _ in range(2))
     assert first == ["0", "1"]
     assert second == ["1", "0"]
+
+
+ADVICE = """
+from xpnet_numba import xp
+xp.probe()
+print(*xp.advice(), sep="\\n")
+"""
+
+
+def test_advice_tells_of_threads_cache_and_svml(tmp_path):
+    cold = run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path)).splitlines()
+    assert cold[0].startswith("BLAS: ")
+    threads, cache, svml = cold[-3:]
+    assert threads == "threads: the kernels are serial, only BLAS uses several"
+    assert cache.startswith(f"cache: cold, 1 of {len(xp.fused)} kernels in {tmp_path}")
+    assert svml.startswith(f"SVML: {'in use' if numba.config.USING_SVML else 'not found'}, ")
+
+
+def test_advice_counts_the_kernels_that_are_kept(tmp_path):
+    assert "cache: cold, 1 of " in run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path))
+    run(TRAINING, NUMBA_CACHE_DIR=str(tmp_path))
+    assert f"cache: partly warm, 6 of {len(xp.fused)} kernels" in run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path))
+
+
+def test_cache_of_every_kernel_is_warm(monkeypatch):
+    monkeypatch.setattr(compiled, "_is_kept", lambda kernel: True)
+    n = len(xp.fused)
+    assert xp.advice()[-2].startswith(f"cache: warm, {n} of {n} kernels in ")
 
 
 def test_import_compiles_nothing():

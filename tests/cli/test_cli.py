@@ -12,9 +12,9 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import make_namespace
 
 import xpnet
+from conftest import make_namespace
 
 
 def run(*args, status=0, **environment):
@@ -154,10 +154,16 @@ def test_backends_tells_what_each_needs():
     listed = {info["name"]: info for info in json.loads(run("backends", "--json"))}
     assert {"numpy", "numba", "cupy"} <= set(listed)
     assert listed["numpy"]["usable"]
-    keys = {"name", "usable", "reason", "remedy", "library", "version", "device", "fused"}
+    keys = {"name", "usable", "reason", "remedy", "library", "version", "device", "fused", "advice"}
     assert all(set(info) == keys for info in listed.values())
     for info in listed.values():
         assert info["usable"] or (info["reason"] in output.replace("\n", " ") and info["remedy"])
+    words = " ".join(output.split())
+    assert listed["numpy"]["advice"][0].startswith("BLAS: ")
+    # The probe of the first run may have been what warmed the cache that the second one found.
+    assert all(
+        line in words for info in listed.values() for line in info["advice"] if not line.startswith("cache")
+    )
 
 
 def test_help_names_every_option():

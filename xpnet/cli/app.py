@@ -9,6 +9,7 @@ import click
 
 import xpnet
 from xpnet.cli.backends import backends
+from xpnet.cli.bench import bench
 from xpnet.cli.lesson import lesson
 from xpnet.cli.models import evaluate, predict
 from xpnet.cli.train import train
@@ -29,7 +30,7 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, evaluate, predict, backends, lesson):
+for command in (train, evaluate, predict, backends, lesson, bench):
     app.add_command(command)
 
 
@@ -43,15 +44,7 @@ def main() -> None:
         status = _fail(e.format_message(), e.exit_code)
     except xpnet.UnknownBackendError as e:
         status = _fail(str(e), 2)
-    except (
-        xpnet.BackendUnavailableError,
-        ValueError,
-        TypeError,
-        ArithmeticError,
-        ImportError,
-        OSError,
-        MemoryError,
-    ) as e:
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, ImportError, OSError, MemoryError) as e:
         status = _fail(str(e) or "out of memory; choose a smaller `--batch-size` or `--limit`", 1)
     sys.exit(status)
 

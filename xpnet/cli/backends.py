@@ -15,7 +15,8 @@ import xpnet
 def backends(as_json: bool) -> None:
     """List the backends and what they need.
 
-    Each one that can be used here has been tried out; for the others it says why not and what to do.
+    Each one that can be used here has been tried out, and what decides its speed is told; for the others it
+    says why not and what to do.
     """
     found = xpnet.backends()
     if as_json:
@@ -27,4 +28,5 @@ def backends(as_json: bool) -> None:
             continue
         fused = ", ".join(info.fused) or "nothing"
         click.echo(f"{info.name:8} {info.library} {info.version} on {info.device}")
-        click.echo(click.wrap_text(f"fused: {fused}", 98, " " * 9, " " * 9))
+        for line in (f"fused: {fused}", *info.advice):
+            click.echo(click.wrap_text(line, 98, " " * 9, " " * 9))

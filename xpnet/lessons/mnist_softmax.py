@@ -56,8 +56,9 @@ def draw(figure: Any, figures: dict[str, Any]) -> None:
     """Draw the confusion matrix, with the right answers left pale so that the mistakes stand out."""
     counts = figures["confusion"]
     mistakes = [[0 if i == j else n for j, n in enumerate(row)] for i, row in enumerate(counts)]
+    figure.set_size_inches(6.6, 5.8)
     axes = figure.subplots()
-    image = axes.imshow(mistakes, cmap="cividis_r")
+    image = axes.imshow(mistakes, cmap="Blues")
     figure.colorbar(image, label="test images mistaken")
     darkest = max(map(max, mistakes))
     for i, row in enumerate(counts):

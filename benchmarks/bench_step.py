@@ -1,0 +1,29 @@
+"""One training step, from small ones, where calls cost most, to large ones, where arithmetic does."""
+
+import numpy as np
+import pytest
+
+from xpnet_bench.limit import batch_products
+from xpnet_bench.workload import Workload
+
+# As many rounds as hold this arithmetic, within bounds; the largest step alone has 1.1e11.
+FLOPS = 1e10
+MIN_ROUNDS, MAX_ROUNDS = 3, 30
+# Smaller than the workload's own, so that wide networks do not saturate: denormal numbers would be timed.
+LR = 0.1
+
+
+@pytest.mark.parametrize("hidden", [64, 256, 1024, 4096])
+@pytest.mark.parametrize("batch", [32, 128, 512, 2048, 8192])
+def bench_step_by_batch_and_hidden_size(benchmark, record, epochs, batch, hidden):
+    workload = Workload(sizes=(784, hidden, 10), batch_size=batch, lr=LR, limit=batch)
+    training = epochs(workload, resident=True)
+    products = batch_products(workload.sizes, batch)
+    rounds = int(FLOPS / sum(product.flops for product in products))
+    benchmark.pedantic(
+        training.epoch,
+        args=(np.arange(batch, dtype=np.int32),),
+        rounds=min(max(rounds, MIN_ROUNDS), MAX_ROUNDS),
+        warmup_rounds=1,
+    )
+    record(batch=batch, sizes=workload.sizes, examples=batch, products=products, data="resident")

@@ -1,0 +1,102 @@
+"""The backends that benchmarks run on, the fixed threads, and what each result records beside its times."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import os
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import pytest
+import threadpoolctl
+
+import xpnet
+from xpnet.blas import loaded_blas
+from xpnet_bench.limit import Product, product_seconds
+from xpnet_bench.ours import Epochs
+from xpnet_bench.rounds import default_threads
+from xpnet_bench.workload import Workload
+
+VARIABLE = "XPNET_THREADS"
+
+limit_seconds = functools.cache(product_seconds)
+
+
+def _names() -> list[str]:
+    chosen = os.environ.get("XPNET_BACKEND")
+    registered = importlib.metadata.entry_points(group="xpnet.backends")
+    return [chosen] if chosen else sorted(entry.name for entry in registered)
+
+
+def _threads() -> int:
+    wanted = os.environ.get(VARIABLE)
+    if not wanted:
+        return default_threads()
+    if not wanted.isdecimal() or int(wanted) < 1:
+        raise pytest.UsageError(f"`{VARIABLE}` must be a whole number above 0, got {wanted!r}")
+    return int(wanted)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def threads() -> Iterator[int]:
+    """Fix the threads of BLAS for the whole run: to XPNET_THREADS, or else one for each usable core."""
+    # NumPy is loaded before this file is, so the variables that OpenBLAS reads as it loads come too late.
+    count = _threads()
+    with threadpoolctl.threadpool_limits(count):
+        yield count
+
+
+@pytest.fixture(scope="session", params=_names())
+def xp(request: pytest.FixtureRequest, threads: int) -> xpnet.Namespace:
+    """Give each backend, or the one that XPNET_BACKEND names; skip with the backend's own reason."""
+    try:
+        return xpnet.backend(request.param)
+    except xpnet.BackendUnavailableError as e:
+        pytest.skip(str(e))
+
+
+@pytest.fixture
+def record(benchmark: Any, xp: xpnet.Namespace, threads: int) -> Callable[..., None]:
+    """Give a function that notes in `extra_info` what was timed, to be called after the timing."""
+
+    def record(
+        *, batch: int, sizes: Sequence[int], examples: int, products: Sequence[Product], **more: Any
+    ) -> None:
+        library = (loaded_blas() if str(xp.device) == "cpu" else None) or {}
+        benchmark.extra_info.update(
+            backend=xp.name,
+            batch=batch,
+            sizes=list(sizes),
+            dtype="float32",
+            device=str(xp.device),
+            threads=library.get("num_threads", threads),
+            versions={"python": platform.python_version(), "xpnet": xpnet.__version__, **xp.versions},
+            blas=" ".join(str(library[key]) for key in ("internal_api", "version") if library.get(key)),
+            blas_kernels=library.get("architecture"),
+            **more,
+        )
+        if benchmark.stats is None:  # with --benchmark-disable
+            return
+        median = benchmark.stats.stats.median
+        limit = limit_seconds(xp, tuple(products), rounds=5) if products else None
+        benchmark.extra_info.update(
+            examples_per_second=examples / median,
+            limit_seconds=limit,
+            share_of_limit=None if limit is None else limit / median,
+        )
+
+    return record
+
+
+@pytest.fixture
+def epochs(xp: xpnet.Namespace) -> Callable[..., Epochs]:
+    """Give a function that prepares a workload on the backend, the data resident or moved every epoch."""
+
+    def prepare(workload: Workload, *, resident: bool) -> Epochs:
+        prepared = Epochs(xp.name, resident=resident)
+        prepared.prepare(workload)
+        return prepared
+
+    return prepare

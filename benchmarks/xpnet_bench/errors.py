@@ -1,0 +1,9 @@
+"""The errors of the benchmark that a caller may want to catch."""
+
+
+class UnusableError(RuntimeError):
+    """A competitor cannot run here; the text says why and what to do."""
+
+
+class DishonestError(RuntimeError):
+    """A competitor's time is not that of the work: it trained less, or its device was still busy."""

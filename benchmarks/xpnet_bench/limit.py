@@ -1,0 +1,111 @@
+"""The limit: the time of the matrix products that training cannot do without, in a library's own `matmul`."""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from xpnet.batches import spans
+from xpnet_bench.workload import Workload
+
+Array = Any
+
+
+class Product(NamedTuple):
+    """A product of two stored matrices.
+
+    Attributes
+    ----------
+    left, right : tuple of int
+        Shapes as stored.
+    transposed : {"left", "right"} or None
+        Which of the two is transposed in the product.
+    """
+
+    left: tuple[int, int]
+    right: tuple[int, int]
+    transposed: Literal["left", "right"] | None = None
+
+    @property
+    def flops(self) -> int:
+        """How many multiplications and additions it is."""
+        rows, inner = self.left[::-1] if self.transposed == "left" else self.left
+        return 2 * rows * inner * self.right[0 if self.transposed == "right" else 1]
+
+
+def forward_product(batch: int, n_in: int, n_out: int) -> Product:
+    """Return ``x weight``."""
+    return Product((batch, n_in), (n_in, n_out))
+
+
+def backward_products(batch: int, n_in: int, n_out: int, *, input_gradient: bool) -> list[Product]:
+    """Return ``x^T dz`` and, where the gradient at the input is wanted, ``dz weight^T``."""
+    products = [Product((batch, n_in), (batch, n_out), "left")]
+    return [*products, Product((batch, n_out), (n_in, n_out), "right")] if input_gradient else products
+
+
+def batch_products(sizes: Sequence[int], batch: int) -> list[Product]:
+    """Return the products of one training step; the first layer's input needs no gradient."""
+    layers = list(itertools.pairwise(sizes))
+    products = [forward_product(batch, *layer) for layer in layers]
+    for i, layer in reversed(list(enumerate(layers))):
+        products += backward_products(batch, *layer, input_gradient=i > 0)
+    return products
+
+
+def epoch_products(sizes: Sequence[int], n: int, batch_size: int) -> list[Product]:
+    """Return the products of an epoch over `n` examples, the last batch holding the rest."""
+    return [p for begin, end in spans(n, batch_size) for p in batch_products(sizes, end - begin)]
+
+
+def epoch_bytes(sizes: Sequence[int], n: int, batch_size: int) -> int:
+    """Return the least that an epoch must read and write, in bytes, were every step's arithmetic free.
+
+    Each image is read once as uint8; each step reads and writes every parameter and its velocity, float32.
+    """
+    steps = len(list(spans(n, batch_size)))
+    parameters = sum(n_in * n_out + n_out for n_in, n_out in itertools.pairwise(sizes))
+    return n * sizes[0] + steps * parameters * 2 * 2 * 4
+
+
+def gemm_seconds(xp: Any, workload: Workload, *, rounds: int = 5) -> float:
+    """Return how long the products of one epoch take: the median of `rounds` epochs, in seconds."""
+    n = len(workload.data()[0])
+    return product_seconds(xp, epoch_products(workload.sizes, n, workload.batch_size), rounds=rounds)
+
+
+def product_seconds(xp: Any, products: Sequence[Product], *, rounds: int) -> float:
+    """Return how long float32 products take together, after a warm-up: the median of `rounds`, in seconds.
+
+    Equal products share their operands, so those of small batches are found in the processor's cache.
+    """
+    pairs = operand_pairs(xp, products)
+    seconds = []
+    for _ in range(1 + rounds):
+        start = time.perf_counter()
+        for left, right in pairs:
+            xp.matmul(left, right)
+        xp.synchronize()
+        seconds.append(time.perf_counter() - start)
+    return statistics.median(seconds[1:])
+
+
+def operand_pairs(xp: Any, products: Sequence[Product]) -> list[tuple[Array, Array]]:
+    """Return both factors of each product as float32 arrays of `xp`; equal products share theirs."""
+    operands = {product: _operands(xp, product) for product in set(products)}
+    return [operands[product] for product in products]
+
+
+def _operands(xp: Any, product: Product) -> tuple[Array, Array]:
+    random = np.random.Generator(np.random.Philox(0))
+    left, right = (xp.asarray(random.random(shape, np.float32)) for shape in product[:2])
+    if product.transposed == "left":
+        left = xp.matrix_transpose(left)
+    elif product.transposed == "right":
+        right = xp.matrix_transpose(right)
+    return left, right

@@ -1,0 +1,156 @@
+"""xpnet's own epochs, and the limits: the matrix products alone, the bytes alone."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+import xpnet
+from xpnet.batches import Scaling, spans
+from xpnet.losses import find_loss
+from xpnet.trainer import Trainer
+from xpnet_bench.competitor import Kind
+from xpnet_bench.errors import DishonestError, UnusableError
+from xpnet_bench.limit import epoch_bytes, epoch_products, operand_pairs
+from xpnet_bench.workload import Workload
+
+LOSS = "softmax_cross_entropy"
+# A device that had finished gives up a value in well under a tenth of an epoch.
+_LATE_SHARE, _LATE_SECONDS = 0.1, 0.005
+
+
+def namespace(backend: str) -> xpnet.Namespace:
+    """Return a backend's namespace.
+
+    Raises
+    ------
+    UnusableError
+        If there is none, or it cannot be used here.
+    """
+    try:
+        return xpnet.backend(backend)
+    except (xpnet.UnknownBackendError, xpnet.BackendUnavailableError) as e:
+        raise UnusableError(str(e)) from e
+
+
+class Epochs:
+    """The workload on a backend of xpnet, through the trainer that `xpnet.fit` uses.
+
+    Parameters
+    ----------
+    backend : str
+    resident : bool
+        Whether the data stay on the device, or are moved there in every epoch.
+    """
+
+    kind: Kind = "xpnet"
+
+    def __init__(self, backend: str, *, resident: bool = True) -> None:
+        self.name = f"xpnet {backend}"
+        self._resident = resident
+        self.backend = backend
+        self.xp = namespace(backend)
+        self.versions = {"xpnet": xpnet.__version__, **self.xp.versions}
+
+    def prepare(self, workload: Workload) -> None:
+        """Put the data on the device, make the parameters and compile."""
+        self._train, self._test = workload.data()
+        self._model = xpnet.mlp(*workload.sizes, activation="sigmoid")
+        self._trainer = Trainer(
+            self.xp,
+            self._model,
+            self._model.init(self.xp, workload.seed),
+            self._train,
+            criterion=find_loss(LOSS),
+            optimizer=xpnet.Momentum(workload.lr, workload.beta),
+            batch_size=workload.batch_size,
+            seed=workload.seed,
+            dtype="float32",
+            scaling=Scaling(),
+        )
+        self._trainer.rehearse()
+
+    def epoch(self, order: np.ndarray) -> None:
+        """Train one epoch and wait for the device; make sure that it was waited for."""
+        start = time.perf_counter()
+        if not self._resident:
+            self._trainer.put(self._train)
+        total = self._trainer.epoch(order)
+        self.xp.synchronize()
+        finished = time.perf_counter()
+        self.xp.to_host(total)
+        late, seconds = time.perf_counter() - finished, finished - start
+        if late > max(_LATE_SECONDS, _LATE_SHARE * seconds):
+            raise DishonestError(
+                f"backend {self.backend!r} does not synchronise: an epoch seemed to take {seconds:.3f} s, "
+                f"but its result came {late:.3f} s later; correct the backend's `synchronize`"
+            )
+
+    def device_bytes(self) -> int | None:
+        """Return how much memory the library's pool took from the device; None where there is no pool."""
+        pool = getattr(self.xp.library, "get_default_memory_pool", None)
+        return None if pool is None else int(pool().total_bytes())
+
+    def accuracy(self) -> float:
+        """Return the share of test images that are recognised now."""
+        return xpnet.evaluate(self.xp, self._model, self._trainer.params, self._test, loss=LOSS).accuracy
+
+
+class Products:
+    """The limit: an epoch's matrix products and nothing else, in a backend's own library."""
+
+    kind: Kind = "limit"
+
+    def __init__(self, backend: str) -> None:
+        self.name = "limit: gemm" if backend == "numpy" else f"limit: gemm on {backend}"
+        self.backend = backend
+        self.xp = namespace(backend)
+        self.versions = dict(self.xp.versions)
+
+    def prepare(self, workload: Workload) -> None:
+        """Make the factors, and rehearse."""
+        train, _ = workload.data()
+        products = epoch_products(workload.sizes, len(train), workload.batch_size)
+        self._pairs = operand_pairs(self.xp, products)
+        self.epoch(np.empty(0, dtype=np.int32))
+
+    def epoch(self, order: np.ndarray) -> None:
+        """Multiply; the order plays no part."""
+        for left, right in self._pairs:
+            self.xp.matmul(left, right)
+        self.xp.synchronize()
+
+    def accuracy(self) -> None:
+        """Return None: nothing is learned."""
+
+
+class Copies:
+    """The other limit: the bytes that an epoch must move, at the speed of the device's own copy."""
+
+    kind: Kind = "limit"
+    _CHUNK = 2**26
+
+    def __init__(self, backend: str) -> None:
+        self.name = f"limit: bandwidth on {backend}"
+        self.backend = backend
+        self.xp = namespace(backend)
+        self.versions = dict(self.xp.versions)
+
+    def prepare(self, workload: Workload) -> None:
+        """Make what is copied: a copy reads and writes, so half of the bytes."""
+        train, _ = workload.data()
+        half = epoch_bytes(workload.sizes, len(train), workload.batch_size) // 2
+        sizes = [end - begin for begin, end in spans(half, self._CHUNK)]
+        whole = self.xp.zeros((max(sizes),), dtype=self.xp.uint8)
+        self._sources = [whole[:size] for size in sizes]
+        self.epoch(np.empty(0, dtype=np.int32))
+
+    def epoch(self, order: np.ndarray) -> None:
+        """Copy; the order plays no part."""
+        for source in self._sources:
+            self.xp.asarray(source, copy=True)
+        self.xp.synchronize()
+
+    def accuracy(self) -> None:
+        """Return None: nothing is learned."""

@@ -1,0 +1,26 @@
+"""The error of a peer that cannot be used here."""
+
+from xpnet_bench.errors import UnusableError
+
+
+class PeerUnavailableError(UnusableError):
+    """A peer is known, but cannot be used here.
+
+    Attributes
+    ----------
+    name : str
+        The peer that was asked for.
+    cause : str
+        What was found.
+    remedy : str
+        What to do about it.
+    """
+
+    def __init__(self, name: str, cause: str, remedy: str) -> None:
+        super().__init__(name, cause, remedy)
+        self.name = name
+        self.cause = cause
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        return f"peer {self.name!r} cannot be used: {self.cause}; {self.remedy}"

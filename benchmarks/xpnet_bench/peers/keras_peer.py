@@ -1,0 +1,85 @@
+"""Keras on JAX: `compile` and `fit`, as its users call them."""
+
+from __future__ import annotations
+
+import os
+
+# Keras reads it once, when it is imported, and takes TensorFlow without it.
+os.environ["KERAS_BACKEND"] = "jax"
+
+import jax
+import keras
+import numpy as np
+
+from xpnet_bench.competitor import Kind
+from xpnet_bench.peers.errors import PeerUnavailableError
+from xpnet_bench.workload import Layer, Workload
+
+
+class KerasOnJax:
+    """One `fit` of one epoch over a copy of the images in our order.
+
+    `fit` takes arrays on the host and cuts its batches from them; that the images are reordered and moved
+    in every epoch is what a user of it pays, and is timed.
+    """
+
+    name = "Keras on JAX"
+    backend = "keras"
+    kind: Kind = "peer"
+
+    def __init__(self) -> None:
+        if keras.backend.backend() != "jax":
+            cause = f"Keras was imported before, with the backend {keras.backend.backend()!r}"
+            raise PeerUnavailableError(self.name, cause, "use it in a process of its own")
+        self.versions = {"keras": keras.__version__, "jax": jax.__version__}
+
+    def prepare(self, workload: Workload) -> None:
+        """Load the data as float32, make the parameters, compile, and rehearse."""
+        # By default JAX rounds float32 factors to TF32 on a GPU, which the others do not.
+        jax.config.update("jax_default_matmul_precision", "highest")
+        train, test = workload.data()
+        self._images, self._labels = _scaled(train.images), train.labels.astype(np.int32)
+        self._test = _scaled(test.images), test.labels
+        self._batch_size = workload.batch_size
+        *hidden, n_classes = workload.sizes[1:]
+        layers = [keras.layers.Dense(n, activation="sigmoid") for n in hidden]
+        self._model = keras.Sequential(
+            [keras.Input((workload.sizes[0],)), *layers, keras.layers.Dense(n_classes)]
+        )
+        self._model.compile(
+            # Its velocity is a sum of updates, not an average.
+            keras.optimizers.SGD(workload.lr * (1 - workload.beta), momentum=workload.beta),
+            keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        self.epoch(np.arange(len(train)))
+        self._model.set_weights([array for layer in workload.initial() for array in layer])
+        for variable in self._model.optimizer.variables:
+            if variable is not self._model.optimizer.learning_rate:
+                variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
+
+    def epoch(self, order: np.ndarray) -> None:
+        """Train one epoch."""
+        self._model.fit(
+            self._images[order],
+            self._labels[order],
+            batch_size=self._batch_size,
+            epochs=1,
+            shuffle=False,
+            verbose=0,
+        )
+        jax.block_until_ready([variable.value for variable in self._model.variables])
+
+    def accuracy(self) -> float:
+        """Return the share of test images that are recognised."""
+        images, labels = self._test
+        logits = self._model.predict(images, batch_size=1000, verbose=0)
+        return float(np.mean(logits.argmax(axis=1) == labels))
+
+    def parameters(self) -> list[Layer]:
+        """Return weight and bias of each layer as NumPy arrays."""
+        arrays = [np.array(variable.value) for variable in self._model.weights]
+        return list(zip(arrays[::2], arrays[1::2], strict=True))
+
+
+def _scaled(images: np.ndarray) -> np.ndarray:
+    return images.astype(np.float32) / np.float32(255)

@@ -1,0 +1,147 @@
+"""PyTorch, step by step, compiled, and as CUDA graphs."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch._dynamo.exc import BackendCompilerFailed
+
+from xpnet_bench.competitor import Kind
+from xpnet_bench.peers.errors import PeerUnavailableError
+from xpnet_bench.peers.torch_network import Network, Step, Tensor
+from xpnet_bench.workload import Layer, Workload
+
+
+def eager() -> TorchPeer:
+    """Return autograd and `torch.optim.SGD`, one operation at a time."""
+    return TorchPeer("PyTorch eager", _eager_step)
+
+
+def compiled() -> TorchPeer:
+    """Return the whole step, from the gathering of the batch to the update, as one compiled graph."""
+    return TorchPeer("PyTorch compiled", _compiled_step)
+
+
+def cuda_graph() -> TorchPeer:
+    """Return the eager step, captured once for each size of batch and replayed."""
+    name = "PyTorch CUDA graph"
+    if not torch.cuda.is_available():
+        raise PeerUnavailableError(name, "it needs a CUDA device and found none", "choose another peer")
+    return TorchPeer(name, _captured_step)
+
+
+class TorchPeer:
+    """PyTorch with one way to make a step out of a network."""
+
+    backend = "torch"
+    kind: Kind = "peer"
+
+    def __init__(self, name: str, make_step: Callable[[Network], Step]) -> None:
+        self.name = name
+        self.versions = {"torch": torch.__version__}
+        self._make_step = make_step
+
+    def prepare(self, workload: Workload) -> None:
+        """Load the data, make the parameters, compile or capture both sizes of batch, and rehearse."""
+        self._network = Network(workload)
+        self._step = self._make_step(self._network)
+        self._network.rehearse(self._step)
+
+    def epoch(self, order: np.ndarray) -> None:
+        """Train one epoch."""
+        self._network.epoch(self._step, order)
+
+    def accuracy(self) -> float:
+        """Return the share of test images that are recognised."""
+        return self._network.accuracy()
+
+    def parameters(self) -> list[Layer]:
+        """Return weight and bias of each layer as NumPy arrays."""
+        return self._network.parameters()
+
+
+def _eager_step(network: Network) -> Step:
+    rule = network.workload
+    optimizer = torch.optim.SGD(
+        network.params,
+        # Its velocity is a sum of gradients, not their average.
+        lr=rule.lr * (1 - rule.beta),
+        momentum=rule.beta,
+        # One kernel for the update on a GPU; on a CPU its threads wait for each other.
+        fused=network.device.type == "cuda",
+    )
+    for p, velocity in zip(network.params, network.velocities, strict=True):
+        optimizer.state[p]["momentum_buffer"] = velocity
+
+    def step(indices: Tensor) -> None:
+        loss = network.loss(network.params, indices)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def _compiled_step(network: Network) -> Step:
+    lr, beta = network.workload.lr, network.workload.beta
+    gradient = torch.func.grad(network.loss)
+
+    # One graph; `backward` would break it in three.
+    @torch.no_grad()
+    def step(indices: Tensor) -> None:
+        grads = gradient(network.params, indices)
+        for p, velocity, grad in zip(network.params, network.velocities, grads, strict=True):
+            # Not ``velocity.mul_(beta).add_(...)`` and ``p.sub_(...)``: PyTorch 2.13 compiles these to wrong
+            # numbers on a CPU (a weight is off by 1 after 16 steps).
+            average = beta * velocity + (1 - beta) * grad
+            velocity.copy_(average)
+            p.copy_(p - lr * average)
+
+    # Else forms compiled for an earlier workload count against the limit of recompilations.
+    torch.compiler.reset()
+    fast_step = torch.compile(step, fullgraph=True, dynamic=False)
+    try:
+        with warnings.catch_warnings():
+            # PyTorch's own compiler still imports what its `torch.jit` deprecates.
+            warnings.filterwarnings("ignore", r"`torch\.jit", DeprecationWarning)
+            network.rehearse(fast_step)  # compiles
+    except BackendCompilerFailed as e:
+        cause = " ".join(str(e.inner_exception).split())
+        remedy = "install the C++ compiler (on a GPU, the Triton) that `torch.compile` needs"
+        raise PeerUnavailableError("PyTorch compiled", cause, remedy) from e
+    return fast_step
+
+
+def _captured_step(network: Network) -> Step:
+    step, n = _eager_step(network), len(network.images)
+    size = min(network.workload.batch_size, n)
+    captures = {k: _capture(network, step, k) for k in {size, n % size or size}}
+
+    def replay(indices: Tensor) -> None:
+        graph, buffer = captures[len(indices)]
+        buffer.copy_(indices)
+        graph.replay()
+
+    return replay
+
+
+def _capture(network: Network, step: Step, size: int) -> tuple[Any, Tensor]:
+    """Return the graph of a step with `size` images and the buffer from which it reads their numbers."""
+    buffer = torch.arange(size, dtype=torch.int32, device=network.device)
+    # PyTorch asks for a few steps on a side stream before a capture, so that nothing is set up within it.
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step(buffer)
+    torch.cuda.current_stream().wait_stream(stream)
+    for p in network.params:
+        p.grad = None  # so that the capture allocates gradients in its own pool
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        step(buffer)
+    return graph, buffer

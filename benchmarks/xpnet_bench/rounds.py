@@ -1,0 +1,230 @@
+"""The race: competitors in turns, A B C A B C, and the ratio to the first in each round.
+
+A shared machine changes its speed from minute to minute, so single times mean little; two epochs that follow
+each other directly are run at nearly the same speed, and their ratio holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from xpnet_bench.errors import DishonestError, UnusableError
+from xpnet_bench.workload import Workload
+
+_ERRORS = {"UnusableError": UnusableError, "DishonestError": DishonestError}
+# What libraries read to choose their number of threads, before they load.
+_THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+# Everybody does the same work in another order of rounding; who is further off has done other work.
+ACCURACY_POINTS = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """A competitor on the list: a backend of xpnet, a peer, or a limit."""
+
+    kind: str
+    name: str
+
+
+class Lane:
+    """A competitor's own process.
+
+    Raises
+    ------
+    UnusableError
+        If the competitor cannot run here.
+    """
+
+    def __init__(self, entry: Entry, workload: Workload, threads: int) -> None:
+        self.entry = entry
+        self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "xpnet_bench.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            # A file, because a pipe that nobody reads stops a library that talks much.
+            stderr=self._errors,
+            text=True,
+            env=environment,
+        )
+        try:
+            options = dataclasses.asdict(workload)
+            self.about = self.ask(
+                "prepare", kind=entry.kind, name=entry.name, workload=options, threads=threads
+            )
+        except BaseException:
+            self.close()
+            raise
+        self.seconds: list[float] = []
+
+    def ask(self, do: str, **options: Any) -> dict[str, Any]:
+        """Return the answer to a request."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.write(json.dumps({"do": do, **options}) + "\n")
+            self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        if not line:
+            self._process.wait()
+            self._errors.seek(0)
+            last = (self._errors.read().strip().splitlines() or ["no message"])[-1]
+            raise UnusableError(f"{self.entry.name!r} ended without an answer: {last}")
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            raise _ERRORS[answer["error"]](answer["text"])
+        return answer
+
+    def close(self) -> None:
+        """End the process."""
+        for pipe in (self._process.stdin, self._process.stdout, self._errors):
+            if pipe is not None:
+                with contextlib.suppress(BrokenPipeError):
+                    pipe.close()
+        self._process.kill()
+        self._process.wait()
+
+
+def race(
+    entries: Sequence[Entry],
+    workload: Workload,
+    *,
+    rounds: int,
+    threads: int,
+    say: Callable[[str], object] = print,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Return a result for each competitor that can run here, and the reasons of the others.
+
+    Parameters
+    ----------
+    entries : sequence of Entry
+        The first is what ratios are taken to.
+    workload : Workload
+    rounds : int
+        Epochs of each competitor; all end with the same number of epochs trained.
+    threads : int
+        For every library that can be told.
+    say : callable
+        Takes the lines that tell of progress.
+
+    Raises
+    ------
+    UnusableError
+        If the first competitor cannot run: there is nothing to compare with.
+    DishonestError
+        If a time is not that of the work.
+    """
+    with contextlib.ExitStack() as stack:
+        lanes: list[Lane] = []
+        skipped: list[str] = []
+        for entry in entries:
+            say(f"preparing {entry.kind} {entry.name}")
+            try:
+                lane = Lane(entry, workload, threads)
+            except UnusableError as e:
+                if not lanes:
+                    raise
+                skipped.append(str(e))
+                say(f"skipped: {e}")
+                continue
+            stack.callback(lane.close)
+            lanes.append(lane)
+        for number in range(1, rounds + 1):
+            for lane in lanes:
+                lane.seconds.append(lane.ask("epoch")["seconds"])
+            say(
+                f"round {number} of {rounds}: "
+                + ", ".join(f"{lane.seconds[-1]:.3f}" for lane in lanes)
+                + " s"
+            )
+        results = [_result(lane, lanes[0]) for lane in lanes]
+    check_accuracies(results)
+    _share_limits(results)
+    return results, skipped
+
+
+def _share_limits(results: Sequence[dict[str, Any]]) -> None:
+    """Tell each result what share of the limit it reached: that of its own library, or NumPy's."""
+    limits: dict[str, float] = {}
+    for result in results:
+        if result["kind"] == "limit":  # Where a library has two, the slower one is what binds.
+            limits[result["backend"]] = max(result["median"], limits.get(result["backend"], 0.0))
+    for result in results:
+        limit = limits.get(result["backend"], limits.get("numpy"))
+        if limit is not None:
+            result["share_of_limit"] = limit / result["median"]
+
+
+def _result(lane: Lane, first: Lane) -> dict[str, Any]:
+    median = statistics.median(lane.seconds)
+    ratios = [own / other for own, other in zip(lane.seconds, first.seconds, strict=True)]
+    finish = lane.ask("finish")
+    return {
+        "name": lane.about["name"],
+        "backend": lane.about["backend"],
+        "kind": lane.entry.kind,
+        "versions": lane.about["versions"],
+        "seconds": lane.seconds,
+        "median": median,
+        "ratios": ratios,
+        "ratio_to_first": statistics.median(ratios),
+        "accuracy": finish["accuracy"],
+        "examples_per_second": lane.about["images"] / median,
+        "prepare_seconds": lane.about["prepare_seconds"],
+        "peak_rss_bytes": finish["peak_rss_bytes"],
+        "imported_rss_bytes": lane.about["imported_rss_bytes"],
+        "device_bytes": finish["device_bytes"],
+        "share_of_limit": None,
+    }
+
+
+def check_accuracies(results: Sequence[dict[str, Any]]) -> None:
+    """Raise unless all that learn have learned as much as the first of them.
+
+    Raises
+    ------
+    DishonestError
+        If one is more than a point of test accuracy off.
+    """
+    learned = [result for result in results if result["accuracy"] is not None]
+    for result in learned[1:]:
+        if abs(result["accuracy"] - learned[0]["accuracy"]) * 100 > ACCURACY_POINTS:
+            raise DishonestError(
+                f"{result['name']!r} reached {result['accuracy']:.2%} of the test images and "
+                f"{learned[0]['name']!r} {learned[0]['accuracy']:.2%}, more than {ACCURACY_POINTS:g} point "
+                "apart: they did not do the same work; correct the one that is off"
+            )
+
+
+def default_threads() -> int:
+    """Return the number of processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def default_entries(backends: Sequence[str], peers: Sequence[str]) -> Iterator[Entry]:
+    """Yield backends, peers and the limit of each backend's library, the first backend first."""
+    yield from (Entry("xpnet", name) for name in backends)
+    yield from (Entry("peer", name) for name in peers)
+    yield Entry("limit", "gemm on numpy")
+    for name in backends:
+        if name.partition(":")[0] == "cupy":
+            yield Entry("limit", f"gemm on {name}")
+            yield Entry("limit", f"bandwidth on {name}")

@@ -1,0 +1,58 @@
+"""How time grows with batch size, width and number of samples, for several backends in turns."""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from xpnet_bench.rounds import Entry, Lane
+from xpnet_bench.workload import Workload
+
+BATCHES = (32, 128, 512, 2048, 8192)
+WIDTHS = (64, 256, 1024, 4096)
+SAMPLES = (1000, 4000, 16000, 60000)
+
+
+def sweeps(
+    backends: Sequence[str], *, rounds: int, threads: int, say: Callable[[str], object] = print
+) -> dict[str, Any]:
+    """Return the median seconds of each backend at each size.
+
+    A step is timed as a share of an epoch over 8192 images, so that the gathering of batches is in it.
+    """
+    base = Workload()
+    plans = {
+        "batch size": (
+            "seconds a step",
+            [(b, dataclasses.replace(base, batch_size=b, limit=8192)) for b in BATCHES],
+        ),
+        "hidden units": (
+            "seconds a step of 128",
+            [(w, dataclasses.replace(base, sizes=(784, w, 10), limit=1024)) for w in WIDTHS],
+        ),
+        "images": ("seconds an epoch", [(n, dataclasses.replace(base, limit=n)) for n in SAMPLES]),
+    }
+    found: dict[str, Any] = {}
+    for quantity, (unit, plan) in plans.items():
+        seconds: dict[str, list[float]] = {backend: [] for backend in backends}
+        for value, workload in plan:
+            say(f"{quantity} {value}")
+            steps = -(-(workload.limit or 0) // workload.batch_size) if "step" in unit else 1
+            for backend, median in _medians(backends, workload, rounds, threads).items():
+                seconds[backend].append(median / steps)
+        found[quantity] = {"unit": unit, "values": [value for value, _ in plan], "seconds": seconds}
+    return found
+
+
+def _medians(backends: Sequence[str], workload: Workload, rounds: int, threads: int) -> dict[str, float]:
+    lanes = [Lane(Entry("xpnet", backend), workload, threads) for backend in backends]
+    try:
+        for _ in range(rounds):
+            for lane in lanes:
+                lane.seconds.append(lane.ask("epoch")["seconds"])
+        return {lane.entry.name: statistics.median(lane.seconds) for lane in lanes}
+    finally:
+        for lane in lanes:
+            lane.close()

@@ -1,0 +1,118 @@
+"""A process of its own for one competitor: it does what it is told, a line of JSON at a time.
+
+Started as ``python -m xpnet_bench.worker``. Each request is a line on standard input, each answer a line on
+standard output; whatever libraries print goes to standard error instead.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from xpnet_bench.competitor import Competitor
+from xpnet_bench.errors import DishonestError, UnusableError
+from xpnet_bench.workload import Workload
+
+
+def make_competitor(kind: str, name: str) -> Competitor:
+    """Return a competitor; `name` is a backend's, a peer's, or a limit's, such as ``"gemm on numpy"``.
+
+    Raises
+    ------
+    UnusableError
+        If it cannot run here.
+    """
+    if kind == "peer":
+        from xpnet_bench.peers import make_peer
+
+        return make_peer(name)
+    from xpnet_bench import ours
+
+    if kind == "xpnet":
+        return ours.Epochs(name)
+    what, _, backend = name.partition(" on ")
+    return ours.Products(backend) if what == "gemm" else ours.Copies(backend)
+
+
+class Worker:
+    """Carries out the requests: ``prepare``, ``epoch``, ``finish``."""
+
+    def __init__(self) -> None:
+        self._competitor: Any = None
+        self._orders: Iterator[np.ndarray] = iter(())
+
+    def prepare(self, kind: str, name: str, workload: dict[str, Any], threads: int) -> dict[str, Any]:
+        """Make the competitor ready and tell what it is."""
+        if hasattr(os, "sched_setaffinity"):
+            # JAX reads no variable for its threads; it counts the processors that it may use.
+            os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+        what = Workload(**{**workload, "sizes": tuple(workload["sizes"])})
+        self._competitor = make_competitor(kind, name)
+        imported = _peak_rss()
+        train, _ = what.data()
+        self._images = len(train)
+        self._orders = what.orders(self._images)
+        start = time.perf_counter()
+        self._competitor.prepare(what)
+        return {
+            "name": self._competitor.name,
+            "backend": self._competitor.backend,
+            "versions": self._competitor.versions,
+            "images": self._images,
+            "prepare_seconds": time.perf_counter() - start,
+            "imported_rss_bytes": imported,
+        }
+
+    def epoch(self) -> dict[str, Any]:
+        """Train one epoch and tell how long it took."""
+        order = next(self._orders)
+        start = time.perf_counter()
+        self._competitor.epoch(order)
+        return {"seconds": time.perf_counter() - start}
+
+    def finish(self) -> dict[str, Any]:
+        """Tell what was reached and how much memory it took."""
+        accuracy = self._competitor.accuracy()
+        device_bytes = getattr(self._competitor, "device_bytes", lambda: None)()
+        return {"accuracy": accuracy, "peak_rss_bytes": _peak_rss(), "device_bytes": device_bytes}
+
+
+def _peak_rss() -> int:
+    """Return the largest resident size of this process so far, in bytes."""
+    if platform.system() == "Linux":
+        # Not ru_maxrss, which a process inherits from the one that started it.
+        status = pathlib.Path("/proc/self/status").read_text(encoding="ascii")
+        fields = dict(line.split(":", 1) for line in status.splitlines())
+        return int(fields["VmHWM"].split()[0]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # in bytes on macOS
+
+
+def main() -> None:
+    """Answer requests until standard input ends."""
+    # The answers keep the real standard output; prints of libraries, also those in C, go to standard error.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    worker = Worker()
+    for line in sys.stdin:
+        request = json.loads(line)
+        try:
+            answer = getattr(worker, request.pop("do"))(**request)
+        except (UnusableError, DishonestError) as e:
+            kind = DishonestError if isinstance(e, DishonestError) else UnusableError
+            answer = {"error": kind.__name__, "text": str(e)}
+        except Exception as e:
+            answer = {"error": "UnusableError", "text": f"{type(e).__name__}: {e}"}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,188 @@
+"""`xpnet bench` tells the truth: who is slow, who does not wait, who learns less."""
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import jsonschema
+import pytest
+from test_cli import run
+
+from xpnet_bench import chart, results
+from xpnet_bench.errors import DishonestError
+from xpnet_bench.rounds import check_accuracies
+
+ROOT = pathlib.Path(__file__).parents[2]
+SCHEMA = json.loads(results.SCHEMA.read_text(encoding="utf-8"))
+
+SLOW = """
+import time
+import numpy
+import xpnet
+from xpnet import nn
+def gather_batch(images, indices, *, scale, offset, dtype):
+    time.sleep(0.005)
+    return nn.gather_batch(xp, images, indices, scale=scale, offset=offset, dtype=dtype)
+xp = xpnet.Namespace("fake", numpy, fused={"gather_batch": gather_batch})
+"""
+HASTY = """
+import time
+import numpy
+import xpnet
+def to_host(x):
+    # A device far away that is still busy when a value is asked for; `synchronize` does not wait for it.
+    time.sleep(0.3)
+    return numpy.asarray(x)
+xp = xpnet.Namespace("fake", numpy, to_host=to_host)
+"""
+LAZY = """
+import numpy
+import xpnet
+def momentum_step(param, grad, velocity, lr, beta):
+    return param, velocity
+xp = xpnet.Namespace("fake", numpy, fused={"momentum_step": momentum_step})
+"""
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Give a function that installs a backend `fake` for processes started from here."""
+
+    def install(source):
+        (tmp_path / "xpnet_fake.py").write_text(source)
+        info = tmp_path / "fake_backend-1.0.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: fake-backend\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text("[xpnet.backends]\nfake = xpnet_fake:xp\n")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    return install
+
+
+def bench(*args, **options):
+    return run("bench", "--quick", "--rounds", 2, *args, **options)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    options = ["--backend", "numpy", "--json", folder / "r.json", "--plot", folder / "r.png"]
+    output = bench(*options)
+    return folder, output, json.loads((folder / "r.json").read_text())
+
+
+def test_results_follow_the_schema(measured):
+    _, _, found = measured
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(found, SCHEMA)
+    assert [(r["name"], r["kind"]) for r in found["results"]] == [
+        ("xpnet numpy", "xpnet"),
+        ("limit: gemm", "limit"),
+    ]
+    ours, limit = found["results"]
+    assert ours["ratios"] == [1.0, 1.0]
+    assert ours["examples_per_second"] == pytest.approx(12000 / ours["median"])
+    assert ours["share_of_limit"] == pytest.approx(limit["median"] / ours["median"])
+    assert limit["accuracy"] is None
+    assert found["machine"]["threads"] >= 1
+
+
+def test_training_takes_less_memory_than_promised(measured):
+    ours = measured[2]["results"][0]
+    assert ours["peak_rss_bytes"] - ours["imported_rss_bytes"] < 400e6
+
+
+def test_table_and_picture_are_made(measured):
+    folder, output, _ = measured
+    assert "| xpnet numpy |" in output
+    assert (folder / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_slowed_backend_shows_in_the_ratio(install, tmp_path):
+    install(SLOW)
+    bench("--backend", "numpy", "--backend", "fake", "--json", tmp_path / "r.json")
+    reference, slow, _ = json.loads((tmp_path / "r.json").read_text())["results"]
+    assert min(slow["seconds"]) > 94 * 0.005  # a sleep in each of the 94 batches
+    assert slow["ratio_to_first"] > 1.5
+    assert slow["accuracy"] == pytest.approx(reference["accuracy"], abs=1e-6)
+
+
+def test_backend_that_does_not_synchronise_is_caught(install):
+    install(HASTY)
+    message = bench("--backend", "fake", status=1)
+    assert "backend 'fake' does not synchronise: an epoch seemed to take" in message
+    assert "correct the backend's `synchronize`" in message
+
+
+def test_backend_that_trains_less_is_caught(install):
+    install(LAZY)
+    message = bench("--backend", "numpy", "--backend", "fake", status=1)
+    assert "'xpnet fake' reached" in message
+    assert "they did not do the same work" in message
+
+
+def test_accuracies_within_a_point_pass():
+    learned = [{"name": name, "accuracy": a} for name, a in (("a", 0.97), ("b", 0.9605), ("limit", None))]
+    check_accuracies(learned)
+    learned.append({"name": "c", "accuracy": 0.95})
+    with pytest.raises(
+        DishonestError, match=r"'c' reached 95.00% .* and 'a' 97.00%, more than 1 point apart"
+    ):
+        check_accuracies(learned)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            '{"schema_version": 0}',
+            "has version 0 of the schema, but this is version 1; run `xpnet bench --json`",
+        ),
+        ("{}", "has version None of the schema"),
+        ("[]", "has version None of the schema"),
+        ("not json", "is no results file"),
+    ],
+)
+def test_older_or_foreign_results_are_refused(tmp_path, content, message):
+    path = tmp_path / "old.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        results.read(path)
+
+
+@pytest.mark.parametrize(
+    ("args", "status", "message"),
+    [
+        (["--backend", "torch"], 2, "unknown backend 'torch': choose one of"),
+        (["--json", "no/such/folder/r.json"], 2, "there is no folder 'no/such/folder'"),
+        (["--plot", "r.xyz"], 1, "cannot draw 'r.xyz'"),
+        (["--rounds", "0"], 2, "0 is not in the range x>=1"),
+    ],
+)
+def test_bad_input_is_one_line(args, status, message):
+    assert message in run("bench", *args, status=status)
+
+
+def test_crossovers_are_where_the_curves_meet():
+    # On logarithmic axes x and 100 / x are straight lines that meet at 10.
+    values = [1.0, 100.0]
+    ((x, y),) = chart.crossovers(values, [[1.0, 100.0], [100.0, 1.0]])
+    assert (x, y) == (pytest.approx(10.0), pytest.approx(10.0))
+    assert chart.crossovers(values, [[1.0, 2.0], [3.0, 4.0]]) == []
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "benchmarks" / "results").glob("*.json")), ids=lambda p: p.name
+)
+def test_committed_results_follow_the_schema(path):
+    jsonschema.validate(results.read(path), SCHEMA)
+
+
+def test_readme_shows_the_committed_results():
+    check = (
+        "import sys; sys.path.insert(0, 'benchmarks'); import tables; page = open('README.md').read(); "
+        "sys.exit(page != tables.replaced(page, tables.RESULTS))"
+    )
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False)
+    assert done.returncode == 0, "run `python benchmarks/tables.py`"

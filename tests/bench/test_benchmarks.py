@@ -1,0 +1,104 @@
+"""What the benchmarks record, and the limit that they compare with."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import types
+
+import pytest
+
+import xpnet
+from xpnet_bench.limit import Product, batch_products, epoch_bytes, epoch_products, gemm_seconds
+from xpnet_bench.ours import Copies, Epochs
+from xpnet_bench.workload import Workload
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def run(*args, **environment):
+    """Return what `pytest benchmarks/bench_kernels.py` for relu alone prints in a process of its own."""
+    command = [sys.executable, "-m", "pytest", "benchmarks/bench_kernels.py", "-k", "relu and not backward"]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", *map(str, args)],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_batch_has_five_products():
+    assert batch_products((784, 64, 10), 128) == [
+        Product((128, 784), (784, 64)),
+        Product((128, 64), (64, 10)),
+        Product((128, 64), (128, 10), "left"),
+        Product((128, 10), (64, 10), "right"),
+        Product((128, 784), (128, 64), "left"),
+    ]
+
+
+def test_flops_are_those_of_the_hand_calculation():
+    first, second = 2 * 128 * 784 * 64, 2 * 128 * 64 * 10
+    flops = [product.flops for product in batch_products((784, 64, 10), 128)]
+    assert flops == [first, second, second, second, first]
+
+
+def test_epoch_includes_the_ragged_batch():
+    products = epoch_products((784, 64, 10), 300, 128)
+    assert [product.left[0] for product in products[::5]] == [128, 128, 44]
+    assert len(products) == 15
+
+
+def test_least_bytes_are_those_of_the_hand_calculation():
+    # 300 images of 784 bytes; in each of 3 steps 50890 parameters and velocities are read and written.
+    assert epoch_bytes((784, 64, 10), 300, 128) == 300 * 784 + 3 * 50890 * 4 * 4
+
+
+def test_bandwidth_limit_copies_the_bytes(xp):
+    limit = Copies("numpy")
+    limit.prepare(Workload(limit=300))
+    assert sum(source.shape[0] for source in limit._sources) == epoch_bytes((784, 64, 10), 300, 128) // 2
+    limit.epoch(None)
+    assert limit.accuracy() is None
+
+
+def test_device_memory_is_that_of_the_librarys_pool():
+    epochs = Epochs("numpy")
+    assert epochs.device_bytes() is None
+    pool = types.SimpleNamespace(total_bytes=lambda: 4096)
+    epochs.xp = xpnet.Namespace("fake", types.SimpleNamespace(get_default_memory_pool=lambda: pool))
+    assert epochs.device_bytes() == 4096
+
+
+def test_limit_is_a_time(xp):
+    assert 0 < gemm_seconds(xp, Workload(limit=300), rounds=2) < 60
+
+
+def test_results_say_what_was_timed(tmp_path):
+    run("--benchmark-json", tmp_path / "results.json", XPNET_BACKEND="numpy", XPNET_THREADS="1")
+    results = json.loads((tmp_path / "results.json").read_text())["benchmarks"]
+    assert {result["params"]["size"] for result in results} == {"small", "large"}
+    for result in results:
+        info = result["extra_info"]
+        described = {"backend", "batch", "sizes", "dtype", "device", "threads", "versions", "form"}
+        measured = {"blas", "blas_kernels", "examples_per_second", "limit_seconds", "share_of_limit"}
+        assert set(info) == described | measured
+        assert (info["backend"], info["form"], info["dtype"]) == ("numpy", "portable", "float32")
+        assert {"python", "xpnet", "numpy"} <= set(info["versions"])
+        assert info["examples_per_second"] == pytest.approx(info["batch"] / result["stats"]["median"])
+        assert info["threads"] == 1 or not info["blas"]
+
+
+def test_unusable_backend_is_skipped_with_its_reason(tmp_path):
+    (tmp_path / "xpnet_toy.py").write_text("raise RuntimeError('built for another processor')")
+    info = tmp_path / "toy_package-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-package\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[xpnet.backends]\ntoy = xpnet_toy:xp\n")
+    output = run("--benchmark-disable", XPNET_BACKEND="toy", PYTHONPATH=str(tmp_path))
+    assert "4 skipped" in output
+    assert "backend 'toy' cannot be loaded: RuntimeError: built for another processor" in output

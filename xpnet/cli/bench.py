@@ -1,0 +1,92 @@
+"""``xpnet bench``."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import click
+
+import xpnet
+from xpnet import plots
+from xpnet.cli.options import check_distinct, json_option, output_path, write_json
+
+
+@click.command()
+@click.option(
+    "--backend",
+    "backends",
+    multiple=True,
+    metavar="NAME",
+    help="A backend, repeated for several; ratios are to the first. [default: all that are usable]",
+)
+@click.option(
+    "--peers", is_flag=True, help="Race PyTorch, JAX, Keras, scikit-learn and the course's program too."
+)
+@click.option("--quick", is_flag=True, help="Fewer images and rounds: an answer within a minute.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Epochs of each. [default: 5; quick 3]")
+@click.option("--threads", type=click.IntRange(min=1), help="For every library. [default: all processors]")
+@click.option("--sweep", is_flag=True, help="Also vary batch size, width and number of images.")
+@json_option("the results")
+@click.option("--plot", type=output_path, metavar="PATH", help="Draw the results (PNG, SVG or PDF).")
+def bench(
+    backends: tuple[str, ...],
+    peers: bool,
+    quick: bool,
+    rounds: int | None,
+    threads: int | None,
+    sweep: bool,
+    json_path: pathlib.Path | None,
+    plot: pathlib.Path | None,
+) -> None:
+    """Time an MNIST epoch on several backends, in turns.
+
+    Each competitor has a process of its own and does the same work: 784-64-10, batch 128, float32. What is
+    compared is the ratio to the first in each round; single times drift with the machine.
+    """
+    # The package that times is beside this one, and imports it.
+    from xpnet_bench.peers import PEERS
+    from xpnet_bench.results import document, table
+    from xpnet_bench.rounds import default_entries, default_threads, race
+    from xpnet_bench.sweep import sweeps
+    from xpnet_bench.workload import Workload
+
+    check_distinct(json=json_path, plot=plot)
+    if plot is not None:
+        plots.check(plot)
+    for name in backends:
+        xpnet.backend(name)
+    usable = backends or _usable()
+    threads = threads or default_threads()
+    rounds = rounds or (3 if quick else 5)
+    workload = Workload(limit=12000) if quick else Workload()
+    entries = list(default_entries(usable, list(PEERS) if peers else []))
+    figures, skipped = race(entries, workload, rounds=rounds, threads=threads)
+    found = document(figures, skipped, workload, threads)
+    click.echo("\n" + table(found))
+    for reason in skipped:
+        click.echo(f"skipped: {reason}")
+    if sweep:
+        found["sweeps"] = sweeps(usable, rounds=rounds, threads=threads)
+    if json_path is not None:
+        write_json(json_path, found)
+        click.echo(f"wrote {json_path}")
+    if plot is not None:
+        _draw(plot, found)
+
+
+def _draw(path: pathlib.Path, found: dict[str, Any]) -> None:
+    from xpnet_bench import chart
+
+    plots.save(plots.drawn(chart.bars, found), path)
+    click.echo(f"drew {path}")
+    if "sweeps" in found:
+        second = path.with_name(f"{path.stem}-sweep{path.suffix}")
+        plots.save(plots.drawn(chart.growth, found["sweeps"]), second)
+        click.echo(f"drew {second}")
+
+
+def _usable() -> tuple[str, ...]:
+    """Return the names of the usable backends, NumPy first, as the reference."""
+    names = [info.name for info in xpnet.backends() if info.usable]
+    return tuple(sorted(names, key=lambda name: (name != "numpy", name)))
