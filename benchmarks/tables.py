@@ -6,6 +6,7 @@ python benchmarks/tables.py
 from __future__ import annotations
 
 import pathlib
+import sys
 from typing import Any
 
 from xpnet_bench import results
@@ -72,7 +73,11 @@ def replaced(text: str, folder: pathlib.Path) -> str:
 def main() -> None:
     """Rewrite the README."""
     page = ROOT / "README.md"
-    page.write_text(replaced(page.read_text(encoding="utf-8"), RESULTS), encoding="utf-8")
+    try:
+        new = replaced(page.read_text(encoding="utf-8"), RESULTS)
+    except (ValueError, OSError) as e:
+        sys.exit(f"tables: {e}")
+    page.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,22 @@ class SGD:
 
 
 @dataclasses.dataclass(frozen=True)
-class Momentum:
+class _Averaged:
+    """What rules with a moving average of gradients share."""
+
+    lr: float
+    beta: float = 0.9
+
+    def __post_init__(self) -> None:
+        check_positive("lr", self.lr)
+        check_share("beta", self.beta)
+
+    def init(self, xp: Namespace, params: Params) -> State:
+        """Return velocities of 0."""
+        return {"velocity": _zeros(xp, params)}
+
+
+class Momentum(_Averaged):
     """Momentum as a moving average: ``v = beta v + (1 - beta) g; p = p - lr v``, from ``v = 0``.
 
     A learning rate `lr` here does what ``lr * (1 - beta)`` does where the velocity is a sum of gradients and
@@ -69,24 +84,12 @@ class Momentum:
         Share of the old velocity that is kept, in [0, 1).
     """
 
-    lr: float
-    beta: float = 0.9
-
-    def __post_init__(self) -> None:
-        check_positive("lr", self.lr)
-        check_share("beta", self.beta)
-
-    def init(self, xp: Namespace, params: Params) -> State:
-        """Return velocities of 0."""
-        return {"velocity": _zeros(xp, params)}
-
     def __call__(self, xp: Namespace, params: Params, grads: Params, state: State) -> tuple[Params, State]:
         """Return parameters and state after one step."""
         return _with_velocity(xp, xp.nn.momentum_step, self, params, grads, state)
 
 
-@dataclasses.dataclass(frozen=True)
-class Nesterov:
+class Nesterov(_Averaged):
     """Nesterov's momentum on a moving average: ``p = p - lr (beta v + (1 - beta) g)`` with the new `v`.
 
     The velocity is that of `Momentum`; see `xpnet.nn.nesterov_step` for the source.
@@ -98,17 +101,6 @@ class Nesterov:
     beta : float
         Share of the old velocity that is kept, in [0, 1).
     """
-
-    lr: float
-    beta: float = 0.9
-
-    def __post_init__(self) -> None:
-        check_positive("lr", self.lr)
-        check_share("beta", self.beta)
-
-    def init(self, xp: Namespace, params: Params) -> State:
-        """Return velocities of 0."""
-        return {"velocity": _zeros(xp, params)}
 
     def __call__(self, xp: Namespace, params: Params, grads: Params, state: State) -> tuple[Params, State]:
         """Return parameters and state after one step."""
@@ -167,7 +159,7 @@ class Adam:
 
 
 def _with_velocity(
-    xp: Namespace, update: Any, rule: Momentum | Nesterov, params: Params, grads: Params, state: State
+    xp: Namespace, update: Any, rule: _Averaged, params: Params, grads: Params, state: State
 ) -> tuple[Params, State]:
     _check(xp, params, grads, state["velocity"])
     new: Params = {}
