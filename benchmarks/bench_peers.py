@@ -2,7 +2,9 @@
 
 import pytest
 
+import xpnet
 from xpnet_bench.errors import UnusableError
+from xpnet_bench.limit import epoch_products, product_seconds
 from xpnet_bench.peers import PEERS
 from xpnet_bench.rounds import Entry, Lane
 from xpnet_bench.workload import Workload
@@ -20,7 +22,20 @@ def bench_epoch_of_a_peer(benchmark, threads, name):
     try:
         # What is timed holds a line there and a line back through a pipe, about 0.1 ms.
         benchmark.pedantic(lane.ask, args=("epoch",), rounds=ROUNDS)
-        how = {"threads": threads, "batch": workload.batch_size, "sizes": list(workload.sizes)}
-        benchmark.extra_info.update(lane.about | how | lane.ask("finish"))
+        products = epoch_products(workload.sizes, lane.about["images"], workload.batch_size)
+        benchmark.extra_info.update(
+            lane.about,
+            batch=workload.batch_size,
+            sizes=list(workload.sizes),
+            dtype="float64" if "float64" in name else "float32",
+            threads=threads,
+            **lane.ask("finish"),
+        )
+        if benchmark.stats is not None:
+            median = benchmark.stats.stats.median
+            limit = product_seconds(xpnet.backend("numpy"), products, rounds=5)
+            benchmark.extra_info.update(
+                examples_per_second=lane.about["images"] / median, share_of_limit=limit / median
+            )
     finally:
         lane.close()

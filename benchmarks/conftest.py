@@ -30,6 +30,14 @@ def _names() -> list[str]:
     return [chosen] if chosen else sorted(entry.name for entry in registered)
 
 
+def pytest_configure() -> None:
+    """Refuse an unknown backend in one line, before anything is collected."""
+    chosen = os.environ.get("XPNET_BACKEND", "").partition(":")[0]
+    registered = {entry.name for entry in importlib.metadata.entry_points(group="xpnet.backends")}
+    if chosen and chosen not in registered:
+        raise pytest.UsageError(str(xpnet.UnknownBackendError(chosen, sorted(registered))))
+
+
 def _threads() -> int:
     wanted = os.environ.get(VARIABLE)
     if not wanted:

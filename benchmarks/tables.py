@@ -6,6 +6,7 @@ python benchmarks/tables.py
 from __future__ import annotations
 
 import pathlib
+import statistics
 import sys
 from typing import Any
 
@@ -16,19 +17,31 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def headline(folder: pathlib.Path) -> str:
-    """Return the table of the first screen: xpnet's own backends, from the first results file."""
-    found = _read(folder)
-    rows = ["| backend | seconds an epoch | ratio to NumPy | test accuracy |", "| --- | ---: | ---: | ---: |"]
-    shown = []
-    for one in found:
-        for r in one["results"]:
-            if r["kind"] == "xpnet" and r["backend"] not in shown:
-                shown.append(r["backend"])
-                figures = f"{r['median']:.3f} | {r['ratio_to_first']:.2f} | {r['accuracy']:.2%}"
-                rows.append(f"| `{r['backend']}` | {figures} |")
+    """Return the table of the first screen: xpnet's own backends, a table for each results file."""
+    parts, shown = [], set()
+    for found in _read(folder):
+        ours = [r for r in found["results"] if r["kind"] == "xpnet"]
+        reference = next((r for r in ours if r["backend"] == "numpy"), None)
+        rows = [
+            "| backend | seconds an epoch | ratio to NumPy | test accuracy |",
+            "| --- | ---: | ---: | ---: |",
+        ]
+        for r in ours:
+            shown.add(r["backend"].partition(":")[0])
+            rows.append(
+                f"| `{r['backend']}` | {r['median']:.3f} | {_ratio(r, reference)} | {r['accuracy']:.2%} |"
+            )
+        parts.append("\n".join(rows) + f"\n\n{_conditions(found, 'xpnet')}")
     if "cupy" not in shown:
-        rows.append("| `cupy` | never run on a GPU yet | | |")
-    return "\n".join(rows) + "\n" + "".join(f"\n{_conditions(one, 'xpnet')}" for one in found[:1])
+        parts.append("`cupy` has never run on a GPU yet.\n")
+    return "\n".join(parts)
+
+
+def _ratio(result: dict[str, Any], reference: dict[str, Any] | None) -> str:
+    if reference is None:
+        return ""
+    pairs = zip(result["seconds"], reference["seconds"], strict=True)
+    return f"{statistics.median(a / b for a, b in pairs):.2f}"
 
 
 def section(folder: pathlib.Path) -> str:
@@ -55,7 +68,7 @@ def _conditions(found: dict[str, Any], *kinds: str) -> str:
     return (
         f"MNIST, {sizes}, batch {workload['batch_size']}, {workload['dtype']}; "
         f"medians of {rounds} epochs, in turns; accuracy after those {rounds}.\n"
-        f"{machine['processor']}, {machine['threads']} threads; {machine['blas']}; "
+        f"{machine['processor']}, {machine['threads']} threads; BLAS: {machine['blas']}; "
         f"{listed}; {found['date'][:10]}.\n"
     )
 

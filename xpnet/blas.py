@@ -65,8 +65,8 @@ def kernel_advice(architecture: str | None, flags: Collection[str]) -> str | Non
         return None
     # Medians of the products of training, float32, SkylakeX against Haswell in turns, on 2 cores of an AMD
     # EPYC with AVX-512 (Zen 4, which does it in halves): 0.95 to 0.98 times the speed for 784-64-10 at batch
-    # 128, 0.93 to 0.97 for 784-1024-10 at batch 256. On 2 AVX-512 cores for
-    # which OpenBLAS chose Haswell unasked it was 1.4 (52 ms an epoch, not 73). So a person has to time it.
+    # 128, 0.93 to 0.97 for 784-1024-10 at batch 256. On 2 AVX-512 cores for which OpenBLAS chose Haswell
+    # unasked it was 1.4 (52 ms an epoch, not 73). So a person has to time it.
     return (
         f"the processor has AVX-512 and OpenBLAS uses its {architecture} kernels: "
         "time a run with OPENBLAS_CORETYPE=SkylakeX too, which measured at 0.9 to 1.4 times the speed"

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import xpnet
-from xpnet.blas import blas_advice
 from xpnet_bench.workload import Workload
 
 SCHEMA_VERSION = 1
@@ -20,13 +19,18 @@ SCHEMA = pathlib.Path(__file__).with_name("schema.json")
 
 
 def document(
-    results: Sequence[dict[str, Any]], skipped: Sequence[str], workload: Workload, threads: int
+    results: Sequence[dict[str, Any]],
+    skipped: Sequence[str],
+    workload: Workload,
+    *,
+    threads: int,
+    blas: str,
 ) -> dict[str, Any]:
     """Return a whole results file as a dict."""
     return {
         "schema_version": SCHEMA_VERSION,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(threads),
+        "machine": machine(threads, blas),
         "versions": {"xpnet": xpnet.__version__, "python": platform.python_version()},
         "workload": {**dataclasses.asdict(workload), "sizes": list(workload.sizes), "dtype": "float32"},
         "results": list(results),
@@ -34,14 +38,14 @@ def document(
     }
 
 
-def machine(threads: int) -> dict[str, Any]:
+def machine(threads: int, blas: str) -> dict[str, Any]:
     """Return what there is to know of this machine that bears on speed."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": threads,
-        "blas": blas_advice()[0],
+        "blas": blas,
     }
 
 
@@ -68,7 +72,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     try:
         found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as e:
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
         raise ValueError(
             f"{str(path)!r} is no results file ({e}); pass one that `xpnet bench --json` wrote"
         ) from e
@@ -78,6 +82,9 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             f"{str(path)!r} has version {version!r} of the schema, but this is version {SCHEMA_VERSION}; "
             "run `xpnet bench --json` anew"
         )
+    missing = [key for key in ("machine", "versions", "workload", "results") if not found.get(key)]
+    if missing:
+        raise ValueError(f"{str(path)!r} has no {missing[0]!r}; pass a file that `xpnet bench --json` wrote")
     return found
 
 

@@ -1,7 +1,8 @@
 """The race: competitors in turns, A B C A B C, and the ratio to the first in each round.
 
 A shared machine changes its speed from minute to minute, so single times mean little; two epochs that follow
-each other directly are run at nearly the same speed, and their ratio holds.
+each other are run at nearly the same speed, and their ratio holds. Each competitor comes to rest before the
+next one starts.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class Lane:
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "xpnet_bench.worker"],
+            # -P, so that no file of the current folder takes the place of a module.
+            [sys.executable, "-P", "-m", "xpnet_bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             # A file, because a pipe that nobody reads stops a library that talks much.
@@ -108,8 +110,8 @@ def race(
     rounds: int,
     threads: int,
     say: Callable[[str], object] = print,
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """Return a result for each competitor that can run here, and the reasons of the others.
+) -> tuple[list[dict[str, Any]], list[str], str]:
+    """Return a result for each competitor that can run here, the reasons of the others, and NumPy's BLAS.
 
     Parameters
     ----------
@@ -156,19 +158,26 @@ def race(
         results = [_result(lane, lanes[0]) for lane in lanes]
     check_accuracies(results)
     _share_limits(results)
-    return results, skipped
+    return results, skipped, lanes[0].about["blas"]
 
 
 def _share_limits(results: Sequence[dict[str, Any]]) -> None:
-    """Tell each result what share of the limit it reached: that of its own library, or NumPy's."""
-    limits: dict[str, float] = {}
+    """Tell each result what share of the limit it reached: the median over the rounds.
+
+    The limit is that of its own library, or NumPy's; where a library has two, the slower one binds. With a
+    GPU in the race it is not known where a peer ran, so peers are told nothing.
+    """
+    limits: dict[str, dict[str, Any]] = {}
     for result in results:
-        if result["kind"] == "limit":  # Where a library has two, the slower one is what binds.
-            limits[result["backend"]] = max(result["median"], limits.get(result["backend"], 0.0))
+        known = limits.get(result["backend"])
+        if result["kind"] == "limit" and (known is None or known["median"] < result["median"]):
+            limits[result["backend"]] = result
+    on_gpu = any(backend != "numpy" for backend in limits)
     for result in results:
-        limit = limits.get(result["backend"], limits.get("numpy"))
+        limit = limits.get(result["backend"], None if on_gpu else limits.get("numpy"))
         if limit is not None:
-            result["share_of_limit"] = limit / result["median"]
+            shares = [a / b for a, b in zip(limit["seconds"], result["seconds"], strict=True)]
+            result["share_of_limit"] = statistics.median(shares)
 
 
 def _result(lane: Lane, first: Lane) -> dict[str, Any]:

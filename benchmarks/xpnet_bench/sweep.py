@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
@@ -47,12 +48,12 @@ def sweeps(
 
 
 def _medians(backends: Sequence[str], workload: Workload, rounds: int, threads: int) -> dict[str, float]:
-    lanes = [Lane(Entry("xpnet", backend), workload, threads) for backend in backends]
-    try:
+    with contextlib.ExitStack() as stack:
+        lanes = []
+        for backend in backends:
+            lanes.append(Lane(Entry("xpnet", backend), workload, threads))
+            stack.callback(lanes[-1].close)
         for _ in range(rounds):
             for lane in lanes:
                 lane.seconds.append(lane.ask("epoch")["seconds"])
         return {lane.entry.name: statistics.median(lane.seconds) for lane in lanes}
-    finally:
-        for lane in lanes:
-            lane.close()

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import statistics
 import subprocess
 import sys
 
@@ -9,7 +10,7 @@ import jsonschema
 import pytest
 from test_cli import run
 
-from xpnet_bench import chart, results
+from xpnet_bench import chart, results, rounds
 from xpnet_bench.errors import DishonestError
 from xpnet_bench.rounds import check_accuracies
 
@@ -83,7 +84,8 @@ def test_results_follow_the_schema(measured):
     ours, limit = found["results"]
     assert ours["ratios"] == [1.0, 1.0]
     assert ours["examples_per_second"] == pytest.approx(12000 / ours["median"])
-    assert ours["share_of_limit"] == pytest.approx(limit["median"] / ours["median"])
+    shares = [a / b for a, b in zip(limit["seconds"], ours["seconds"], strict=True)]
+    assert ours["share_of_limit"] == pytest.approx(statistics.median(shares))
     assert limit["accuracy"] is None
     assert found["machine"]["threads"] >= 1
 
@@ -142,6 +144,7 @@ def test_accuracies_within_a_point_pass():
         ("{}", "has version None of the schema"),
         ("[]", "has version None of the schema"),
         ("not json", "is no results file"),
+        ('{"schema_version": 1}', "has no 'machine'; pass a file that `xpnet bench --json` wrote"),
     ],
 )
 def test_older_or_foreign_results_are_refused(tmp_path, content, message):
@@ -157,11 +160,47 @@ def test_older_or_foreign_results_are_refused(tmp_path, content, message):
         (["--backend", "torch"], 2, "unknown backend 'torch': choose one of"),
         (["--json", "no/such/folder/r.json"], 2, "there is no folder 'no/such/folder'"),
         (["--plot", "r.xyz"], 1, "cannot draw 'r.xyz'"),
+        (["--backend", "numpy", "--backend", "numpy"], 2, "`--backend` names one twice: numpy, numpy"),
+        (["--threads", "999"], 2, "`--threads` is 999, but there are "),
         (["--rounds", "0"], 2, "0 is not in the range x>=1"),
     ],
 )
 def test_bad_input_is_one_line(args, status, message):
     assert message in run("bench", *args, status=status)
+
+
+def test_shares_are_taken_round_by_round_and_peers_on_a_gpu_get_none():
+    def result(backend, kind, *seconds):
+        median = sorted(seconds)[1]
+        return {
+            "backend": backend,
+            "kind": kind,
+            "seconds": list(seconds),
+            "median": median,
+            "share_of_limit": None,
+        }
+
+    limit, ours, peer = (
+        result("numpy", "limit", 1, 2, 3),
+        result("numpy", "xpnet", 2, 8, 6),
+        result("jax", "peer", 1, 1, 1),
+    )
+    rounds._share_limits([ours, peer, limit])
+    assert (ours["share_of_limit"], peer["share_of_limit"]) == (0.5, 2.0)
+    peer["share_of_limit"] = None
+    bandwidth, gemm = result("cupy", "limit", 4, 4, 4), result("cupy", "limit", 1, 1, 1)
+    gpu = result("cupy", "xpnet", 8, 8, 8)
+    rounds._share_limits([ours, peer, gpu, limit, gemm, bandwidth])
+    assert (ours["share_of_limit"], peer["share_of_limit"], gpu["share_of_limit"]) == (0.5, None, 0.5)
+
+
+def test_environment_variable_chooses_the_backend(tmp_path):
+    output = bench("--threads", 1, "--json", tmp_path / "r.json", XPNET_BACKEND="numpy")
+    found = json.loads((tmp_path / "r.json").read_text())
+    assert [r["name"] for r in found["results"]] == ["xpnet numpy", "limit: gemm"]
+    assert found["machine"]["threads"] == 1
+    assert "2 threads" not in found["machine"]["blas"]
+    assert "preparing xpnet numba" not in output
 
 
 def test_crossovers_are_where_the_curves_meet():

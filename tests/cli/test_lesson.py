@@ -56,6 +56,8 @@ def test_help_explains_the_lesson(name):
     [
         (["nuron"], "unknown lesson 'nuron': choose one of neuron, "),
         (["mnist-zero", "--iterations", "0"], "invalid value for '--iterations': 0 is not in the range x>=1"),
+        (["gradient-descent", "--lr", "nan"], "invalid value for '--lr'"),
+        (["gradient-descent", "--lr", "-1"], "invalid value for '--lr'"),
         (["neuron", "--plot", "x.png"], "lesson 'neuron' has no picture; leave out `--plot`"),
         (["neuron", "--iterations", "5"], "no such option '--iterations'"),
         (["sigmoid", "--plot", "no/such/folder/x.png"], "there is no folder 'no/such/folder'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from typing import Any
 
@@ -18,7 +19,7 @@ from xpnet.cli.options import check_distinct, json_option, output_path, write_js
     "backends",
     multiple=True,
     metavar="NAME",
-    help="A backend, repeated for several; ratios are to the first. [default: all that are usable]",
+    help="A backend, repeated for several; ratios are to the first. [default: $XPNET_BACKEND, else all]",
 )
 @click.option(
     "--peers", is_flag=True, help="Race PyTorch, JAX, Keras, scikit-learn and the course's program too."
@@ -54,15 +55,21 @@ def bench(
     check_distinct(json=json_path, plot=plot)
     if plot is not None:
         plots.check(plot)
+    chosen = os.environ.get("XPNET_BACKEND")
+    backends = backends or ((chosen,) if chosen else ())
+    if len(set(backends)) < len(backends):
+        raise click.UsageError(f"`--backend` names one twice: {', '.join(backends)}; name each once")
     for name in backends:
         xpnet.backend(name)
     usable = backends or _usable()
+    if threads is not None and threads > default_threads():
+        raise click.UsageError(f"`--threads` is {threads}, but there are {default_threads()} processors")
     threads = threads or default_threads()
     rounds = rounds or (3 if quick else 5)
     workload = Workload(limit=12000) if quick else Workload()
     entries = list(default_entries(usable, list(PEERS) if peers else []))
-    figures, skipped = race(entries, workload, rounds=rounds, threads=threads)
-    found = document(figures, skipped, workload, threads)
+    figures, skipped, blas = race(entries, workload, rounds=rounds, threads=threads)
+    found = document(figures, skipped, workload, threads=threads, blas=blas)
     click.echo("\n" + table(found))
     for reason in skipped:
         click.echo(f"skipped: {reason}")

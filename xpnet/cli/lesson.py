@@ -10,15 +10,26 @@ import click
 
 import xpnet
 from xpnet import plots
+from xpnet.checks import check_positive
 from xpnet.cli.options import backend_option, check_distinct, json_option, output_path, write_json
 from xpnet.lessons import LESSONS, find_lesson
+
+
+def _rate(value: str) -> float:
+    try:
+        lr = float(value)
+        check_positive("lr", lr)
+    except ValueError as e:
+        raise click.BadParameter(str(e)) from e
+    return lr
+
 
 _COUNT = click.IntRange(min=1)
 _OPTIONS: dict[str, tuple[Any, str]] = {
     "iterations": (_COUNT, "Steps of the descent."),
     "epochs": (_COUNT, "Passes over the data."),
     "limit": (_COUNT, "Train on the first N images alone."),
-    "lr": (float, "Learning rate."),
+    "lr": (_rate, "Learning rate."),
     "seed": (click.IntRange(0, 2**64 - 1), "Of all random numbers."),
 }
 
@@ -80,7 +91,14 @@ def _command(name: str, module: Any) -> click.Command:
             what = "Accepted and not used: nothing here is random."
         default = keywords.get(key)
         shown = default is not None
-        command = click.option(f"--{key}", type=kind, default=default, show_default=shown, help=what)(command)
+        command = click.option(
+            f"--{key}",
+            type=kind,
+            metavar="FLOAT" if kind is _rate else None,
+            default=default,
+            show_default=shown,
+            help=what,
+        )(command)
     command = click.option(
         "--plot",
         type=output_path,

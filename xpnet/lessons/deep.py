@@ -1,8 +1,8 @@
 """Deep networks: two, three and four hidden layers, and why the sigmoid gave way to ReLU.
 
 On its way back the gradient is multiplied by f'(z) and by the weights at every layer. For the sigmoid f'
-is at most 1/4, so each layer leaves at most a quarter, and the first layers of a deep network hardly
-learn: their gradients vanish. ReLU's derivative is 1 wherever the unit is on:
+is at most 1/4, so with weights of variance 1/n a layer leaves a quarter or so, and the first layers of a
+deep network hardly learn: their gradients vanish. ReLU's derivative is 1 wherever the unit is on:
 
     ReLU(z) = max(z, 0)         ReLU'(z) = 1 if z > 0 else 0
 
@@ -12,8 +12,9 @@ Half of its units are off, which halves the variance, so the weights start with 
     w ~ sqrt(2/n) * normal(0, 1)
 
 The first table is measured before any training: the size of the gradient of each layer's weights, for
-both. Then all six networks are trained with the same API; one word in `mlp` is the difference. The last
-third of the epochs uses a tenth of the learning rate, so that the steps stop jumping around the minimum.
+both. Then all six networks are trained with the same API: another word in `mlp`, with the initial
+weights that go with it, and a learning rate that suits it. The last third of the epochs uses a tenth of
+the learning rate, so that the steps stop jumping around the minimum.
 """
 
 from __future__ import annotations

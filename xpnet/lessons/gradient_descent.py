@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xpnet.checks import check_count, check_positive
 from xpnet.namespace import Namespace
 
 Array = Any
@@ -55,6 +56,8 @@ def run(
     xp: Namespace, *, iterations: int = 100, lr: float = 1.0, say: Callable[[str], object] = print
 ) -> dict[str, Any]:
     """Return the nine derivatives at the start, the losses, and the way that w5 and b3 take."""
+    check_count("iterations", iterations)
+    check_positive("lr", lr)
     p = xp.asarray([1.0] * 6 + [0.0] * 3, dtype=xp.float64)
     first = xp.to_host(gradient(xp, p)).tolist()
     checks = [_finite_difference(xp, p, i) for i in range(9)]
@@ -106,4 +109,4 @@ def draw(figure: Any, figures: dict[str, Any]) -> None:
     w5, b3 = zip(*figures["path"], strict=True)
     right.plot(w5, b3, ".-", color="white", markersize=4)
     right.annotate("start", (w5[0], b3[0]), color="black", xytext=(4, -12), textcoords="offset points")
-    right.set(title="w5 and b3 on their way, the others as they ended", xlabel="w5", ylabel="b3")
+    right.set(title="The way of w5 and b3", xlabel="w5", ylabel="b3")

@@ -7,8 +7,8 @@ Mean squared error, for n numbers y_hat that should be y:
 For probabilities there is a better measure, the surprise -log(p) at what really happened. With two
 outcomes it is the binary cross-entropy, with one of k classes the categorical cross-entropy:
 
-    BCE = -(1/n) sum  y log(y_hat) + (1 - y) log(1 - y_hat)
-    CCE = -(1/n) sum  log(y_hat[class])
+    BCE = -(1/n) sum [y log(y_hat) + (1 - y) log(1 - y_hat)]
+    CCE = -(1/n) sum log(y_hat[class])
 
 A confident mistake costs little in MSE, at most 1, but without bound in cross-entropy. That is why
 classifiers learn faster with it: the gradient does not fade where the sigmoid is flat.

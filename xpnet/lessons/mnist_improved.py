@@ -52,7 +52,7 @@ def run(
         "no momentum": {"initializer": "lecun_normal", "optimizer": PLAIN, "batch_size": 128},
         "variance 1": {"initializer": "normal", "optimizer": MOMENTUM, "batch_size": 128},
     }
-    figures: dict[str, Any] = {"test_cost": {}, "test_accuracy": {}}
+    figures: dict[str, Any] = {"train_cost": {}, "test_cost": {}, "test_accuracy": {}}
     for name, options in variants.items():
         say(f"\n{name}")
         model = mlp(784, 64, 10, activation="sigmoid", initializer=options.pop("initializer"))
@@ -66,6 +66,7 @@ def run(
             callbacks=[lambda trained: say(_line(trained.history[-1]))],
             **options,
         )
+        figures["train_cost"][name] = [epoch.train_loss for epoch in trained.history]
         figures["test_cost"][name] = [epoch.test_loss for epoch in trained.history]
         figures["test_accuracy"][name] = trained.history[-1].test_accuracy
         if name == "all three":

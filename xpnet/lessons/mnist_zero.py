@@ -4,7 +4,7 @@ With a row for each of the m images, a whole pass is two lines; x is (m, 784), w
 
     z = x w + b         y_hat = f(z)
 
-    J = -(1/m) sum  y log(y_hat) + (1 - y) log(1 - y_hat)
+    J = -(1/m) sum [y log(y_hat) + (1 - y) log(1 - y_hat)]
 
 The derivative of f and that of the logarithm cancel, and what is left is simple:
 
@@ -13,8 +13,8 @@ The derivative of f and that of the logarithm cancel, and what is left is simple
 For one weight and one image that is dJ/dw_j = (y_hat - y) x_j: the error times the input that the weight
 saw. (The course's derivation ends in w_j where it must be x_j; its program is right.)
 
-The course works in float64 throughout. float32 has seven digits, half the bytes and twice the speed, and
-the same accuracy comes out.
+The course works in float64 throughout. float32 has seven digits and half the bytes, and the same
+accuracy comes out.
 """
 
 from __future__ import annotations

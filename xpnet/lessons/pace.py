@@ -27,7 +27,7 @@ class Pace:
     Attributes
     ----------
     costs : list of float
-        The cost before the first step and after every hundredth.
+        The cost before the first step, before every hundredth, and before the last.
     """
 
     def __init__(self, xp: Namespace, iterations: int, say: Callable[[str], object]) -> None:

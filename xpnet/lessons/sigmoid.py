@@ -27,7 +27,7 @@ def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any
     x = xp.linspace(-10, 10, 100, dtype=xp.float64)
     y = 1 / (1 + xp.exp(-x))  # f(x)
     slope = y * (1 - y)  # f'(x)
-    at_zero = float(xp.to_host(1 / (1 + xp.exp(xp.zeros((), dtype=xp.float64)))))
+    at_zero = float(xp.to_host(1 / (1 + xp.exp(-xp.zeros((), dtype=xp.float64)))))
 
     # For x below -709, exp(-x) is more than float64 can hold. The library's sigmoid has the same values and
     # never takes exp() of a positive number.
