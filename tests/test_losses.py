@@ -28,9 +28,8 @@ def test_labels_of_one_output_are_its_targets(xp, name):
 
 
 def test_prediction_is_the_largest_output(xp_int64):
-    xp = xp_int64
-    outputs = put(xp, np.array([[0.5, -1.0, 2.0], [4.0, 3.0, 1.0]], dtype=np.float32))
-    assert_close(xp, LOSSES["softmax_cross_entropy"].predict(xp, outputs), [2, 0])
+    outputs = put(xp_int64, np.array([[0.5, -1.0, 2.0], [4.0, 3.0, 1.0]], dtype=np.float32))
+    assert_close(xp_int64, LOSSES["softmax_cross_entropy"].predict(xp_int64, outputs), [2, 0])
 
 
 @pytest.mark.parametrize(

@@ -16,16 +16,14 @@ def test_accuracy_is_the_share_of_right_predictions(xp):
 
 
 def test_confusion_matrix_equals_scikit_learns(xp_int64):
-    xp = xp_int64
-    found = metrics.confusion_matrix(xp, put(xp, LABELS), put(xp, PREDICTED), 5)
+    found = metrics.confusion_matrix(xp_int64, put(xp_int64, LABELS), put(xp_int64, PREDICTED), 5)
     assert found.dtype == np.int64
     np.testing.assert_array_equal(found, sklearn_metrics.confusion_matrix(LABELS, PREDICTED))
 
 
 def test_confusion_matrix_counts_classes_that_do_not_occur(xp_int64):
-    xp = xp_int64
-    one = put(xp, np.array([1], dtype=np.int32))
-    np.testing.assert_array_equal(metrics.confusion_matrix(xp, one, one, 3), np.diag([0, 1, 0]))
+    one = put(xp_int64, np.array([1], dtype=np.int32))
+    np.testing.assert_array_equal(metrics.confusion_matrix(xp_int64, one, one, 3), np.diag([0, 1, 0]))
 
 
 def test_report_equals_scikit_learns():

@@ -14,8 +14,7 @@ def fit(xp, data, model=MODEL, **options):
 
 
 def test_training_learns(xp_int64, dataset):
-    xp = xp_int64
-    run = fit(xp, dataset, test=dataset, epochs=20)
+    run = fit(xp_int64, dataset, test=dataset, epochs=20)
     assert [e.epoch for e in run.history] == list(range(1, 21))
     assert run.history[-1].train_loss < 0.3 * run.history[0].train_loss
     assert run.history[-1].test_accuracy == 1.0
@@ -77,9 +76,8 @@ def test_every_batch_size_uses_every_sample(numpy_xp, dataset, batch_size):
 
 
 def test_final_softmax_is_a_part_of_the_loss(xp_int64, dataset):
-    xp = xp_int64
-    logits = fit(xp, dataset, test=dataset)
-    probabilities = fit(xp, dataset, Sequential(*MODEL.layers, Softmax()), test=dataset)
+    logits = fit(xp_int64, dataset, test=dataset)
+    probabilities = fit(xp_int64, dataset, Sequential(*MODEL.layers, Softmax()), test=dataset)
     assert probabilities.history[-1].train_loss == logits.history[-1].train_loss
     np.testing.assert_array_equal(
         probabilities.predict_proba(dataset.images), logits.predict_proba(dataset.images)
