@@ -1,10 +1,6 @@
 """The kernels of the backend `numba` against their portable twins on NumPy."""
 
 import inspect
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy
 import pytest
@@ -12,20 +8,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-import xpnet
 from xpnet import nn
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
-from xpnet_numba import compiled, xp  # noqa: E402
-from xpnet_numba.compiled import part  # noqa: E402
-from xpnet_numba.exp import exp, log1p  # noqa: E402
+from xpnet_numba import xp  # noqa: E402
 
 TOLERANCE = {"float32": 2e-6, "float64": 4e-15}  # relative to the largest element
-EXP_ULP, LOG1P_ULP = 1.0, 2.0
 DTYPES = [numpy.float32, numpy.float64]
 SHAPES = [(1, 1), (1, 10), (96, 10), (127, 3), (5, 1000)]
-SOURCES = [Path(__file__).parents[2] / folder for folder in ("", "backends")]
 
 dtypes = st.sampled_from(DTYPES)
 few = settings(deadline=None, derandomize=True, max_examples=40)
@@ -210,164 +201,6 @@ def test_steps_overwrite_contiguous_parameters():
     assert numpy.shares_memory(new_param, param)
     assert numpy.shares_memory(new_velocity, velocity)
     assert (param == 0.5).all()
-
-
-@part
-def _exp_of_each(x, out):
-    for i in range(x.size):
-        out[i] = exp(x[i])
-
-
-@part
-def _log1p_of_each(x, out):
-    for i in range(x.size):
-        out[i] = log1p(x[i])
-
-
-def worst_ulp(function, exact, x):
-    got = numpy.empty_like(x)
-    function(x, got)
-    want = exact(x.astype(numpy.longdouble))
-    return float(numpy.max(abs(got - want) / numpy.spacing(want.astype(x.dtype))))
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_exp_is_within_an_ulp(dtype):
-    info = numpy.finfo(dtype)
-    low, high = numpy.log(info.smallest_normal) * 0.99999, numpy.log(info.max) * 0.99999
-    x = numpy.concatenate([numpy.linspace(a, b, 400_001, dtype=dtype) for a, b in ((low, high), (-2, 2))])
-    assert worst_ulp(_exp_of_each, numpy.exp, x) <= EXP_ULP
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_exp_saturates_and_keeps_nan(dtype):
-    x = numpy.asarray([-numpy.inf, -1e30, -1e4, -0.0, 0.0, 1e4, 1e30, numpy.inf, numpy.nan], dtype=dtype)
-    got = numpy.empty_like(x)
-    _exp_of_each(x, got)
-    numpy.testing.assert_array_equal(got, [0, 0, 0, 1, 1] + 3 * [numpy.inf] + [numpy.nan])
-
-
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_log1p_is_within_two_ulp_on_the_unit_interval(dtype):
-    x = numpy.concatenate([numpy.linspace(0, 1, 400_001), numpy.logspace(-30, 0, 10_001)]).astype(dtype)
-    assert worst_ulp(_log1p_of_each, numpy.log1p, x) <= LOG1P_ULP
-
-
-def run(code, **environment):
-    """Return what Python code prints in a process of its own."""
-    path = os.pathsep.join(map(str, SOURCES))
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code],
-        env={**os.environ, "PYTHONPATH": path, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-    )
-    return done.stdout
-
-
-TRAINING = """
-import hashlib, numpy
-from xpnet_numba import xp
-random = numpy.random.default_rng(0)
-images = random.integers(0, 256, (512, 100)).astype(numpy.uint8)
-labels = random.integers(0, 10, 512)
-weight = random.normal(size=(100, 10)).astype(numpy.float32)
-velocity = numpy.zeros_like(weight)
-for step in range(4):
-    indices = random.permutation(512)[:96]
-    x = xp.nn.gather_batch(images, indices, scale=1 / 255, offset=0.0, dtype=xp.float32)
-    z = numpy.einsum("bi,io->bo", x, weight)
-    y = xp.nn.sigmoid(z)
-    loss, dy = xp.nn.softmax_cross_entropy(y, labels[indices])
-    dz = xp.nn.sigmoid_backward(y, dy)
-    grad = numpy.einsum("bi,bo->io", x, dz)
-    weight, velocity = xp.nn.momentum_step(weight, grad, velocity, 0.5, 0.9)
-print(hashlib.sha256(weight.tobytes() + loss.tobytes()).hexdigest())
-"""
-
-
-def test_results_do_not_depend_on_the_number_of_threads():
-    one, two = (run(TRAINING, NUMBA_NUM_THREADS=threads) for threads in "12")
-    assert one == two
-
-
-CACHE = """
-from xpnet_numba import activations, xp
-xp.probe()
-stats = activations._relu.stats
-print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
-"""
-
-
-def test_compiled_code_is_kept_for_the_next_process(tmp_path):
-    first, second = (run(CACHE, NUMBA_CACHE_DIR=str(tmp_path)).split() for _ in range(2))
-    assert first == ["0", "1"]
-    assert second == ["1", "0"]
-
-
-ADVICE = """
-from xpnet_numba import xp
-xp.probe()
-print(*xp.advice(), sep="\\n")
-"""
-
-
-def test_advice_tells_of_threads_cache_and_svml(tmp_path):
-    cold = run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path)).splitlines()
-    assert cold[0].startswith("BLAS: ")
-    threads, cache, svml = cold[-3:]
-    assert threads == "threads: the kernels are serial, only BLAS uses several"
-    assert cache.startswith(f"cache: cold, 1 of {len(xp.fused)} kernels in {tmp_path}")
-    assert svml.startswith(f"SVML: {'in use' if numba.config.USING_SVML else 'not found'}, ")
-
-
-def test_advice_counts_the_kernels_that_are_kept(tmp_path):
-    assert "cache: cold, 1 of " in run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path))
-    run(TRAINING, NUMBA_CACHE_DIR=str(tmp_path))
-    assert f"cache: partly warm, 6 of {len(xp.fused)} kernels" in run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path))
-
-
-def test_cache_of_every_kernel_is_warm(monkeypatch):
-    monkeypatch.setattr(compiled, "_is_kept", lambda kernel: True)
-    n = len(xp.fused)
-    assert xp.advice()[-2].startswith(f"cache: warm, {n} of {n} kernels in ")
-
-
-def test_import_compiles_nothing():
-    code = "from xpnet_numba import activations, xp; print(activations._relu.signatures)"
-    assert run(code).strip() == "[]"
-
-
-def test_missing_numba_is_named_with_its_remedy():
-    code = (
-        "import sys; sys.modules['numba'] = None\n"
-        "import xpnet\n"
-        "try: import xpnet_numba\n"
-        "except xpnet.BackendUnavailableError as e: print(e)"
-    )
-    message = run(code)
-    assert "backend 'numba' cannot be loaded: " in message
-    assert "numba" in message.partition("loaded: ")[2]
-    assert "install it with `pip install 'xpnet[numba]'`" in message
-
-
-def test_probe_accepts_this_machine():
-    assert xpnet.backend("numba") is xp
-    assert xp.versions == {"numba": numba.__version__, "numpy": numpy.__version__}
-
-
-def test_missing_cache_folder_is_named_with_its_remedy():
-    code = (
-        "import numba.core.caching as caching; caching.CacheImpl._locator_classes = []\n"
-        "import xpnet\n"
-        "try: import xpnet_numba\n"
-        "except xpnet.BackendUnavailableError as e: print(e)"
-    )
-    message = run(code)
-    assert "no locator available" in message
-    assert "name a folder that can be written in NUMBA_CACHE_DIR" in message
 
 
 def test_label_that_is_no_class_counts_as_in_the_twin():
