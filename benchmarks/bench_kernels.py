@@ -27,6 +27,12 @@ def _arguments(xp, name, batch, n_in, n_out):
         images = xp.asarray(random.integers(0, 256, (8 * batch, n_in), np.uint8))
         indices = xp.asarray(random.permutation(8 * batch)[:batch].astype(np.int32))
         return (images, indices), {"scale": 1 / 255, "offset": 0.0, "dtype": xp.float32}
+    if name == "gather_labels":
+        return (labels, xp.asarray(random.permutation(batch).astype(np.int32))), {}
+    if name == "one_hot":
+        return (labels, n_out), {"dtype": xp.float32}
+    if name == "accumulate":
+        return (xp.sum(draw(1)), xp.sum(draw(1)), batch), {}
     if name == "linear":
         return (draw(batch, n_in), draw(n_in, n_out), draw(n_out)), {}
     if name == "linear_backward":

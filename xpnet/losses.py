@@ -79,10 +79,7 @@ def _squared_error(xp: Namespace, outputs: Array, labels: Array) -> tuple[Array,
 
 def _targets(xp: Namespace, outputs: Array, labels: Array) -> Array:
     """Return labels as numbers, shape of `outputs`: 0 or 1 for one output, else one-hot rows."""
-    column = xp.expand_dims(labels, axis=1)  # (batch, 1)
-    if outputs.shape[1] > 1:
-        column = column == xp.arange(outputs.shape[1], dtype=labels.dtype)
-    return xp.astype(column, outputs.dtype)
+    return xp.nn.one_hot(labels, outputs.shape[1], dtype=outputs.dtype)
 
 
 LOSSES = {

@@ -104,6 +104,26 @@ def test_gather_batch_gives_float64(xp64):
     assert_close(xp64, x, [[0.2, 0.4]])
 
 
+def test_gather_labels_takes_labels(xp):
+    labels, indices = np.array([3, 1, 4, 1], dtype=np.int32), np.array([2, 0, 2], dtype=np.int32)
+    found = xp.nn.gather_labels(put(xp, labels), put(xp, indices))
+    assert found.dtype == xp.int32
+    np.testing.assert_array_equal(xp.to_host(found), [4, 3, 4])
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(3, [[0, 1, 0], [1, 0, 0]]), (1, [[1], [0]])])
+def test_one_hot_marks_the_label(xp, classes, expected):
+    targets = xp.nn.one_hot(put(xp, np.array([1, 0], dtype=np.int32)), classes, dtype=xp.float32)
+    assert targets.dtype == xp.float32
+    assert_close(xp, targets, expected)
+
+
+def test_accumulate_adds_a_weighted_value(xp):
+    total, value = (put(xp, np.array(x, dtype=np.float32)) for x in (1.0, 0.5))
+    assert_close(xp, xp.nn.accumulate(total, value, 96), 49.0)
+    assert_close(xp, total, 1.0)
+
+
 @pytest.mark.parametrize("batch", [1, 96, 128])
 def test_linear_equals_its_formula(xp, batch):
     x, w, b = (sample(s, seed=i).astype(np.float32) for i, s in enumerate([(batch, 12), (12, 5), (5,)]))

@@ -16,10 +16,8 @@ def sigmoid(xp: Any, z: Array) -> Array:
     -------
     y : array, shape of `z`, in [0, 1]
     """
-    # The argument of exp() is never positive, so it cannot overflow; exp(z) / (1 + exp(z)) serves z < 0.
-    e = xp.exp(-xp.abs(z))
-    y = 1 / (1 + e)
-    return xp.where(z >= 0, y, e * y)
+    # 1 / (1 + exp(-z)) and exp(z) / (1 + exp(z)) in one: no argument of exp() is positive, so none overflows.
+    return xp.exp(xp.minimum(z, xp.zeros_like(z))) / (1 + xp.exp(-xp.abs(z)))
 
 
 def sigmoid_backward(xp: Any, y: Array, dy: Array) -> Array:

@@ -1,4 +1,4 @@
-"""From stored pixels to pre-activations: gathering a batch, the linear map and its gradients."""
+"""From stored data to pre-activations: gathering a batch, the linear map and its gradients."""
 
 from typing import Any
 
@@ -21,10 +21,28 @@ def gather_batch(xp: Any, images: Array, indices: Array, *, scale: float, offset
     -------
     x : array, shape (batch, features), `dtype`
     """
-    x = xp.astype(xp.take(images, indices, axis=0), dtype)
+    x = xp.astype(xp.take(images, indices, axis=0), dtype)  # new in any case, so it may be changed
     if scale != 1.0:
-        x = x * scale
-    return x + offset if offset != 0.0 else x
+        x *= scale
+    if offset != 0.0:
+        x += offset
+    return x
+
+
+def gather_labels(xp: Any, labels: Array, indices: Array) -> Array:
+    """Return ``labels[indices]``.
+
+    Parameters
+    ----------
+    labels : array, shape (n,), int
+    indices : array, shape (batch,), int
+        Positions in `labels`, in ``[0, n)``; not checked.
+
+    Returns
+    -------
+    labels : array, shape (batch,), dtype of `labels`
+    """
+    return xp.take(labels, indices, axis=0)
 
 
 def linear(xp: Any, x: Array, weight: Array, bias: Array) -> Array:
@@ -40,7 +58,9 @@ def linear(xp: Any, x: Array, weight: Array, bias: Array) -> Array:
     -------
     z : array, shape (batch, n_out)
     """
-    return xp.matmul(x, weight) + bias
+    z = xp.matmul(x, weight)
+    z += bias
+    return z
 
 
 def linear_backward(

@@ -1,8 +1,43 @@
-"""Losses, each with its gradient in one call, because the two share their costly part."""
+"""Losses, each with its gradient in one call, because the two share their costly part; targets and sums."""
 
 from typing import Any
 
 Array = Any
+
+
+def accumulate(xp: Any, total: Array, value: Array, weight: float) -> Array:
+    """Return ``total + weight * value``.
+
+    Parameters
+    ----------
+    total, value : array, shape (), float
+    weight : float
+
+    Returns
+    -------
+    total : array, shape ()
+    """
+    return total + value * weight
+
+
+def one_hot(xp: Any, labels: Array, classes: int, *, dtype: Any) -> Array:
+    """Return rows of 0 with a 1 at the label; for one class, a column of the labels themselves.
+
+    Parameters
+    ----------
+    labels : array, shape (batch,), int
+        Class indices in ``[0, classes)``; for one class, 0 and 1. Not checked.
+    classes : int
+    dtype : dtype of `xp`
+
+    Returns
+    -------
+    targets : array, shape (batch, classes), `dtype`
+    """
+    column = xp.expand_dims(labels, axis=1)  # (batch, 1)
+    if classes > 1:
+        column = column == xp.arange(classes, dtype=labels.dtype)
+    return xp.astype(column, dtype)
 
 
 def softmax_cross_entropy(xp: Any, logits: Array, labels: Array) -> tuple[Array, Array]:
@@ -23,10 +58,10 @@ def softmax_cross_entropy(xp: Any, logits: Array, labels: Array) -> tuple[Array,
     shifted = logits - xp.max(logits, axis=-1, keepdims=True)
     e = xp.exp(shifted)
     total = xp.sum(e, axis=-1, keepdims=True)  # (batch, 1)
-    one_hot = xp.expand_dims(labels, axis=1) == xp.arange(classes, dtype=labels.dtype)
-    at_label = xp.where(one_hot, shifted, xp.zeros_like(shifted))
+    is_label = xp.expand_dims(labels, axis=1) == xp.arange(classes, dtype=labels.dtype)
+    at_label = xp.where(is_label, shifted, xp.zeros_like(shifted))
     loss = xp.mean(xp.log(total)) - xp.sum(at_label) / batch
-    return loss, (e / total - xp.astype(one_hot, logits.dtype)) / batch
+    return loss, (e / total - xp.astype(is_label, logits.dtype)) / batch
 
 
 def sigmoid_cross_entropy(xp: Any, logits: Array, targets: Array) -> tuple[Array, Array]:
