@@ -44,15 +44,20 @@ class Batches:
         self.scaling = scaling if images.dtype == np.uint8 else Scaling(1.0, 0.0)
         if images.dtype != np.uint8:
             images = images.astype(dtype, copy=False)
-        self.images = xp.asarray(images)
+        # A new view, because a backend may keep another form of images that it knows by their array.
+        self.images = xp.asarray(images)[...]
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
 
     def gather(self, indices: Array) -> Array:
         """Return the images number `indices`, shape (batch, features)."""
+        return self.gather_from(self.images, indices)
+
+    def gather_from(self, images: Array, indices: Array) -> Array:
+        """Return rows of `images`, which are stored and scaled as these are, shape (batch, features)."""
         s = self.scaling
-        return self.xp.nn.gather_batch(self.images, indices, scale=s.scale, offset=s.offset, dtype=self.dtype)
+        return self.xp.nn.gather_batch(images, indices, scale=s.scale, offset=s.offset, dtype=self.dtype)
 
     def in_order(self, batch_size: int) -> Iterator[Array]:
         """Yield all images, `batch_size` at a time; the last batch holds the rest."""

@@ -139,7 +139,15 @@ class Namespace:
     def compile(self, step: Step) -> Step:
         """Return a function with the results of `step`, perhaps faster.
 
-        Where a backend could not speed `step` up, the attribute `report` of what it returns says why.
+        It is called like `step`, with arrays, whole numbers, and dicts, tuples and lists of them. `step` must
+        not read values from arrays, and of a whole number it may make use only by adding to it, by passing it
+        to `nn.adam_step` and by returning it. What else it uses may be looked at in its first calls alone, so
+        it must not change; nor may images change in place between calls that are given the same array of
+        them. Indices out of range may corrupt memory. Like the steps of an optimizer, the function may
+        overwrite what it is given: use what it returns.
+
+        Where a backend returns a function of its own, the attribute `report` of that says why it could not
+        speed `step` up; it is empty if it could.
         """
         return step if self._compile is None else self._compile(step)
 

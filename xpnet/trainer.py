@@ -19,6 +19,9 @@ from xpnet.random import Stream
 
 Array = Any
 
+# A backend may record the first step of a size, try its program in the second and load the rest in the third.
+REHEARSALS = 3
+
 
 class Trainer:
     """One model on its way, with the data on the device. Arguments are trusted: `fit` checks them.
@@ -88,31 +91,38 @@ class Trainer:
         total = xp.zeros((), dtype=self._images.dtype)
         for begin, end in spans(len(order), self._batch_size):
             self.params, self._state, total = self._compiled(
-                self.params, self._state, total, indices[begin:end], self._dropout
+                self.params, self._state, total, self._images.images, self._labels, indices[begin:end]
             )
             advance(1)
         return total
 
     def rehearse(self) -> None:
-        """Take one step of each size on copies, with other dropout masks, so that all is compiled."""
+        """Take steps of each size on copies, with other dropout masks, so that all is compiled."""
         xp = self.xp
         params = {name: xp.asarray(p, copy=True) for name, p in self.params.items()}
         state = self._optimizer.init(xp, params)
         total = xp.zeros((), dtype=self._images.dtype)
         sizes = {end - begin for begin, end in spans(len(self._images), self._batch_size)}
-        for size in sorted(sizes, reverse=True):
-            indices = xp.arange(size, dtype=xp.int32)
-            params, state, total = self._compiled(params, state, total, indices, Stream(0, "dropout"))
-        xp.synchronize()
+        own, self._dropout = self._dropout, Stream(0, "dropout")
+        try:
+            for size in sorted(sizes, reverse=True):
+                indices = xp.arange(size, dtype=xp.int32)
+                for _ in range(REHEARSALS):
+                    params, state, total = self._compiled(
+                        params, state, total, self._images.images, self._labels, indices
+                    )
+            xp.synchronize()
+        finally:
+            self._dropout = own
 
     def _step(
-        self, params: Params, state: State, total: Array, indices: Array, stream: Stream
+        self, params: Params, state: State, total: Array, images: Array, labels: Array, indices: Array
     ) -> tuple[Params, State, Array]:
-        """Take one training step; nothing is read back to the host."""
-        x = self._images.gather(indices)
-        labels = self.xp.take(self._labels, indices, axis=0)
-        outputs, pullback = self._trunk(self.xp, params, x, stream=stream)
-        loss, d_outputs = self._criterion.function(self.xp, outputs, labels)
+        """Take one training step; nothing is read back to the host, and all arrays come as arguments."""
+        x = self._images.gather_from(images, indices)
+        wanted = self.xp.nn.gather_labels(labels, indices)
+        outputs, pullback = self._trunk(self.xp, params, x, stream=self._dropout)
+        loss, d_outputs = self._criterion.function(self.xp, outputs, wanted)
         _, grads = pullback(d_outputs, input_gradient=False)
         params, state = self._optimizer(self.xp, params, grads, state)
-        return params, state, total + loss * indices.shape[0]
+        return params, state, self.xp.nn.accumulate(total, loss, indices.shape[0])

@@ -12,27 +12,27 @@ Array = Any
 
 def sigmoid(z: Array) -> Array:
     """Return ``1 / (1 + exp(-z))``."""
-    return _each(_sigmoid, z)
+    return _each(sigmoid_into, z)
 
 
 def sigmoid_backward(y: Array, dy: Array) -> Array:
     """Return ``dy * y * (1 - y)``."""
-    return _each(_sigmoid_backward, y, dy)
+    return _each(sigmoid_backward_into, y, dy)
 
 
 def relu(z: Array) -> Array:
     """Return ``max(z, 0)``."""
-    return _each(_relu, z)
+    return _each(relu_into, z)
 
 
 def relu_backward(y: Array, dy: Array) -> Array:
     """Return `dy` where `y` is positive and 0 elsewhere."""
-    return _each(_relu_backward, y, dy)
+    return _each(relu_backward_into, y, dy)
 
 
 def tanh_backward(y: Array, dy: Array) -> Array:
     """Return ``dy * (1 - y**2)``."""
-    return _each(_tanh_backward, y, dy)
+    return _each(tanh_backward_into, y, dy)
 
 
 def _each(function: Any, *arrays: Array) -> Array:
@@ -46,7 +46,8 @@ def _each(function: Any, *arrays: Array) -> Array:
 
 
 @kernel
-def _sigmoid(z: Array, out: Array) -> None:
+def sigmoid_into(z: Array, out: Array) -> None:
+    """Fill `out` with the sigmoid of `z`; both flat, as all arrays below."""
     zero, one = z.dtype.type(0), z.dtype.type(1)
     for i in range(z.size):
         e = exp(-abs(z[i]))
@@ -55,28 +56,32 @@ def _sigmoid(z: Array, out: Array) -> None:
 
 
 @kernel
-def _sigmoid_backward(y: Array, dy: Array, out: Array) -> None:
+def sigmoid_backward_into(y: Array, dy: Array, out: Array) -> None:
+    """Fill `out` with ``dy * y * (1 - y)``."""
     one = y.dtype.type(1)
     for i in range(y.size):
         out[i] = dy[i] * y[i] * (one - y[i])
 
 
 @kernel
-def _relu(z: Array, out: Array) -> None:
+def relu_into(z: Array, out: Array) -> None:
+    """Fill `out` with ``max(z, 0)``."""
     zero = z.dtype.type(0)
     for i in range(z.size):
         out[i] = zero if z[i] <= zero else z[i]  # nan stays nan
 
 
 @kernel
-def _relu_backward(y: Array, dy: Array, out: Array) -> None:
+def relu_backward_into(y: Array, dy: Array, out: Array) -> None:
+    """Fill `out` with `dy` where `y` is positive, else with 0."""
     zero = y.dtype.type(0)
     for i in range(y.size):
         out[i] = dy[i] if y[i] > zero else zero
 
 
 @kernel
-def _tanh_backward(y: Array, dy: Array, out: Array) -> None:
+def tanh_backward_into(y: Array, dy: Array, out: Array) -> None:
+    """Fill `out` with ``dy * (1 - y**2)``."""
     one = y.dtype.type(1)
     for i in range(y.size):
         out[i] = dy[i] * (one - y[i] * y[i])

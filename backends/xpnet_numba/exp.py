@@ -12,7 +12,7 @@ import numba
 import numpy
 from numba.extending import overload
 
-from xpnet_numba.compiled import FLAGS, part
+from xpnet_numba.compiled import FLAGS, named, part
 
 Scalar = Any
 Compilable = Callable[[Scalar], Scalar]
@@ -68,7 +68,7 @@ def _exp(real: Any, integer: Any, ln2_head: float, ln2_tail: float, *, degree: i
         numpy.nextafter(real(math.log(bound)), real(0)) for bound in (info.smallest_normal, info.max)
     )
     zero, infinity = real(0), real(math.inf)
-    series = _polynomial(real, [1 / math.factorial(n) for n in range(degree + 1)])
+    series = _polynomial("exp", real, [1 / math.factorial(n) for n in range(degree + 1)])
 
     def function(x: Scalar) -> Scalar:
         shifted = x * octaves + magic
@@ -90,7 +90,7 @@ def _log1p(real: Any, *, degree: int) -> Compilable:
     the form of e_log.c in FDLIBM (Sun Microsystems, 1993).
     """
     two = real(2)
-    series = _polynomial(real, [2 / (2 * n + 3) for n in range(degree + 1)])
+    series = _polynomial("log1p", real, [2 / (2 * n + 3) for n in range(degree + 1)])
 
     def function(x: Scalar) -> Scalar:
         s = x / (two + x)
@@ -100,17 +100,16 @@ def _log1p(real: Any, *, degree: int) -> Compilable:
     return function
 
 
-def _polynomial(real: Any, coefficients: list[float]) -> Compilable:
+def _polynomial(name: str, real: Any, coefficients: list[float]) -> Compilable:
     """Return a compiled polynomial, given its coefficients from the constant upwards."""
     # LLVM unrolls 15 rounds at most, and makes no vectors of a kernel around a loop (25x, float64).
     first, *others = (real(c) for c in reversed(coefficients))
     constants = tuple(others)
 
-    @part
     def polynomial(x: Scalar) -> Scalar:
         y = first
         for c in constants:
             y = y * x + c
         return y
 
-    return polynomial
+    return part(named(polynomial, name))

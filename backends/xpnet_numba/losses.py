@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy
 
-from xpnet_numba.compiled import add, kernel
+from xpnet_numba.compiled import add, kernel, part
 from xpnet_numba.exp import exp, log1p
-from xpnet_numba.softmax import exp_row, row_max
+from xpnet_numba.softmax import row_max
 
 Array = Any
 
@@ -14,7 +14,8 @@ Array = Any
 def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Return the mean of ``-log(softmax(logits)[label])`` and its gradient."""
     d_logits = numpy.empty(logits.shape, logits.dtype)
-    loss = _softmax_cross_entropy(numpy.ascontiguousarray(logits), labels, d_logits)
+    losses = numpy.empty(logits.shape[0], numpy.float64)
+    loss = _softmax_cross_entropy(numpy.ascontiguousarray(logits), labels, d_logits, losses)
     return logits.dtype.type(loss), d_logits
 
 
@@ -37,23 +38,45 @@ def _mean(function: Any, x: Array, targets: Array) -> tuple[Array, Array]:
 # Losses are summed in float64, so a float32 mean of a million terms is as good as one of ten.
 
 
-@kernel
-def _softmax_cross_entropy(logits: Array, labels: Array, out: Array) -> float:
-    batch, classes = logits.shape
-    one = logits.dtype.type(1)
-    share = one / logits.dtype.type(batch)
-    loss = 0.0
-    for i in range(batch):
+@part
+def cross_entropy_rows(
+    logits: Array, labels: Array, first: int, end: int, share: Any, out: Array, losses: Array
+) -> None:
+    """Fill rows `first` to `end` of `losses`, and of `out` with `share` times their gradients."""
+    classes = logits.shape[1]
+    for i in range(first, end):
         m = row_max(logits, i)
-        total = exp_row(logits, i, m, out)
-        loss += numpy.log(total)
+        for j in range(classes):
+            out[i, j] = logits[i, j] - m
+        losses[i] = 0.0
+        if (
+            0 <= labels[i] < classes
+        ):  # A label that is no class counts as in the twin, where it meets no column.
+            losses[i] = -out[i, labels[i]]
+    # All rows as one: the classes alone are too few for a vector.
+    flat = out[first:end].reshape(-1)
+    for k in range(flat.size):
+        flat[k] = exp(flat[k])
+    for i in range(first, end):
+        total = logits.dtype.type(0)
+        for j in range(classes):
+            total = add(total, out[i, j])
+        losses[i] += numpy.log(total)
         factor = share / total
         for j in range(classes):
             out[i, j] *= factor
-        label = labels[i]
-        if 0 <= label < classes:  # A label that is no class counts as in the twin, where it meets no column.
-            loss -= logits[i, label] - m
-            out[i, label] -= share
+        if 0 <= labels[i] < classes:
+            out[i, labels[i]] -= share
+
+
+@kernel
+def _softmax_cross_entropy(logits: Array, labels: Array, out: Array, losses: Array) -> float:
+    batch = logits.shape[0]
+    share = logits.dtype.type(1) / logits.dtype.type(batch)
+    cross_entropy_rows(logits, labels, 0, batch, share, out, losses)
+    loss = 0.0
+    for i in range(batch):
+        loss += losses[i]
     return loss / batch
 
 

@@ -46,13 +46,14 @@ def row_max(z: Array, i: int) -> Any:
 
 
 @part
-def exp_row(z: Array, i: int, shift: Any, out: Array) -> Any:
+def _exp_row(z: Array, i: int, shift: Any, out: Array) -> Any:
     """Fill row `i` of `out` with ``exp(z - shift)`` and return the row's sum."""
+    for j in range(z.shape[1]):
+        out[i, j] = exp(z[i, j] - shift)
+    # Apart, for a loop that also writes adds up in another order where arrays lie near each other.
     total = z.dtype.type(0)
     for j in range(z.shape[1]):
-        e = exp(z[i, j] - shift)
-        out[i, j] = e
-        total = add(total, e)
+        total = add(total, out[i, j])
     return total
 
 
@@ -60,7 +61,7 @@ def exp_row(z: Array, i: int, shift: Any, out: Array) -> Any:
 def _softmax(z: Array, out: Array) -> None:
     one = z.dtype.type(1)
     for i in range(z.shape[0]):
-        factor = one / exp_row(z, i, row_max(z, i), out)
+        factor = one / _exp_row(z, i, row_max(z, i), out)
         for j in range(z.shape[1]):
             out[i, j] *= factor
 

@@ -13,19 +13,19 @@ Array = Any
 
 def sgd_step(param: Array, grad: Array, lr: float) -> Array:
     """Return ``param - lr * grad``."""
-    (param,) = _step(_sgd, grad, (param,), lr)
+    (param,) = _step(sgd_in_place, grad, (param,), lr)
     return param
 
 
 def momentum_step(param: Array, grad: Array, velocity: Array, lr: float, beta: float) -> tuple[Array, Array]:
     """Return both after ``v = beta v + (1 - beta) g; p = p - lr v``."""
-    param, velocity = _step(_momentum, grad, (param, velocity), lr, beta, 1 - beta)
+    param, velocity = _step(momentum_in_place, grad, (param, velocity), lr, beta, 1 - beta)
     return param, velocity
 
 
 def nesterov_step(param: Array, grad: Array, velocity: Array, lr: float, beta: float) -> tuple[Array, Array]:
     """Return both after ``v = beta v + (1 - beta) g; p = p - lr (beta v + (1 - beta) g)``."""
-    param, velocity = _step(_nesterov, grad, (param, velocity), lr, beta, 1 - beta)
+    param, velocity = _step(nesterov_in_place, grad, (param, velocity), lr, beta, 1 - beta)
     return param, velocity
 
 
@@ -41,10 +41,15 @@ def adam_step(
     eps: float,
 ) -> tuple[Array, Array, Array]:
     """Return the parameter and both moments after one step of Adam."""
-    moments = beta1, 1 - beta1, beta2, 1 - beta2
-    unbias1, unbias2 = 1 / (1 - beta1**step), 1 / (1 - beta2**step)
-    param, mean, variance = _step(_adam, grad, (param, mean, variance), lr * unbias1, *moments, unbias2, eps)
+    numbers = adam_numbers(step, lr, beta1, beta2, eps)
+    param, mean, variance = _step(adam_in_place, grad, (param, mean, variance), *numbers)
     return param, mean, variance
+
+
+def adam_numbers(step: int, lr: float, beta1: float, beta2: float, eps: float) -> tuple[float, ...]:
+    """Return what `adam_in_place` takes after its arrays."""
+    unbias1, unbias2 = 1 / (1 - beta1**step), 1 / (1 - beta2**step)
+    return lr * unbias1, beta1, 1 - beta1, beta2, 1 - beta2, unbias2, eps
 
 
 def _step(function: Any, grad: Array, arrays: tuple[Array, ...], *numbers: float) -> list[Array]:
@@ -56,13 +61,15 @@ def _step(function: Any, grad: Array, arrays: tuple[Array, ...], *numbers: float
 
 
 @kernel
-def _sgd(grad: Array, param: Array, lr: float) -> None:
+def sgd_in_place(grad: Array, param: Array, lr: float) -> None:
+    """Change `param`; all arrays are flat, here and below."""
     for i in range(param.size):
         param[i] -= lr * grad[i]
 
 
 @kernel
-def _momentum(grad: Array, param: Array, velocity: Array, lr: float, old: float, new: float) -> None:
+def momentum_in_place(grad: Array, param: Array, velocity: Array, lr: float, old: float, new: float) -> None:
+    """Change `param` and `velocity`; `new` is ``1 - old``."""
     for i in range(param.size):
         v = old * velocity[i] + new * grad[i]
         velocity[i] = v
@@ -70,7 +77,8 @@ def _momentum(grad: Array, param: Array, velocity: Array, lr: float, old: float,
 
 
 @kernel
-def _nesterov(grad: Array, param: Array, velocity: Array, lr: float, old: float, new: float) -> None:
+def nesterov_in_place(grad: Array, param: Array, velocity: Array, lr: float, old: float, new: float) -> None:
+    """Change `param` and `velocity`; `new` is ``1 - old``."""
     for i in range(param.size):
         share = new * grad[i]
         v = old * velocity[i] + share
@@ -79,7 +87,7 @@ def _nesterov(grad: Array, param: Array, velocity: Array, lr: float, old: float,
 
 
 @kernel
-def _adam(
+def adam_in_place(
     grad: Array,
     param: Array,
     mean: Array,
@@ -92,6 +100,7 @@ def _adam(
     unbias2: float,
     eps: float,
 ) -> None:
+    """Change all but `grad`; `adam_numbers` makes the numbers."""
     for i in range(param.size):
         m = old1 * mean[i] + new1 * grad[i]
         v = old2 * variance[i] + new2 * (grad[i] * grad[i])

@@ -14,6 +14,8 @@ numba = pytest.importorskip("numba", reason="numba is not installed")
 
 from xpnet_numba import compiled, xp  # noqa: E402
 
+# The functions of `nn` that are fused, and what compiled steps are made of.
+ALL = len(compiled._functions)
 SOURCES = [Path(__file__).parents[2] / folder for folder in ("", "backends")]
 
 
@@ -60,7 +62,7 @@ def test_results_do_not_depend_on_the_number_of_threads():
 CACHE = """
 from xpnet_numba import activations, xp
 xp.probe()
-stats = activations._relu.stats
+stats = activations.relu_into.stats
 print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 """
 
@@ -82,25 +84,36 @@ def test_advice_tells_of_threads_cache_and_svml(tmp_path):
     cold = run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path)).splitlines()
     assert cold[0].startswith("BLAS: ")
     threads, cache, svml = cold[-3:]
-    assert threads == "threads: the kernels are serial, only BLAS uses several"
-    assert cache.startswith(f"cache: cold, 1 of {len(xp.fused)} kernels in {tmp_path}")
+    assert threads.startswith(f"threads: {compiled.THREADS} share a compiled step")
+    assert cache.startswith(f"cache: cold, 1 of {ALL} kernels in {tmp_path}")
     assert svml.startswith(f"SVML: {'in use' if numba.config.USING_SVML else 'not found'}, ")
 
 
 def test_advice_counts_the_kernels_that_are_kept(tmp_path):
     assert "cache: cold, 1 of " in run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path))
     run(TRAINING, NUMBA_CACHE_DIR=str(tmp_path))
-    assert f"cache: partly warm, 6 of {len(xp.fused)} kernels" in run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path))
+    assert f"cache: partly warm, 6 of {ALL} kernels" in run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path))
 
 
 def test_cache_of_every_kernel_is_warm(monkeypatch):
-    monkeypatch.setattr(compiled, "_is_kept", lambda kernel: True)
-    n = len(xp.fused)
-    assert xp.advice()[-2].startswith(f"cache: warm, {n} of {n} kernels in ")
+    monkeypatch.setattr(compiled, "_is_kept", lambda function, folder: True)
+    assert xp.advice()[-2].startswith(f"cache: warm, {ALL} of {ALL} kernels in ")
+
+
+OPERATIONS = """
+import numpy
+from xpnet_numba import compiled, operations
+operations.mean.address(numpy.dtype("float32"))
+print(compiled.advice()[1])
+"""
+
+
+def test_advice_counts_operations_too(tmp_path):
+    assert f"1 of {ALL} kernels" in run(OPERATIONS, NUMBA_CACHE_DIR=str(tmp_path))
 
 
 def test_import_compiles_nothing():
-    code = "from xpnet_numba import activations, xp; print(activations._relu.signatures)"
+    code = "from xpnet_numba import activations, xp; print(activations.relu_into.signatures)"
     assert run(code).strip() == "[]"
 
 

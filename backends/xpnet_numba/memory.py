@@ -1,0 +1,103 @@
+"""What kernels that share their work among threads need of memory: arrays by address, and atomic integers.
+
+All threads see what happens to the atomic integers in one and the same order.
+"""
+
+import os
+from typing import Any
+
+from llvmlite import ir
+from numba import carray, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from xpnet_numba.compiled import part
+
+Array = Any
+
+
+@intrinsic
+def _pointer(typing: Any, address: int, number: Any) -> Any:
+    """Return an address as that of numbers like `number`."""
+    pointer = types.CPointer(number)
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(pointer))
+
+    return pointer(types.int64, number), make
+
+
+@part
+def view(address: int, shape: Any, number: Any) -> Array:
+    """Return the array of numbers like `number` at an address; a size as `shape` makes it flat."""
+    return carray(_pointer(address, number), shape)
+
+
+def _at(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    array = context.make_array(sig.args[0])(context, builder, args[0])
+    return builder.gep(array.data, [args[1]])
+
+
+@intrinsic
+def get(typing: Any, x: Array, index: int) -> Any:
+    """Return ``x[index]``, where `index` is not below 0: to ask whether it is takes time in short loops."""
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load(_at(context, builder, sig, args))
+
+    return x.dtype(x, types.int64), make
+
+
+@intrinsic
+def put(typing: Any, x: Array, index: int, value: Any) -> Any:
+    """Set ``x[index]``, which is not below 0, to a value of the dtype of `x`."""
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store(args[2], _at(context, builder, sig, args))
+        return context.get_dummy_value()
+
+    return types.void(x, types.int64, x.dtype), make
+
+
+@intrinsic
+def read(typing: Any, x: Array, index: int) -> Any:
+    """Return ``x[index]``, int64, and see all that was written before it was."""
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.load_atomic(_at(context, builder, sig, args), "seq_cst", 8)
+
+    return types.int64(x, types.int64), make
+
+
+@intrinsic
+def write(typing: Any, x: Array, index: int, value: int) -> Any:
+    """Set ``x[index]``; who reads it sees all that was written before."""
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        builder.store_atomic(args[2], _at(context, builder, sig, args), "seq_cst", 8)
+        return context.get_dummy_value()
+
+    return types.void(x, types.int64, types.int64), make
+
+
+@intrinsic
+def increase(typing: Any, x: Array, index: int, by: int) -> Any:
+    """Add to ``x[index]``, and return what it was."""
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.atomic_rmw("add", _at(context, builder, sig, args), args[2], "seq_cst")
+
+    return types.int64(x, types.int64, types.int64), make
+
+
+@intrinsic
+def rest(typing: Any) -> Any:
+    """Let another thread have the processor, where the system knows how."""
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        if os.name == "posix":
+            function = ir.FunctionType(ir.IntType(32), [])
+            builder.call(cgutils.get_or_insert_function(builder.module, function, "sched_yield"), [])
+        return context.get_dummy_value()
+
+    return types.void(), make

@@ -1,0 +1,269 @@
+"""Matrix products of the size of a small network: dense ones, and those of images that are mostly zero.
+
+Arrays are flat here, and a matrix is its rows one after another. A row of results is made a vector at a
+time, and each vector is summed up in registers: the order of its sum is that of the inner index, whoever
+computes it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from xpnet_numba.compiled import kernel, named, part
+from xpnet_numba.memory import get, put
+from xpnet_numba.vectors import NARROW, WIDE, fma, lanes, load, prefetch, splat, store
+
+Array = Any
+
+_VALUE_BITS = numpy.uint32(8)
+_VALUE = numpy.uint32(255)
+_LINE = 16
+"""Elements of uint32 in a cache line."""
+_INNER = 128
+"""How many rows of the right factor are used at a time: with a power of two of columns, more than 256 would
+drive each other out of the cache."""
+
+
+def _in_vectors(make: Callable[[int], Any]) -> Any:
+    """Return a part for all columns: whole wide vectors first, then narrow ones.
+
+    `make` takes a size in bytes and returns what computes one vector: ``(out, columns, start, count, ...)``.
+    """
+    wide, narrow = (part(named(make(size), f"{size}")) for size in (WIDE, NARROW))
+
+    def in_vectors(out: Array, columns: int, *args: Any) -> None:
+        start, step = 0, lanes(out, WIDE)
+        while start + step <= columns:
+            wide(out, columns, start, step, *args)
+            start += step
+        step = lanes(out, NARROW)
+        while start < columns:
+            narrow(out, columns, start, min(step, columns - start), *args)
+            start += step
+
+    return part(named(in_vectors, make.__name__))
+
+
+def _make_product(size: int) -> Any:
+    def product(
+        out: Array,
+        columns: int,
+        start: int,
+        count: int,
+        first: int,
+        end: int,
+        a: Array,
+        row_step: int,
+        inner_step: int,
+        inner: int,
+        b: Array,
+        bias: Array,
+    ) -> None:
+        for begin in range(0, inner, _INNER):
+            stop = min(begin + _INNER, inner)
+            for i in range(first, end - 3, 4):
+                at = i * columns + start
+                if begin > 0:
+                    y0, y1 = load(out, at, count, size), load(out, at + columns, count, size)
+                    y2 = load(out, at + 2 * columns, count, size)
+                    y3 = load(out, at + 3 * columns, count, size)
+                elif bias.size:
+                    y0 = y1 = y2 = y3 = load(bias, start, count, size)
+                else:
+                    y0 = y1 = y2 = y3 = splat(out.dtype.type(0), size)
+                for k in range(begin, stop):
+                    row = load(b, k * columns + start, count, size)
+                    left = i * row_step + k * inner_step
+                    y0 = fma(splat(get(a, left), size), row, y0)
+                    y1 = fma(splat(get(a, left + row_step), size), row, y1)
+                    y2 = fma(splat(get(a, left + 2 * row_step), size), row, y2)
+                    y3 = fma(splat(get(a, left + 3 * row_step), size), row, y3)
+                store(out, at, count, size, y0)
+                store(out, at + columns, count, size, y1)
+                store(out, at + 2 * columns, count, size, y2)
+                store(out, at + 3 * columns, count, size, y3)
+            for i in range(first + (end - first) // 4 * 4, end):
+                at = i * columns + start
+                if begin > 0:
+                    y = load(out, at, count, size)
+                elif bias.size:
+                    y = load(bias, start, count, size)
+                else:
+                    y = splat(out.dtype.type(0), size)
+                for k in range(begin, stop):
+                    row = load(b, k * columns + start, count, size)
+                    y = fma(splat(get(a, i * row_step + k * inner_step), size), row, y)
+                store(out, at, count, size, y)
+
+    return product
+
+
+product = _in_vectors(_make_product)
+"""Fill rows `first` to `end` of `out` with ``a b + bias``.
+
+Element (i, k) of `a` is ``a[i * row_step + k * inner_step]``, so `a` may be transposed; a `bias` of size 0 is
+none.
+"""
+
+
+def _make_sum_rows(size: int) -> Any:
+    def sum_rows(out: Array, columns: int, start: int, count: int, x: Array, rows: int) -> None:
+        one, y = splat(out.dtype.type(1), size), splat(out.dtype.type(0), size)
+        for i in range(rows):
+            y = fma(one, load(x, i * columns + start, count, size), y)
+        store(out, start, count, size, y)
+
+    return sum_rows
+
+
+sum_rows = _in_vectors(_make_sum_rows)
+"""Fill `out` with the sum of the rows of `x`."""
+
+
+@kernel
+def compress(images: Array, blocks: int, starts: Array, entries: Array) -> None:
+    """Write the pixels of each image that are not 0 as ``pixel << 8 | value``.
+
+    Parameters
+    ----------
+    images : array, shape (n, pixels), uint8
+    blocks : int
+        Into how many ranges the pixels are divided, as `block_of` does.
+    starts : array, shape (n * blocks + 1,), int64
+        Filled with where the entries of block b of image i begin, at ``i * blocks + b``.
+    entries : array, uint32
+        As many as there are such pixels, and one more.
+    """
+    n, pixels = images.shape
+    k = 0
+    starts[0] = 0
+    for i in range(n):
+        for b in range(blocks):
+            for j in range(*block_of(pixels, b, blocks)):
+                # Written always and kept if not 0: a branch would be guessed wrong at each edge of a stroke.
+                entries[k] = numpy.uint32(j) << _VALUE_BITS | numpy.uint32(images[i, j])
+                k += images[i, j] != 0
+            starts[i * blocks + b + 1] = k
+
+
+@part
+def block_of(length: int, i: int, count: int) -> tuple[int, int]:
+    """Return begin and end of range `i` of `count` about equal ones."""
+    return length * i // count, length * (i + 1) // count
+
+
+@part
+def _fetch(starts: Array, entries: Array, indices: Array, i: int, b: int, blocks: int) -> None:
+    """Ask for what is used soon of an image: those of a batch are nowhere near each other."""
+    if i < indices.size:
+        at = indices[i] * blocks + b
+        for k in range(starts[at], starts[at + 1], _LINE):
+            prefetch(entries, k)
+
+
+def _make_sparse_product(size: int) -> Any:
+    def sparse_product(
+        out: Array,
+        columns: int,
+        start: int,
+        count: int,
+        starts: Array,
+        entries: Array,
+        indices: Array,
+        b: int,
+        blocks: int,
+        weight: Array,
+        scale: Any,
+        lists: Array,
+        room: int,
+        counts: Array,
+    ) -> None:
+        listing = room > 0 and start == 0
+        if listing:
+            for pixel in range(*block_of(counts.size, b, blocks)):
+                counts[pixel] = 0
+        for i in range(indices.size):
+            if start == 0:
+                _fetch(starts, entries, indices, i + 8, b, blocks)
+            at = indices[i] * blocks + b
+            y = splat(out.dtype.type(0), size)
+            for k in range(starts[at], starts[at + 1]):
+                entry = get(entries, k)
+                p, value = numpy.int64(entry >> _VALUE_BITS), entry & _VALUE
+                if listing:
+                    end = get(counts, p)
+                    put(lists, p * room + end, numpy.uint32(i) << _VALUE_BITS | value)
+                    put(counts, p, end + 1)
+                x = splat(out.dtype.type(numpy.int32(value)) * scale, size)
+                y = fma(x, load(weight, p * columns + start, count, size), y)
+            store(out, i * columns + start, count, size, y)
+
+    return sparse_product
+
+
+sparse_product = _in_vectors(_make_sparse_product)
+"""Fill `out` with the share that block `b` of a batch of compressed images, scaled, has in ``x weight``.
+
+Where there is `room`, the block's entries are listed by pixel beside it, which costs little while weights are
+waited for: those of pixel p as ``row << 8 | value``, `counts[p]` of them, from ``lists[p * room]``.
+"""
+
+
+@part
+def fold_offset(weight: Array, bias: Array, offset: Any, out: Array) -> None:
+    """Fill `out` with the bias that stands for an `offset` of all pixels: ``bias + offset * sum(weight)``."""
+    out[:] = 0
+    for i in range(weight.shape[0]):
+        for j in range(weight.shape[1]):
+            out[j] += weight[i, j]
+    for j in range(weight.shape[1]):
+        out[j] = bias[j] + offset * out[j]
+
+
+@part
+def sum_shares(shares: Array, bias: Array, out: Array, first: int, end: int) -> None:
+    """Fill rows `first` to `end` of `out` with `bias` and all `shares`, (blocks, batch, columns)."""
+    blocks, _, columns = shares.shape
+    for i in range(first, end):
+        for j in range(columns):
+            out[i, j] = bias[j] + shares[0, i, j]
+        for b in range(1, blocks):
+            for j in range(columns):
+                out[i, j] += shares[b, i, j]
+
+
+def _make_sparse_gradient(size: int) -> Any:
+    def sparse_gradient(
+        out: Array,
+        columns: int,
+        start: int,
+        count: int,
+        first: int,
+        end: int,
+        lists: Array,
+        room: int,
+        counts: Array,
+        dy: Array,
+        batch: int,
+        scale: Any,
+        offset: Any,
+    ) -> None:
+        initial = splat(out.dtype.type(0), size)
+        if offset != 0:
+            for i in range(batch):
+                initial = fma(splat(offset, size), load(dy, i * columns + start, count, size), initial)
+        for p in range(first, end):
+            y = initial
+            for k in range(p * room, p * room + counts[p]):
+                entry = get(lists, k)
+                row = numpy.int64(entry >> _VALUE_BITS) * columns
+                value = out.dtype.type(numpy.int32(entry & _VALUE)) * scale
+                y = fma(splat(value, size), load(dy, row + start, count, size), y)
+            store(out, p * columns + start, count, size, y)
+
+    return sparse_gradient
+
+
+sparse_gradient = _in_vectors(_make_sparse_gradient)
+"""Fill rows `first` to `end` of `out`, those of pixels, with ``x^T dy``, `x` being a transposed batch."""

@@ -1,0 +1,368 @@
+"""From the calls of a step to a program.
+
+Each call becomes operations, most of which make the rows of a result independently of each other. What has no
+operation, and products too large for ours, are called as ever, between stages.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from xpnet_numba import operations as kernels
+from xpnet_numba.recording import (
+    IN_PLACE,
+    Call,
+    Counter,
+    NotReplayableError,
+    Recording,
+    Reference,
+    leaves,
+    plain,
+)
+from xpnet_numba.stages import Operation, Plan, Slot, assign_stages
+from xpnet_numba.steps import adam_numbers
+
+Array = Any
+
+BLOCKS = 4
+"""Into how many ranges the pixels of mostly empty images are divided. A weight is used and changed by ranges
+of its rows, so that each stays in the cache of one processor; only the sums of its products travel."""
+LARGEST_PRODUCT = 2**30
+"""Multiplications in the largest matrix product that is ours; beyond it the BLAS is faster."""
+LARGEST_LISTS = 2**22
+"""Pixels of a batch, zeros included, up to which it is transposed: the lists take 4 bytes for each."""
+DENSEST = 0.4
+"""Share of pixels that are not 0, up to which to skip the others is faster."""
+
+
+def plan(recording: Recording) -> Plan:
+    """Return the operations of a recorded step, in stages."""
+    planner = _Planner(recording)
+    for call in recording.calls:
+        planner.lower(call)
+    operations = planner.operations
+    assign_stages(operations)
+    operations.sort(key=lambda operation: (operation.stage, operation.host is not None))
+    return Plan(planner.slots, operations, planner.counted, planner.compressed, planner.dtype)
+
+
+class _Planner:
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self.slots = [Slot(v.array.shape, v.array.dtype, v.argument) for v in recording.values]
+        self.operations: list[Operation] = []
+        self.counted: list[Any] = []
+        self.compressed: dict[int, tuple[int, int]] = {}
+        self._batches: dict[int, _SparseBatch] = {}
+        floats = {s.dtype for s in self.slots if s.dtype.kind == "f"}
+        self.dtype = floats.pop() if len(floats) == 1 else None
+
+    def lower(self, call: Call) -> None:
+        """Add the operations of a call."""
+        for key, value in call.arguments.items():
+            if isinstance(value, Counter) and (call.name, key) != ("adam_step", "step"):
+                raise NotReplayableError(f"`{key}` of `nn.{call.name}` is a number that may change")
+        ours = self.dtype in ("float32", "float64") and all(
+            self._is_ours(call.name, key, value) for key, value in call.arguments.items()
+        )
+        lower = getattr(self, f"_{call.name}", None)
+        if lower is None or not ours or not lower(*call.arguments.values(), *call.results):
+            self._call(call)
+
+    def _is_ours(self, name: str, key: str, value: Any) -> bool:
+        """Return whether operations take such an argument: kernels trust dtypes and shapes."""
+        if not isinstance(value, Reference):
+            return True
+        # An array where there is a number as a rule is for the function itself to read.
+        if key in _NUMBERS.get(name, _NUMBERS[""]):
+            return False
+        slot = self.slots[value]
+        dtypes = _STORED.get(key, (self.dtype,))
+        return 0 not in slot.shape and slot.dtype in (self.dtype if t == "float" else t for t in dtypes)
+
+    def _call(self, call: Call) -> None:
+        """Let the host call the function; its results are copied to where they are expected."""
+        inputs = _references(call)
+        changed = IN_PLACE.get(call.name, ())
+        results = [r for r in call.results if r is not None]
+
+        def run(*arrays: Array) -> None:
+            found = dict(zip(inputs, arrays, strict=False))
+            arguments = {
+                key: found[value] if isinstance(value, Reference) else value
+                for key, value in call.arguments.items()
+            }
+            made = call.function(**arguments)
+            made = made if isinstance(made, tuple) else (made,)
+            made = [x for x in made if x is not None]
+            for target, source in zip(arrays[len(inputs) :], made, strict=True):
+                if not numpy.may_share_memory(target, source):
+                    target[...] = source
+
+        if any(isinstance(value, Counter) for value in call.arguments.values()):
+            raise NotReplayableError(f"`nn.{call.name}` with these dtypes counts steps outside the program")
+        access = "R" * len(inputs) + ("U" if changed else "W") * len(results)
+        self.operations.append(Operation(None, 0, access, (*inputs, *results), host=run))
+
+    # A function of `nn` is lowered by the method of its name, which takes the function's arguments and then
+    # the slots of its results, and returns whether there are operations for these.
+
+    def _gather_batch(
+        self, images: int, indices: int, scale: float, offset: float, dtype: Any, x: int
+    ) -> bool:
+        if self._ranks(images, indices) != (2, 1):
+            return False
+        (n, pixels), batch = self.slots[images].shape, self.slots[indices].shape[0]
+        stored = self.slots[images].dtype
+        if stored != "uint8" or not self._is_sparse(images, batch, x):
+            kernel = kernels.gather if stored == "uint8" else kernels.gather_floats
+            sizes, numbers = (pixels, n), (scale, offset)
+            return self._add(kernel, batch, "Rrw", images, indices, x, sizes=sizes, numbers=numbers)
+        if images not in self.compressed:
+            self.compressed[images] = self._temporary((0,), "int64"), self._temporary((0,), "uint32")
+        starts, entries = self.compressed[images]
+        # A cache line more than a list can fill, lest the ends of lists meet in the same sets of a cache.
+        room = -(-batch // 32) * 32 + 16
+        lists, counts = self._temporary((pixels * room,), "uint32"), self._temporary((pixels,), "int64")
+        self._batches[x] = _SparseBatch(starts, entries, indices, lists, room, counts, scale, offset)
+        return True
+
+    def _is_sparse(self, images: int, batch: int, x: int) -> bool:
+        """Return whether to skip the zeros of these images: few pixels, used in linear layers alone."""
+        if any(isinstance(leaf, Reference) and leaf == x for leaf in leaves(self._recording.result)):
+            return False
+        multiplied = False
+        for call in self._recording.calls:
+            uses = [
+                key for key, value in call.arguments.items() if isinstance(value, Reference) and value == x
+            ]
+            if uses and (
+                uses != ["x"]
+                or call.name not in ("linear", "linear_backward")
+                or call.arguments.get("input_gradient")
+                or not (multiplied or call.name == "linear")
+            ):
+                return False
+            multiplied = multiplied or bool(uses)
+        array = self._recording.values[images].array
+        fits = array.shape[1] < 2**24 and array.shape[1] * batch <= LARGEST_LISTS
+        return fits and numpy.count_nonzero(array) <= DENSEST * array.size
+
+    def _gather_labels(self, labels: int, indices: int, out: int) -> bool:
+        if self._ranks(labels, indices) != (1, 1):
+            return False
+        n, batch = self.slots[labels].shape[0], self.slots[indices].shape[0]
+        return self._add(kernels.gather_labels, batch, "Rrw", labels, indices, out, sizes=(n,))
+
+    def _linear(self, x: int, weight: int, bias: int, y: int) -> bool:
+        if (
+            self._ranks(weight, bias, y) != (2, 1, 2)
+            or self.slots[bias].shape != self.slots[weight].shape[1:]
+        ):
+            return False
+        (n_in, n_out), batch = self.slots[weight].shape, self.slots[y].shape[0]
+        sparse = self._batches.get(x)
+        if sparse:
+            shares = self._temporary((BLOCKS, batch, n_out), self.dtype)
+            operands = (
+                sparse.starts,
+                sparse.entries,
+                sparse.indices,
+                weight,
+                shares,
+                sparse.lists,
+                sparse.counts,
+            )
+            sizes, numbers = (n_out, batch, sparse.room, n_in, BLOCKS), (sparse.scale,)
+            self._add(kernels.multiply_sparse, BLOCKS, "RRRRwww", *operands, sizes=sizes, numbers=numbers)
+            if sparse.offset:
+                folded, shape = self._temporary((n_out,), self.dtype), (n_out, n_in)
+                offset = (sparse.offset,)
+                self._add(kernels.add_offset, 0, "RRW", weight, bias, folded, sizes=shape, numbers=offset)
+                bias = folded
+            return self._add(kernels.add_shares, batch, "RRw", shares, bias, y, sizes=(n_out, batch, BLOCKS))
+        self._product(batch, n_in, n_out, x, weight, y, bias=bias)
+        return True
+
+    def _linear_backward(
+        self,
+        x: int,
+        weight: int,
+        dy: int,
+        input_gradient: bool,
+        dx: int | None,
+        d_weight: int,
+        d_bias: int,
+    ) -> bool:
+        if self._ranks(x, weight, dy) != (2, 2, 2):
+            return False
+        (n_in, n_out), batch = self.slots[weight].shape, self.slots[dy].shape[0]
+        if dx is not None:
+            self._product(batch, n_out, n_in, dy, weight, dx, transposed="right")
+        sparse = self._batches.get(x)
+        if sparse:
+            operands = sparse.lists, sparse.counts, dy, d_weight
+            sizes, numbers = (n_out, batch, sparse.room), (sparse.scale, sparse.offset)
+            self._add(kernels.differentiate_sparse, n_in, "RRRw", *operands, sizes=sizes, numbers=numbers)
+        else:
+            self._product(n_in, batch, n_out, x, dy, d_weight, transposed="left")
+        return self._add(kernels.add_rows, 0, "RW", dy, d_bias, sizes=(n_out, batch))
+
+    def _product(
+        self,
+        rows: int,
+        inner: int,
+        columns: int,
+        left: int,
+        right: int,
+        out: int,
+        *,
+        transposed: str = "",
+        bias: int | None = None,
+    ) -> None:
+        """Add the product of two matrices, of which one may be stored transposed."""
+        if rows * inner * columns > LARGEST_PRODUCT:
+            self._add(None, 0, "RRW", left, right, out, host=_MATMUL[transposed])
+            if bias is not None:
+                self._add(kernels.add_bias, rows, "uR", out, bias, sizes=(columns,))
+            return
+        if transposed == "right":
+            stored, right = right, self._temporary((inner, columns), self.dtype)
+            self._add(kernels.transpose, inner, "Rw", stored, right, sizes=(columns, inner))
+        steps = (1, rows) if transposed == "left" else (inner, 1)
+        self._add(
+            kernels.multiply,
+            rows,
+            "RRRw" if transposed == "left" else "rRRw",
+            left,
+            right,
+            right if bias is None else bias,
+            out,
+            sizes=(columns, inner, *steps),
+            numbers=(float(bias is not None),),
+        )
+
+    def _each(self, kernel: kernels.Kernel, access: str, *operands: int, **more: Any) -> bool:
+        """Add an operation on each element, divided by rows; one on a bias is not divided."""
+        shape = self.slots[operands[0]].shape
+        if not shape or any(self.slots[i].shape != shape for i in operands):
+            return False
+        length, columns = (shape[0], math.prod(shape[1:])) if len(shape) > 1 else (0, shape[0])
+        return self._add(kernel, length, access, *operands, sizes=(columns,), **more)
+
+    def _ranks(self, *slots: int) -> tuple[int, ...]:
+        return tuple(len(self.slots[i].shape) for i in slots)
+
+    def _sigmoid(self, z: int, y: int) -> bool:
+        return self._each(kernels.sigmoid, "rw", z, y)
+
+    def _sigmoid_backward(self, y: int, dy: int, dz: int) -> bool:
+        return self._each(kernels.sigmoid_backward, "rrw", y, dy, dz)
+
+    def _relu(self, z: int, y: int) -> bool:
+        return self._each(kernels.relu, "rw", z, y)
+
+    def _relu_backward(self, y: int, dy: int, dz: int) -> bool:
+        return self._each(kernels.relu_backward, "rrw", y, dy, dz)
+
+    def _tanh_backward(self, y: int, dy: int, dz: int) -> bool:
+        return self._each(kernels.tanh_backward, "rrw", y, dy, dz)
+
+    def _softmax_cross_entropy(self, logits: int, labels: int, loss: int, d_logits: int) -> bool:
+        if (
+            self._ranks(logits, labels) != (2, 1)
+            or self.slots[labels].shape[0] != self.slots[logits].shape[0]
+        ):
+            return False
+        batch, classes = self.slots[logits].shape
+        losses = self._temporary((batch,), "float64")
+        operands, sizes, numbers = (logits, labels, d_logits, losses), (classes,), (1 / batch,)
+        self._add(kernels.softmax_cross_entropy, batch, "rrww", *operands, sizes=sizes, numbers=numbers)
+        return self._add(kernels.mean, 0, "RW", losses, loss, sizes=(batch,))
+
+    def _accumulate(self, total: int, value: int, weight: float, out: int) -> bool:
+        if self._ranks(total, value) != (0, 0):
+            return False
+        return self._add(kernels.accumulate, 0, "RRW", total, value, out, numbers=(weight,))
+
+    def _sgd_step(self, param: int, grad: int, lr: float, _: int) -> bool:
+        return self._each(kernels.sgd_step, "ru", grad, param, numbers=(lr,))
+
+    def _momentum_step(self, param: int, grad: int, velocity: int, lr: float, beta: float, *_: int) -> bool:
+        numbers = lr, beta, 1 - beta
+        return self._each(kernels.momentum_step, "ruu", grad, param, velocity, numbers=numbers)
+
+    def _nesterov_step(self, param: int, grad: int, velocity: int, lr: float, beta: float, *_: int) -> bool:
+        numbers = lr, beta, 1 - beta
+        return self._each(kernels.nesterov_step, "ruu", grad, param, velocity, numbers=numbers)
+
+    def _adam_step(
+        self,
+        param: int,
+        grad: int,
+        mean: int,
+        variance: int,
+        step: int,
+        lr: float,
+        beta1: float,
+        beta2: float,
+        eps: float,
+        *_: int,
+    ) -> bool:
+        def numbers(step: int) -> tuple[float, ...]:
+            return adam_numbers(step, lr, beta1, beta2, eps)
+
+        added = self._each(
+            kernels.adam_step, "ruuu", grad, param, mean, variance, numbers=numbers(plain(step))
+        )
+        if added and isinstance(step, Counter):
+            self.counted.append((self.operations[-1], step, numbers))
+        return added
+
+    def _add(
+        self, kernel: kernels.Kernel | None, length: int, access: str, *operands: int, **more: Any
+    ) -> bool:
+        self.operations.append(Operation(kernel, length, access, operands, **more))
+        return True
+
+    def _temporary(self, shape: tuple[int, ...], dtype: Any) -> int:
+        self.slots.append(Slot(shape, numpy.dtype(dtype)))
+        return len(self.slots) - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class _SparseBatch:
+    """Where the pixels of a gathered batch are, and how they are scaled."""
+
+    starts: int
+    entries: int
+    indices: int
+    lists: int
+    room: int
+    counts: int
+    scale: float
+    offset: float
+
+
+# The dtypes of what is not of the dtype of all floating-point arrays.
+_STORED = {"images": ("uint8", "float"), "indices": ("int32",), "labels": ("int32",)}
+# What is a number among a function's arguments, for one function and for all others.
+_NUMBERS = {
+    "accumulate": {"weight"},
+    "": {"scale", "offset", "lr", "beta", "beta1", "beta2", "eps", "step"},
+}
+
+_MATMUL: dict[str, Callable[..., None]] = {
+    "": lambda left, right, out: numpy.matmul(left, right, out=out),
+    "left": lambda left, right, out: numpy.matmul(left.T, right, out=out),
+    "right": lambda left, right, out: numpy.matmul(left, right.T, out=out),
+}
+
+
+def _references(call: Call) -> list[int]:
+    return [value for value in call.arguments.values() if isinstance(value, Reference)]

@@ -1,0 +1,299 @@
+"""What a training step does: its calls of `xp.nn`, noted while the step runs as ever."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import threading
+import types
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy
+
+from xpnet import nn
+
+Array = Any
+Tree = Any
+
+# The arguments that a step of an optimizer changes and returns, in the order in which it returns them.
+IN_PLACE = {
+    "sgd_step": ("param",),
+    "momentum_step": ("param", "velocity"),
+    "nesterov_step": ("param", "velocity"),
+    "adam_step": ("param", "mean", "variance"),
+}
+_SIGNATURES = {name: inspect.signature(getattr(nn, name)) for name in nn.__all__}
+
+
+class NotReplayableError(Exception):
+    """Says why a step cannot be replayed."""
+
+
+class Counter(int):
+    """A whole number among a step's arguments, which remembers what is added to it.
+
+    Whatever else is computed with it would stay in the program as it was, so `spoil` is called then.
+    """
+
+    argument: int
+    added: int
+    spoil: Callable[[], None]
+
+    @classmethod
+    def make(cls, value: int, argument: int, added: int, spoil: Callable[[], None]) -> Counter:
+        """Return a counter of this value."""
+        number = cls(value)
+        number.argument, number.added, number.spoil = argument, added, spoil
+        return number
+
+    def __add__(self, other: int) -> int:
+        if type(other) is not int:
+            self.spoil()
+            return int.__add__(self, other)
+        return Counter.make(int.__add__(self, other), self.argument, self.added + other, self.spoil)
+
+    __radd__ = __add__
+
+
+def _spoiling(name: str) -> Callable[..., Any]:
+    def method(self: Counter, *others: Any) -> Any:
+        self.spoil()
+        return getattr(int, name)(self, *others)
+
+    return method
+
+
+_BINARY = ("sub", "mul", "pow", "truediv", "floordiv", "mod")
+for _name in (
+    *(f"__{side}{name}__" for side in ("", "r") for name in _BINARY),
+    *(f"__{name}__" for name in ("eq", "ne", "lt", "le", "gt", "ge", "hash")),
+    *(f"__{name}__" for name in ("bool", "float", "int", "index", "neg", "abs")),
+):
+    setattr(Counter, _name, _spoiling(_name))
+
+
+@dataclasses.dataclass(frozen=True)
+class Value:
+    """An array of the step.
+
+    Attributes
+    ----------
+    array : NumPy array
+        As it was at the recording.
+    argument : int or None
+        Its place among the leaves of the step's arguments, if it is one.
+    """
+
+    array: Array
+    argument: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Call:
+    """A call of a function of `nn`.
+
+    Attributes
+    ----------
+    name : str
+    function : callable
+    arguments : dict
+        By the names of the parameters; arrays stand as numbers of values, in `Reference`.
+    results : sequence of int or None
+        Numbers of values; None for a result that is None.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    arguments: dict[str, Any]
+    results: Sequence[int | None]
+
+
+class Reference(int):
+    """The number of a value, so that it is not taken for any other number."""
+
+
+@dataclasses.dataclass
+class Recording:
+    """A step as it ran once.
+
+    Attributes
+    ----------
+    leaves : list
+        The keys and leaves of the arguments.
+    values : list of Value
+        The arrays, those of the arguments first.
+    calls : list of Call
+    result : tree
+        What the step returned, with a `Reference` for each array and the `Counter` for each number.
+    """
+
+    leaves: list[Any]
+    values: list[Value]
+    calls: list[Call]
+    result: Tree
+
+
+def record(
+    xp: Any, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+) -> tuple[Any, Recording]:
+    """Run a step, and return what it returned and what it did.
+
+    Parameters
+    ----------
+    xp : Namespace
+        No other thread may be recording with it.
+    step : callable
+    args : tuple
+    kwargs : dict, optional
+
+    Raises
+    ------
+    NotReplayableError
+        If it used an array that neither came with its arguments nor was made by `xp.nn`. The results are the
+        error's second argument, for the step has run.
+    """
+    inputs = args, kwargs or {}
+    flat = leaves(inputs)
+    recorder = _Recorder(flat)
+    args, kwargs = rebuilt(inputs, iter([recorder.argument(place, leaf) for place, leaf in enumerate(flat)]))
+    original = xp.nn
+    watched = {name: recorder.watched(name, function) for name, function in vars(original).items()}
+    xp.nn = types.SimpleNamespace(**watched)
+    try:
+        result = step(*args, **kwargs)
+    finally:
+        xp.nn = original
+        recorder.thread = None
+    template = rebuilt(result, iter([recorder.result(leaf) for leaf in leaves(result)]))
+    result = rebuilt(result, map(plain, leaves(result)))
+    if recorder.reason:
+        raise NotReplayableError(recorder.reason, result)
+    return result, Recording(flat, recorder.values, recorder.calls, template)
+
+
+def leaves(tree: Tree) -> list[Any]:
+    """Return what dicts, tuples and lists hold, in order; the form of each comes before, as a tuple."""
+    found: list[Any] = []
+    _collect((tree,), found)
+    return found
+
+
+def _collect(items: Iterable[Any], found: list[Any]) -> None:
+    for item in items:
+        kind = type(item)
+        if kind is dict:
+            found.append(tuple(item))
+            _collect(item.values(), found)
+        elif kind is tuple or kind is list:
+            found.append((kind, len(item)))
+            _collect(item, found)
+        else:
+            found.append(item)
+
+
+def rebuilt(tree: Tree, found: Iterator[Any]) -> Tree:
+    """Return a tree of the form of `tree` with other leaves, in the order of `leaves`."""
+    leaf = next(found)
+    if type(tree) is dict:
+        return {key: rebuilt(item, found) for key, item in tree.items()}
+    if type(tree) is tuple or type(tree) is list:
+        return type(tree)([rebuilt(item, found) for item in tree])
+    return leaf
+
+
+class _Recorder:
+    def __init__(self, arguments: list[Any]) -> None:
+        self.values: list[Value] = []
+        self.calls: list[Call] = []
+        arrays = [id(leaf) for leaf in arguments if _is_array(leaf)]
+        self.reason = "the step is given one array twice" if len(set(arrays)) < len(arrays) else ""
+        self._numbers: dict[int, int] = {}  # by the identity of the array, which `_kept` keeps alive
+        self._kept: list[Any] = []
+        self.thread: int | None = threading.get_ident()
+
+    def fail(self, reason: str) -> None:
+        self.reason = self.reason or reason
+
+    def argument(self, place: int, leaf: Any) -> Any:
+        """Note a leaf of the arguments, and return what the step gets in its place."""
+        if _is_array(leaf):
+            if not leaf.flags.c_contiguous:
+                self.fail("an array among the arguments of the step is not stored row by row (C-contiguous)")
+            self._add(leaf, place)
+        elif type(leaf) is int:
+            return Counter.make(leaf, place, 0, self._spoil)
+        elif not (leaf is None or type(leaf) in (str, bool, tuple)):
+            self.fail(f"the step takes what is neither an array nor a whole number: {type(leaf).__name__}")
+        return leaf
+
+    def _spoil(self) -> None:
+        self.fail("the step computes with a whole number that it is given, more than to add to it")
+
+    def result(self, leaf: Any) -> Any:
+        """Return what stands for a leaf of the result."""
+        if not _is_array(leaf):
+            if not (leaf is None or type(leaf) in (str, bool, tuple, Counter)):
+                self.fail(f"the step returns what is neither an array nor an argument: {type(leaf).__name__}")
+            return leaf
+        try:
+            return self._reference(leaf, "the step returns an array")
+        except NotReplayableError as e:
+            self.fail(str(e))
+            return leaf
+
+    def watched(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function of `nn` that notes how it is called."""
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            result = function(*map(plain, args), **{key: plain(value) for key, value in kwargs.items()})
+            if not self.reason and threading.get_ident() == self.thread:
+                try:
+                    self._note(name, function, args, kwargs, result)
+                except NotReplayableError as e:
+                    self.fail(str(e))
+            return result
+
+        return call
+
+    def _note(self, name: str, function: Callable[..., Any], args: Any, kwargs: Any, result: Any) -> None:
+        bound = _SIGNATURES[name].bind(None, *args, **kwargs)
+        bound.apply_defaults()
+        _, *pairs = bound.arguments.items()
+        arguments = {key: self._argument(name, key, value) for key, value in pairs}
+        results = result if isinstance(result, tuple) else (result,)
+        changed = [arguments[key] for key in IN_PLACE.get(name, ())]
+        # What an optimizer returns may be another view of the array that it changed.
+        numbers = [
+            None if r is None else self._know(r, changed[i]) if changed else self._add(r)
+            for i, r in enumerate(results)
+        ]
+        self.calls.append(Call(name, function, arguments, numbers))
+
+    def _argument(self, name: str, key: str, value: Any) -> Any:
+        if isinstance(value, numpy.generic) and id(value) not in self._numbers:
+            return value.item()
+        return self._reference(value, f"`{key}` of `nn.{name}` is an array") if _is_array(value) else value
+
+    def _reference(self, x: Any, what: str) -> Reference:
+        if id(x) not in self._numbers:
+            raise NotReplayableError(f"{what} that neither came as an argument nor was made by `xp.nn`")
+        return Reference(self._numbers[id(x)])
+
+    def _add(self, x: Array, argument: int | None = None) -> Reference:
+        self.values.append(Value(x, argument))
+        return self._know(x, len(self.values) - 1)
+
+    def _know(self, x: Array, number: int) -> Reference:
+        self._numbers[id(x)] = number
+        self._kept.append(x)
+        return Reference(number)
+
+
+def plain(x: Any) -> Any:
+    """Return the number that a `Counter` is, and all else as it is."""
+    return int.__add__(x, 0) if isinstance(x, Counter) else x
+
+
+def _is_array(x: Any) -> bool:
+    return isinstance(x, numpy.ndarray | numpy.generic)
