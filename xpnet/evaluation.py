@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import metrics
-from xpnet.batches import Batches, Scaling
+from xpnet.batches import Batches, Scaling, spans
 from xpnet.checks import check_count
 from xpnet.datasets import Dataset
 from xpnet.layers import Params
@@ -80,9 +80,10 @@ def evaluate(
     check_fit("dataset", dataset, model)
     check_count("batch_size", batch_size)
     dtype = check_params(xp, model, params)
-    batches = Batches(xp, dataset.images, dtype=dtype, scaling=Scaling(scale, offset))
-    labels = labels_on_device(xp, dataset)
-    total, predicted = measure(xp, criterion, model, params, batches, labels, batch_size)
+    scaling = Scaling(scale, offset)
+    measure = Measure(xp, criterion, model, dataset, dtype=dtype, scaling=scaling, batch_size=batch_size)
+    total, predicted = measure(params)
+    labels = measure.labels
     return Evaluation(
         loss=float(xp.to_host(total)) / len(dataset),
         accuracy=metrics.accuracy(xp, labels, predicted),
@@ -154,28 +155,57 @@ def predict_proba(
     return np.concatenate([1 - p, p], axis=1) if p.shape[1] == 1 else p
 
 
-def measure(
-    xp: Namespace,
-    criterion: Loss,
-    model: Sequential,
-    params: Params,
-    batches: Batches,
-    labels: Array,
-    batch_size: int = BATCH_SIZE,
-) -> tuple[Array, Array]:
-    """Return the sum of the losses, shape (), and the predicted classes, shape (n,), on the device."""
-    trunk = criterion.trunk(model)
-    total = xp.zeros((), dtype=batches.dtype)
-    predicted = []
-    begin = 0
-    for x in batches.in_order(batch_size):
-        outputs, _ = trunk(xp, params, x)
-        end = begin + x.shape[0]
-        loss, _ = criterion.function(xp, outputs, labels[begin:end])
-        total = total + loss * x.shape[0]
-        predicted.append(criterion.predict(xp, outputs))
-        begin = end
-    return total, xp.concat(predicted)
+class Measure:
+    """The loss and the predictions of a model on a data set, which stays on the device.
+
+    Parameters
+    ----------
+    xp : Namespace
+    criterion : Loss
+    model : Sequential
+    dataset : Dataset
+    dtype : {"float32", "float64"}
+    scaling : Scaling
+    batch_size : int
+    """
+
+    def __init__(
+        self,
+        xp: Namespace,
+        criterion: Loss,
+        model: Sequential,
+        dataset: Dataset,
+        *,
+        dtype: str,
+        scaling: Scaling,
+        batch_size: int = BATCH_SIZE,
+    ) -> None:
+        self.batches = Batches(xp, dataset.images, dtype=dtype, scaling=scaling)
+        self.labels = labels_on_device(xp, dataset)
+        self._xp = xp
+        self._criterion = criterion
+        self._trunk = criterion.trunk(model)
+        self._batch_size = batch_size
+        self._compiled = xp.compile(self._step)
+
+    def __call__(self, params: Params) -> tuple[Array, Array]:
+        """Return the sum of the losses, shape (), and the predicted classes, shape (n,), on the device."""
+        xp = self._xp
+        total = xp.zeros((), dtype=self.batches.dtype)
+        predicted = []
+        for begin, end in spans(len(self.batches), self._batch_size):
+            indices = xp.arange(begin, end, dtype=xp.int32)
+            outputs, total = self._compiled(params, total, self.batches.images, self.labels, indices)
+            predicted.append(self._criterion.predict(xp, outputs))
+        return total, xp.concat(predicted)
+
+    def _step(
+        self, params: Params, total: Array, images: Array, labels: Array, indices: Array
+    ) -> tuple[Array, Array]:
+        xp = self._xp
+        outputs, _ = self._trunk(xp, params, self.batches.gather_from(images, indices))
+        loss, _ = self._criterion.function(xp, outputs, xp.nn.gather_labels(labels, indices))
+        return outputs, xp.nn.accumulate(total, loss, indices.shape[0])
 
 
 def labels_on_device(xp: Namespace, dataset: Dataset) -> Array:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xpnet import checkpoint
-from xpnet.batches import Batches, Scaling
+from xpnet.batches import Scaling
 from xpnet.checks import check_count
 from xpnet.datasets import Dataset
 from xpnet.errors import TrainingDivergedError
-from xpnet.evaluation import check_fit, check_namespace, labels_on_device, measure
+from xpnet.evaluation import Measure, check_fit, check_namespace
 from xpnet.layers import Params, float_name
-from xpnet.losses import Loss, find_loss
+from xpnet.losses import find_loss
 from xpnet.models import Sequential, check_params
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer
@@ -120,7 +120,9 @@ def fit(
     trainer.rehearse()
     run.warm_up_seconds = time.perf_counter() - start
 
-    held_out = None if test is None else _HeldOut.put(xp, test, dtype, scaling)
+    held_out = None
+    if test is not None:
+        held_out = Measure(xp, criterion, model, test, dtype=dtype, scaling=scaling)
     shuffle = Stream(seed, "shuffle")
     batches_an_epoch = -(-len(train) // batch_size)
     with progress_bar(epochs * batches_an_epoch, "training", show=progress) as advance:
@@ -130,40 +132,27 @@ def fit(
             xp.synchronize()
             seconds = time.perf_counter() - start
             run.params = trainer.params
-            run.history.append(_epoch(run, criterion, number, total, len(train), held_out, seconds))
+            run.history.append(_epoch(run, number, total, len(train), held_out, seconds))
             wishes = [callback(run) for callback in callbacks]
             if any(wish is True for wish in wishes):
                 break
     return run
 
 
-class _HeldOut(NamedTuple):
-    """A test set on the device."""
-
-    images: Batches
-    labels: Array
-
-    @classmethod
-    def put(cls, xp: Namespace, dataset: Dataset, dtype: str, scaling: Scaling) -> _HeldOut:
-        images = Batches(xp, dataset.images, dtype=dtype, scaling=scaling)
-        return cls(images, labels_on_device(xp, dataset))
-
-
 def _epoch(
     run: Run,
-    criterion: Loss,
     number: int,
     total: Array,
     n: int,
-    held_out: _HeldOut | None,
+    held_out: Measure | None,
     seconds: float,
 ) -> Epoch:
     """Return the epoch's line of the history; everything in it crosses to the host in one copy."""
     xp = run.xp
     figures = [total]
     if held_out is not None:
-        test_total, predicted = measure(xp, criterion, run.model, run.params, *held_out)
-        hits = xp.sum(xp.astype(predicted == held_out.labels, held_out.images.dtype))
+        test_total, predicted = held_out(run.params)
+        hits = xp.sum(xp.astype(predicted == held_out.labels, held_out.batches.dtype))
         figures += [test_total, hits]
     sums = [float(value) for value in xp.to_host(xp.stack(figures))]
     train_loss = sums[0] / n
@@ -171,7 +160,7 @@ def _epoch(
         raise TrainingDivergedError(
             f"the mean training loss of epoch {number} is {train_loss}; lower the learning rate"
         )
-    tested = (None, None) if held_out is None else (value / len(held_out.images) for value in sums[1:])
+    tested = (None, None) if held_out is None else (value / len(held_out.batches) for value in sums[1:])
     test_loss, test_accuracy = tested
     return Epoch(number, train_loss, test_loss, test_accuracy, seconds)
 
