@@ -8,6 +8,7 @@ from __future__ import annotations
 import pathlib
 import statistics
 import sys
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from xpnet_bench import results
@@ -40,8 +41,7 @@ def headline(folder: pathlib.Path) -> str:
 def _ratio(result: dict[str, Any], reference: dict[str, Any] | None) -> str:
     if reference is None:
         return ""
-    pairs = zip(result["seconds"], reference["seconds"], strict=True)
-    return f"{statistics.median(a / b for a, b in pairs):.2f}"
+    return _median(result["seconds"], reference["seconds"])
 
 
 def section(folder: pathlib.Path) -> str:
@@ -51,6 +51,56 @@ def section(folder: pathlib.Path) -> str:
     if not any(r["backend"].startswith("cupy") for one in found for r in one["results"]):
         parts.append("No GPU has produced results yet; benchmarks/README.md has the command that does.\n")
     return "\n".join(parts)
+
+
+# Who the goals speak of: with these there are all comparisons too.
+_NEEDED = {"xpnet numpy", "xpnet numba", "JAX scan", "PyTorch eager", "course float64", "limit: gemm"}
+
+
+def goals(folder: pathlib.Path) -> str:
+    """Return what the CPU backends aim at, and how far they are, a table for each file that can tell."""
+    parts = []
+    for found in _read(folder):
+        names = {r["name"] for r in found["results"]}
+        if "comparisons" not in found or not names >= _NEEDED:
+            continue
+        rows = ["| figure | goal | measured |", "| --- | ---: | ---: |"]
+        rows += [f"| {name} | at most {goal} | {text} |" for name, goal, text in _goals(found)]
+        processor, threads = found["machine"]["processor"], found["machine"]["threads"]
+        count = len(found["results"][0]["seconds"])
+        where = f"{processor}, {threads} threads; medians of {count} ratios, in turns; {found['date'][:10]}."
+        parts.append("\n".join(rows) + f"\n\n{where}\n")
+    return "\n".join(parts)
+
+
+def _goals(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    epochs = {r["name"]: r["seconds"] for r in found["results"]}
+    numba, jax = epochs["xpnet numba"], epochs["JAX scan"]
+    yield "Numba epoch / JAX scan epoch", "0.5", _median(numba, jax)
+    yield "Numba epoch / its matrix products alone in the BLAS", "1.0", _median(numba, epochs["limit: gemm"])
+    yield "Numba epoch / PyTorch eager epoch", "0.2", _median(numba, epochs["PyTorch eager"])
+    yield "NumPy epoch / JAX scan epoch", "1.3", _median(epochs["xpnet numpy"], jax)
+    yield (
+        "NumPy epoch / the course's program, float64",
+        "0.4",
+        _median(epochs["xpnet numpy"], epochs["course float64"]),
+    )
+    for (name, seconds), goal in zip(found["comparisons"]["steps"].items(), ("0.5", "1.1"), strict=True):
+        yield f"Numba step / JAX step, {name}", goal, _median(seconds["numba"], seconds["JAX scan"])
+    processes = found["comparisons"]["processes"]
+    yield (
+        "`xpnet train --epochs 1` as a whole process, Numba / NumPy",
+        "1.0",
+        _median(processes["numba"], processes["numpy"]),
+    )
+    (memory,) = [
+        r["peak_rss_bytes"] - r["imported_rss_bytes"] for r in found["results"] if r["name"] == "xpnet numba"
+    ]
+    yield "Memory of a Numba training beyond imports", "400 MB", f"{memory / 1e6:.0f} MB"
+
+
+def _median(seconds: Sequence[float], others: Sequence[float]) -> str:
+    return f"{statistics.median(a / b for a, b in zip(seconds, others, strict=True)):.2f}"
 
 
 def _read(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -75,7 +125,11 @@ def _conditions(found: dict[str, Any], *kinds: str) -> str:
 
 def replaced(text: str, folder: pathlib.Path) -> str:
     """Return the README's `text` with what stands between its marks made anew."""
-    for name, made in (("headline", headline(folder)), ("results", section(folder))):
+    for name, made in (
+        ("headline", headline(folder)),
+        ("results", section(folder)),
+        ("goals", goals(folder)),
+    ):
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
         before, _, rest = text.partition(begin)
         _, _, after = rest.partition(end)

@@ -34,6 +34,11 @@ _THREAD_VARIABLES = (
 ACCURACY_POINTS = 1.0
 
 
+def limited(threads: int) -> dict[str, str]:
+    """Return the environment of a process whose libraries take this number of threads."""
+    return os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """A competitor on the list: a backend of xpnet, a peer, or a limit."""
@@ -54,7 +59,6 @@ class Lane:
     def __init__(self, entry: Entry, workload: Workload, threads: int) -> None:
         self.entry = entry
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
-        environment = os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
         self._process = subprocess.Popen(
             # -P, so that no file of the current folder takes the place of a module.
             [sys.executable, "-P", "-m", "xpnet_bench.worker"],
@@ -63,7 +67,7 @@ class Lane:
             # A file, because a pipe that nobody reads stops a library that talks much.
             stderr=self._errors,
             text=True,
-            env=environment,
+            env=limited(threads),
         )
         try:
             options = dataclasses.asdict(workload)
@@ -159,6 +163,27 @@ def race(
     check_accuracies(results)
     _share_limits(results)
     return results, skipped, lanes[0].about["blas"]
+
+
+def laps(
+    entries: Sequence[Entry], workload: Workload, *, rounds: int, threads: int
+) -> dict[str, list[float]]:
+    """Return the seconds of each competitor's epochs, in turns, by the names on the list.
+
+    Raises
+    ------
+    UnusableError
+        If one cannot run.
+    """
+    with contextlib.ExitStack() as stack:
+        lanes = []
+        for entry in entries:
+            lanes.append(Lane(entry, workload, threads))
+            stack.callback(lanes[-1].close)
+        for _ in range(rounds):
+            for lane in lanes:
+                lane.seconds.append(lane.ask("epoch")["seconds"])
+        return {lane.entry.name: lane.seconds for lane in lanes}
 
 
 def _share_limits(results: Sequence[dict[str, Any]]) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xpnet_bench.rounds import Entry, Lane
+from xpnet_bench.rounds import Entry, laps
 from xpnet_bench.workload import Workload
 
 BATCHES = (32, 128, 512, 2048, 8192)
@@ -41,19 +40,8 @@ def sweeps(
         for value, workload in plan:
             say(f"{quantity} {value}")
             steps = -(-(workload.limit or 0) // workload.batch_size) if "step" in unit else 1
-            for backend, median in _medians(backends, workload, rounds, threads).items():
-                seconds[backend].append(median / steps)
+            entries = [Entry("xpnet", backend) for backend in backends]
+            for backend, times in laps(entries, workload, rounds=rounds, threads=threads).items():
+                seconds[backend].append(statistics.median(times) / steps)
         found[quantity] = {"unit": unit, "values": [value for value, _ in plan], "seconds": seconds}
     return found
-
-
-def _medians(backends: Sequence[str], workload: Workload, rounds: int, threads: int) -> dict[str, float]:
-    with contextlib.ExitStack() as stack:
-        lanes = []
-        for backend in backends:
-            lanes.append(Lane(Entry("xpnet", backend), workload, threads))
-            stack.callback(lanes[-1].close)
-        for _ in range(rounds):
-            for lane in lanes:
-                lane.seconds.append(lane.ask("epoch")["seconds"])
-        return {lane.entry.name: statistics.median(lane.seconds) for lane in lanes}

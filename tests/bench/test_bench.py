@@ -10,9 +10,10 @@ import jsonschema
 import pytest
 from test_cli import run
 
-from xpnet_bench import chart, results, rounds
+from xpnet_bench import chart, comparisons, results, rounds
 from xpnet_bench.errors import DishonestError
 from xpnet_bench.rounds import check_accuracies
+from xpnet_bench.workload import Workload
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCHEMA = json.loads(results.SCHEMA.read_text(encoding="utf-8"))
@@ -201,6 +202,50 @@ def test_environment_variable_chooses_the_backend(tmp_path):
     assert found["machine"]["threads"] == 1
     assert "2 threads" not in found["machine"]["blas"]
     assert "preparing xpnet numba" not in output
+
+
+def test_comparisons_time_steps_and_whole_processes(monkeypatch):
+    commands = []
+    monkeypatch.setattr(comparisons, "_TRAINING", ("train", "--epochs", "1", "--limit", "200"))
+    steps = {"tiny": Workload(batch_size=50, limit=200)}
+    found = comparisons.comparisons(["numpy"], [], rounds=2, threads=1, steps=steps, say=commands.append)
+    assert commands == ["steps: tiny", "whole processes"]
+    (seconds,) = found["steps"]["tiny"].values()
+    assert len(seconds) == len(found["processes"]["numpy"]) == 2
+    # A whole process imports NumPy; a step of fifty images is far from that.
+    assert 0 < max(seconds) < min(found["processes"]["numpy"])
+
+
+def test_goals_are_medians_of_ratios(tmp_path):
+    names = {"xpnet numpy": 4.0, "xpnet numba": 1.0, "JAX scan": 2.0, "PyTorch eager": 8.0}
+    names |= {"limit: gemm": 1.0, "course float64": 16.0}
+    found = {
+        "schema_version": results.SCHEMA_VERSION,
+        "date": "2026-01-02T03:04:05+00:00",
+        "machine": {"processor": "abacus", "threads": 2},
+        "versions": {"xpnet": "0"},
+        "workload": {"sizes": [1, 1]},
+        "results": [
+            {"name": name, "seconds": [s, s, 9 * s], "peak_rss_bytes": 300_000_000, "imported_rss_bytes": 0}
+            for name, s in names.items()
+        ],
+        "comparisons": {
+            "steps": {
+                "small": {"numba": [1.0], "JAX scan": [4.0]},
+                "large": {"numba": [3.0], "JAX scan": [2.0]},
+            },
+            "processes": {"numba": [3.0], "numpy": [4.0]},
+        },
+    }
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    code = f"import pathlib, tables; print(tables.goals(pathlib.Path({str(tmp_path)!r})))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True
+    )
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if " at most " in line]
+    measured = [row[2] for row in rows]
+    assert measured == ["0.50", "1.00", "0.12", "2.00", "0.25", "0.25", "1.50", "0.75", "300 MB"]
+    assert "abacus, 2 threads; medians of 3 ratios, in turns; 2026-01-02." in done.stdout
 
 
 def test_crossovers_are_where_the_curves_meet():

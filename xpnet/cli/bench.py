@@ -22,7 +22,9 @@ from xpnet.cli.options import check_distinct, json_option, output_path, write_js
     help="A backend, repeated for several; ratios are to the first. [default: $XPNET_BACKEND, else all]",
 )
 @click.option(
-    "--peers", is_flag=True, help="Race PyTorch, JAX, Keras, scikit-learn and the course's program too."
+    "--peers",
+    is_flag=True,
+    help="Race PyTorch, JAX, Keras, scikit-learn and the course's program too; time other steps, and starts.",
 )
 @click.option("--quick", is_flag=True, help="Fewer images and rounds: an answer within a minute.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Epochs of each. [default: 5; quick 3]")
@@ -46,6 +48,8 @@ def bench(
     compared is the ratio to the first in each round; single times drift with the machine.
     """
     # The package that times is beside this one, and imports it.
+    from xpnet_bench.comparisons import comparisons
+    from xpnet_bench.errors import UnusableError
     from xpnet_bench.peers import PEERS
     from xpnet_bench.results import document, table
     from xpnet_bench.rounds import default_entries, default_threads, race
@@ -73,6 +77,12 @@ def bench(
     click.echo("\n" + table(found))
     for reason in skipped:
         click.echo(f"skipped: {reason}")
+    if peers and not quick:
+        ran = [r["name"] for r in figures if r["name"] == "JAX scan"]
+        try:
+            found["comparisons"] = comparisons(usable, ran, rounds=rounds, threads=threads)
+        except UnusableError as e:
+            click.echo(f"skipped: {e}")
     if sweep:
         found["sweeps"] = sweeps(usable, rounds=rounds, threads=threads)
     if json_path is not None:

@@ -1,0 +1,75 @@
+"""What an epoch of the default network does not show: small steps, large ones, and the start of a process."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from xpnet_bench.errors import UnusableError
+from xpnet_bench.rounds import Entry, laps, limited
+from xpnet_bench.workload import Workload
+
+STEPS = {
+    "batch 32": Workload(batch_size=32, limit=8192),
+    # A learning rate at which wide networks do not saturate: denormal numbers would be timed.
+    "784-1024-1024-10, batch 256": Workload(sizes=(784, 1024, 1024, 10), batch_size=256, lr=0.1, limit=4096),
+}
+_TRAINING = ("train", "--epochs", "1")
+
+
+def comparisons(
+    backends: Sequence[str],
+    peers: Sequence[str],
+    *,
+    rounds: int,
+    threads: int,
+    steps: Mapping[str, Workload] = STEPS,
+    say: Callable[[str], object] = print,
+) -> dict[str, Any]:
+    """Return the seconds of each round, by competitor, of steps of several sizes and of whole processes.
+
+    A step is timed as a share of an epoch. A whole process is ``xpnet train --epochs 1`` from start to end,
+    with all that can be kept on disk there already.
+
+    Parameters
+    ----------
+    backends, peers : sequence of str
+    rounds, threads : int
+    steps : mapping of str to Workload
+    say : callable
+        Takes the lines that tell of progress.
+
+    Raises
+    ------
+    UnusableError
+        If one cannot run.
+    """
+    entries = [*(Entry("xpnet", name) for name in backends), *(Entry("peer", name) for name in peers)]
+    found: dict[str, Any] = {"steps": {}}
+    for name, workload in steps.items():
+        say(f"steps: {name}")
+        batches = -(-(workload.limit or 0) // workload.batch_size)
+        seconds = laps(entries, workload, rounds=rounds, threads=threads)
+        found["steps"][name] = {key: [s / batches for s in values] for key, values in seconds.items()}
+    say("whole processes")
+    for backend in backends:
+        _process_seconds(backend, threads)
+    found["processes"] = {backend: [] for backend in backends}
+    for _ in range(rounds):
+        for backend in backends:
+            found["processes"][backend].append(_process_seconds(backend, threads))
+    return found
+
+
+def _process_seconds(backend: str, threads: int) -> float:
+    command = [sys.executable, "-P", "-m", "xpnet", *_TRAINING, "--backend", backend]
+    start = time.perf_counter()
+    done = subprocess.run(command, env=limited(threads), capture_output=True, text=True, check=False)
+    seconds = time.perf_counter() - start
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise UnusableError(f"`xpnet train` on {backend!r} ended with status {done.returncode}: {last}")
+    return seconds
