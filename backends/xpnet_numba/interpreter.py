@@ -15,6 +15,7 @@ from numba.extending import intrinsic
 from xpnet_numba.compiled import kernel, part
 from xpnet_numba.memory import get, increase, read, rest, view, write
 from xpnet_numba.operations import OPERANDS, SIZES
+from xpnet_numba.products import block_of
 
 Array = Any
 
@@ -87,18 +88,14 @@ def _look_again(looks: int) -> int:
 @part
 def _take_part(control: Array, share: int, zero: Any) -> None:
     """Carry out parts of each stage, those of a share first, and wait for its end."""
-    stages, count, shares = (
-        _of_program(control, STAGES),
-        _of_program(control, COUNT),
-        _of_program(control, SHARES),
-    )
+    stages, shares = _of_program(control, STAGES), _of_program(control, SHARES)
     ended = 0
-    for stage in range(count):
+    for stage in range(_of_program(control, COUNT)):
         columns = view(stages + stage * STAGE_WIDTH * 8, STAGE_WIDTH, 0)
         parts = get(columns, PARTS)
         for i in range(shares):
             taken = (share + i) % shares
-            begin, end = parts * taken // shares, parts * (taken + 1) // shares
+            begin, end = block_of(parts, taken, shares)
             while True:
                 this = begin + increase(control, _TAKEN + (stage * shares + taken) * _LINE, 1)
                 if this >= end:
@@ -123,7 +120,7 @@ def _carry_out(control: Array, operation: int, this: int, parts: int, zero: Any)
     row = _of_program(control, OPERATIONS) + operation * WIDTH * 8
     columns = view(row, WIDTH, 0)
     length = get(columns, LENGTH)
-    first, end = length * this // parts, length * (this + 1) // parts
+    first, end = block_of(length, this, parts)
     if length == 0:
         first, end = 0, 1 if this == 0 else 0
     if first < end:

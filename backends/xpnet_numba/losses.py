@@ -48,11 +48,9 @@ def cross_entropy_rows(
         m = row_max(logits, i)
         for j in range(classes):
             out[i, j] = logits[i, j] - m
-        losses[i] = 0.0
-        if (
-            0 <= labels[i] < classes
-        ):  # A label that is no class counts as in the twin, where it meets no column.
-            losses[i] = -out[i, labels[i]]
+        # A label that is no class counts as in the twin, where it meets no column.
+        is_class = 0 <= labels[i] < classes
+        losses[i] = -out[i, labels[i]] if is_class else 0.0
     # All rows as one: the classes alone are too few for a vector.
     flat = out[first:end].reshape(-1)
     for k in range(flat.size):
@@ -69,15 +67,21 @@ def cross_entropy_rows(
             out[i, labels[i]] -= share
 
 
+@part
+def mean_loss(losses: Array) -> float:
+    """Return the mean, its terms summed in their order."""
+    total = 0.0
+    for i in range(losses.size):
+        total += losses[i]
+    return total / losses.size
+
+
 @kernel
 def _softmax_cross_entropy(logits: Array, labels: Array, out: Array, losses: Array) -> float:
     batch = logits.shape[0]
     share = logits.dtype.type(1) / logits.dtype.type(batch)
     cross_entropy_rows(logits, labels, 0, batch, share, out, losses)
-    loss = 0.0
-    for i in range(batch):
-        loss += losses[i]
-    return loss / batch
+    return mean_loss(losses)
 
 
 @kernel

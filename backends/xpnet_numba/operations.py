@@ -24,7 +24,7 @@ from xpnet_numba.activations import (
 )
 from xpnet_numba.compiled import FLAGS, part, remember
 from xpnet_numba.dense import gather_into
-from xpnet_numba.losses import cross_entropy_rows
+from xpnet_numba.losses import cross_entropy_rows, mean_loss
 from xpnet_numba.memory import get, view
 from xpnet_numba.products import (
     fold_offset,
@@ -255,11 +255,8 @@ def softmax_cross_entropy(row: int, numbers: int, slots: int, first: int, end: i
 @Kernel
 def mean(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: losses (float64), their mean. Sizes: batch."""
-    batch, total = _size(row, 0), 0.0
-    losses = _array(row, slots, 0, batch, 0.0)
-    for i in range(batch):
-        total += losses[i]
-    _array(row, slots, 1, 1, zero)[0] = total / batch
+    losses = _array(row, slots, 0, _size(row, 0), 0.0)
+    _array(row, slots, 1, 1, zero)[0] = mean_loss(losses)
 
 
 @Kernel

@@ -106,6 +106,11 @@ class _Planner:
 
         if any(isinstance(value, Counter) for value in call.arguments.values()):
             raise NotReplayableError(f"`nn.{call.name}` with these dtypes counts steps outside the program")
+        if any(i in self._batches for i in inputs):
+            # A batch of mostly empty images is never written out.
+            raise NotReplayableError(
+                f"`nn.{call.name}` is given images and arrays of unusual shapes or dtypes"
+            )
         access = "R" * len(inputs) + ("U" if changed else "W") * len(results)
         self.operations.append(Operation(None, 0, access, (*inputs, *results), host=run))
 

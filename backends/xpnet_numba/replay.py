@@ -30,11 +30,11 @@ from xpnet_numba.team import LINE, Team, aligned
 Array = Any
 Tree = Any
 
-
 # Each keeps arrays for what is between arguments and results; the least recently used one makes room.
 _MOST_PROGRAMS = 8
 # How far a program may be off in its first trial, as a share of the largest change or value of an array.
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
+# Arrays of so many elements are the images of a data set: too many to be copied and looked at for changes.
 _DATA_SET = 2**24
 _OTHER_RESULTS = (
     "replayed, the step gives other results than as it is: it may change arrays by other means than `xp.nn`, "

@@ -842,6 +842,21 @@ def test_what_kernels_do_not_expect_is_not_given_to_them(name):
         numpy.testing.assert_array_equal(compiled(*arrays), expected)
 
 
+def test_sparse_images_do_not_meet_a_bias_of_another_shape():
+    """Such a batch is never written out, so what is left to the function itself cannot be replayed."""
+    images, indices = make_images("sparse", (40, 30)), numpy.arange(16, dtype=numpy.int32)
+    weight, bias = numpy.ones((30, 5), numpy.float32), numpy.ones(1, numpy.float32)
+
+    def stepping(images, indices, weight, bias):
+        x = xp.nn.gather_batch(images, indices, scale=1 / 255, offset=0.0, dtype=xp.float32)
+        return xp.nn.linear(x, weight, bias)
+
+    compiled = xp.compile(stepping)
+    for _ in range(4):
+        assert_same(compiled(images, indices, weight, bias), stepping(images, indices, weight, bias))
+    assert "`nn.linear` is given images and arrays of unusual shapes" in compiled.report
+
+
 def test_blas_has_its_threads_back_after_recordings():
     before = [library["num_threads"] for library in threadpoolctl.threadpool_info()]
     compiled = xp.compile(lambda x: xp.nn.relu(x))
