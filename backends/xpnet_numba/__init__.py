@@ -1,8 +1,8 @@
 """The backend `numba`: NumPy's arrays, and compiled kernels where they beat NumPy's own functions.
 
-`compile` replays whole steps: `recording` notes what a step calls, `program` turns the calls into operations
-in `stages`, `interpreter` carries them out on the threads of a `team`, and `replay` binds it all to the
-arrays at hand.
+`compile` replays whole steps: `xpnet.recording` notes what a step calls, `program` turns the calls into
+operations in `stages`, `interpreter` carries them out on the threads of a `team`, and `replay` binds it all
+to the arrays at hand. While a step is recorded and tried, it calls the portable twins.
 
 Median time of a kernel over that of its twin on NumPy, the two in turns, float32 (float64 is alike but for
 adam_step, 0.25 and 0.14), on 2 cores of an AMD EPYC with AVX-512. Small: the course's shapes, batch 128,
@@ -27,10 +27,15 @@ and 0.99), which is the BLAS product and nothing else. linear_backward gains at 
 bias gradient.
 """
 
+import functools
+from typing import Any
+
 import numpy
+import threadpoolctl
 
 from xpnet import BackendUnavailableError, Namespace
 from xpnet.blas import blas_advice
+from xpnet.replay import Replayed
 
 try:
     import numba
@@ -67,11 +72,24 @@ _KERNELS = (
     steps.sgd_step,
 )
 
+_TWINS = Namespace("numba", numpy).nn
+
 
 def _probe() -> None:
     y = activations.relu(numpy.asarray([-1.0, 2.0], dtype=numpy.float32))
     if y.tolist() != [0.0, 2.0]:
         raise RuntimeError(f"`relu` of [-1, 2] is {y.tolist()} here")
+
+
+def _compile(step: Any) -> Replayed:
+    return Replayed(
+        xp,
+        step,
+        functools.partial(replay.Program, images=replay.CompressedImages()),
+        functions=_TWINS,
+        # For 0.1 s after a product a BLAS's other threads spin, on the processors that programs need.
+        quiet=functools.partial(threadpoolctl.threadpool_limits, 1),
+    )
 
 
 def _advice() -> list[str]:
@@ -84,7 +102,7 @@ xp: Namespace = Namespace(
     fused={kernel.__name__: kernel for kernel in _KERNELS},
     probe=_probe,
     to_host=numpy.asarray,
-    compile=lambda step: replay.Replayed(xp, step),
+    compile=_compile,
     remedy="reinstall it with `pip install --force-reinstall numba`",
     versions={"numba": numba.__version__, "numpy": numpy.__version__},
     advice=_advice,

@@ -13,8 +13,7 @@ from typing import Any
 
 import numpy
 
-from xpnet_numba import operations as kernels
-from xpnet_numba.recording import (
+from xpnet.recording import (
     IN_PLACE,
     Call,
     Counter,
@@ -24,6 +23,7 @@ from xpnet_numba.recording import (
     leaves,
     plain,
 )
+from xpnet_numba import operations as kernels
 from xpnet_numba.stages import Operation, Plan, Slot, assign_stages
 from xpnet_numba.steps import adam_numbers
 
@@ -40,7 +40,7 @@ DENSEST = 0.4
 """Share of pixels that are not 0, up to which to skip the others is faster."""
 
 
-def plan(recording: Recording) -> Plan:
+def make_plan(recording: Recording) -> Plan:
     """Return the operations of a recorded step, in stages."""
     planner = _Planner(recording)
     for call in recording.calls:

@@ -1,139 +1,31 @@
-"""`xp.compile`: a step is recorded once for each set of shapes; from then on its program is carried out."""
+"""The programs of recorded steps, bound to the arrays at hand: what `xp.compile` carries out."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
-import threadpoolctl
 
+from xpnet.recording import Counter, Recording, Reference, leaves
 from xpnet_numba import interpreter
 from xpnet_numba.compiled import PARTS
 from xpnet_numba.operations import NUMBERS, OPERANDS
 from xpnet_numba.products import compress
-from xpnet_numba.program import BLOCKS, plan
-from xpnet_numba.recording import (
-    Counter,
-    NotReplayableError,
-    Recording,
-    Reference,
-    leaves,
-    record,
-)
+from xpnet_numba.program import BLOCKS, make_plan
 from xpnet_numba.stages import Operation, Plan, Slot
 from xpnet_numba.team import LINE, Team, aligned
 
 Array = Any
 Tree = Any
 
-# Each keeps arrays for what is between arguments and results; the least recently used one makes room.
-_MOST_PROGRAMS = 8
-# How far a program may be off in its first trial, as a share of the largest change or value of an array.
-_TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
-# Arrays of so many elements are the images of a data set: too many to be copied and looked at for changes.
-_DATA_SET = 2**24
-_OTHER_RESULTS = (
-    "replayed, the step gives other results than as it is: it may change arrays by other means than `xp.nn`, "
-    "or compute with values that it reads"
-)
-
-# Held while a step is recorded or tried: that changes `xp.nn` and the BLAS for all threads.
-_watching = threading.Lock()
 _teams: dict[Any, Team] = {}
 _NOTHING = object()
 
 
-class Replayed:
-    """A step that is replayed where that is possible.
-
-    The first call with new shapes is recorded. In the second one the program is tried on copies beside the
-    step, and from the third one on it takes the step's place.
-
-    Parameters
-    ----------
-    xp : Namespace
-    step : callable
-
-    Attributes
-    ----------
-    report : str
-        Why it cannot be replayed; empty while it can.
-    """
-
-    def __init__(self, xp: Any, step: Callable[..., Any]) -> None:
-        self.report = ""
-        self._xp = xp
-        self._step = step
-        self._programs: list[Program] = []
-        self._images = _CompressedImages()
-        self._running = threading.Lock()
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Do what the step does."""
-        # Another thread may be in the midst of a program, whose arrays are there once.
-        if self.report or not self._running.acquire(blocking=False):
-            return self._step(*args, **kwargs)
-        try:
-            values = leaves((args, kwargs))
-            for i, program in enumerate(self._programs):
-                if program.fits(values):
-                    if i > 0:
-                        self._programs.insert(0, self._programs.pop(i))
-                    if program.trusted:
-                        return program(values)
-                    break
-            else:
-                program = None
-            return self._watch(program, values, args, kwargs)
-        finally:
-            self._running.release()
-
-    def _watch(self, program: Program | None, values: list[Any], args: Any, kwargs: Any) -> Any:
-        if not _watching.acquire(blocking=False):
-            return self._step(*args, **kwargs)
-        try:
-            # For 0.1 s after a product a BLAS's other threads spin, on the processors that programs need.
-            with threadpoolctl.threadpool_limits(1):
-                if program is None:
-                    return self._record(args, kwargs)
-                return self._try(program, values, args, kwargs)
-        finally:
-            _watching.release()
-
-    def _record(self, args: Any, kwargs: Any) -> Any:
-        try:
-            result, recording = record(self._xp, self._step, args, kwargs)
-        except NotReplayableError as e:
-            self.report, result = e.args
-            return result
-        try:
-            self._programs.insert(0, Program(recording, plan(recording), self._images))
-        except Exception as e:  # The step has run, and its results are good, whatever is wrong here.
-            self.report = str(e) if isinstance(e, NotReplayableError) else f"{type(e).__name__}: {e}"
-        del self._programs[_MOST_PROGRAMS:]
-        return result
-
-    def _try(self, program: Program, values: list[Any], args: Any, kwargs: Any) -> Any:
-        """Do what the step does, and see whether the program does the same with copies."""
-        changed = [program.changes(i) for i in range(len(values))]
-        replayed = leaves(program([numpy.array(v) if c else v for v, c in zip(values, changed, strict=True)]))
-        program.forget()
-        before = [numpy.array(value) if _is_float(value) else value for value in values]
-        result = self._step(*args, **kwargs)
-        starts = [None if place is None else before[place] for place in program.origins]
-        same = all(map(_is_near, replayed, leaves(result), starts))
-        kept = [i for i, value in enumerate(values) if _is_float(value) and not changed[i]]
-        program.trusted = same and all(numpy.array_equal(values[i], before[i], equal_nan=True) for i in kept)
-        if not program.trusted:
-            self.report = _OTHER_RESULTS
-        return result
-
-
-class _CompressedImages:
+class CompressedImages:
     """The compressed form of the images that a step was given last."""
 
     def __init__(self) -> None:
@@ -156,19 +48,16 @@ class Program:
     Parameters
     ----------
     recording : Recording
-    plan : Plan
-    images : _CompressedImages
+    images : CompressedImages
 
     Attributes
     ----------
-    trusted : bool
-        Whether it was seen to do what the step does; False at first.
     origins : list of int or None
         For each leaf of the result, which leaf of the arguments it is, changed or not.
     """
 
-    def __init__(self, recording: Recording, plan: Plan, images: _CompressedImages) -> None:
-        self.trusted = False
+    def __init__(self, recording: Recording, images: CompressedImages) -> None:
+        plan = make_plan(recording)
         self._images = images
         self._compressed = plan.compressed
         self._changed = plan.changed
@@ -294,32 +183,6 @@ class Program:
         if type(tree) is Counter:
             return lambda: self._bound[tree.argument] + tree.added
         return lambda: tree
-
-
-def _is_float(value: Any) -> bool:
-    """Return whether a leaf is what a step might change: floats, but not the images of a whole data set."""
-    return isinstance(value, numpy.ndarray) and value.dtype.kind == "f" and value.size < _DATA_SET
-
-
-def _is_near(found: Any, expected: Any, start: Any) -> bool:
-    """Return whether leaves of two results are equal to rounding, `start` being what the step began with."""
-    if not isinstance(expected, numpy.ndarray | numpy.generic):
-        return type(found) is type(expected) and found == expected
-    if expected.dtype.kind != "f":
-        return numpy.array_equal(found, expected)
-    found, expected = numpy.asarray(found), numpy.asarray(expected)
-    finite = numpy.isfinite(expected)
-    if not numpy.array_equal(numpy.isfinite(found), finite):
-        return False
-    values = expected[finite]
-    changes = values if start is None else values - numpy.asarray(start)[finite]
-    tolerance = _TOLERANCE[expected.dtype.name] * _largest(changes)
-    rounding = 16 * numpy.finfo(expected.dtype).eps * _largest(values)
-    return bool(_largest(found[finite] - values) <= tolerance + rounding)
-
-
-def _largest(x: Array) -> float:
-    return float(numpy.max(numpy.abs(x), initial=0.0))
 
 
 def _address(array: Array) -> int:

@@ -12,8 +12,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from xpnet.recording import Counter
 from xpnet_numba.operations import Kernel
-from xpnet_numba.recording import Counter
 
 
 @dataclasses.dataclass

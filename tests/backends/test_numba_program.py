@@ -12,8 +12,8 @@ from xpnet.losses import LOSSES
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
+from xpnet.recording import NotReplayableError, Reference, leaves, record  # noqa: E402
 from xpnet_numba import program, stages, xp  # noqa: E402
-from xpnet_numba.recording import NotReplayableError, Reference, leaves, record  # noqa: E402
 
 few = settings(deadline=None, derandomize=True, max_examples=150)
 OPTIMIZERS = [xpnet.SGD(0.1), xpnet.Momentum(0.1), xpnet.Nesterov(0.1), xpnet.Adam()]
@@ -60,12 +60,12 @@ def planned(model, *, batch=16, kind="sparse", loss="softmax_cross_entropy", opt
     step = make_step(model, loss=loss, optimizer=optimizer)
     args = params, optimizer.init(xp, params), total, images, labels, indices
     _, recording = record(xp, step, args)
-    return recording, program.plan(recording)
+    return recording, program.make_plan(recording)
 
 
 def plan_of(step, *args):
     _, recording = record(xp, step, args)
-    return recording, program.plan(recording)
+    return recording, program.make_plan(recording)
 
 
 def kernels(plan):
@@ -318,7 +318,7 @@ def test_step_of_adam_with_mixed_dtypes_says_why_not():
     step = lambda *args: xp.nn.adam_step(*args, 0.1, 0.9, 0.99, 1e-8)  # noqa: E731
     _, recording = record(xp, step, (*arrays, 3))
     with pytest.raises(NotReplayableError, match="adam_step"):
-        program.plan(recording)
+        program.make_plan(recording)
 
 
 def test_parameter_is_not_changed_while_it_is_read():

@@ -819,7 +819,6 @@ UNUSUAL = {
     "one bias for all": (xp.nn.linear, ((4, 3), (3, 2), (1,)), "float32"),
     "whole numbers": (xp.nn.relu, ((4, 3),), "int32"),
     "bytes": (xp.nn.relu, ((4, 3),), "uint8"),
-    "rows of another": (xp.nn.relu_backward, ((4, 3), (1, 3)), "float64"),
 }
 
 

@@ -1,14 +1,12 @@
-"""What the backend `numba` notes of a step while the step runs as ever."""
+"""What is noted of a step while it runs as ever."""
 
 import threading
 
 import numpy
 import pytest
 
-numba = pytest.importorskip("numba", reason="numba is not installed")
-
-from xpnet_numba import xp  # noqa: E402
-from xpnet_numba.recording import (  # noqa: E402
+import xpnet
+from xpnet.recording import (
     Counter,
     NotReplayableError,
     Reference,
@@ -17,6 +15,8 @@ from xpnet_numba.recording import (  # noqa: E402
     rebuilt,
     record,
 )
+
+xp = xpnet.Namespace("plain", numpy)
 
 
 def array(*shape, seed=0):

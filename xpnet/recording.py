@@ -1,7 +1,11 @@
-"""What a training step does: its calls of `xp.nn`, noted while the step runs as ever."""
+"""What a training step does: its calls of `xp.nn`, noted while the step runs as ever.
+
+This is where `compile` of a backend begins: see `xpnet.replay`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import inspect
 import threading
@@ -9,6 +13,7 @@ import types
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import array_api_compat
 import numpy
 
 from xpnet import nn
@@ -79,7 +84,7 @@ class Value:
 
     Attributes
     ----------
-    array : NumPy array
+    array : array
         As it was at the recording.
     argument : int or None
         Its place among the leaves of the step's arguments, if it is one.
@@ -135,7 +140,12 @@ class Recording:
 
 
 def record(
-    xp: Any, step: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any] | None = None
+    xp: Any,
+    step: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None = None,
+    *,
+    functions: Any = None,
 ) -> tuple[Any, Recording]:
     """Run a step, and return what it returned and what it did.
 
@@ -146,6 +156,8 @@ def record(
     step : callable
     args : tuple
     kwargs : dict, optional
+    functions : namespace, optional
+        What the step calls in the place of ``xp.nn``.
 
     Raises
     ------
@@ -157,19 +169,29 @@ def record(
     flat = leaves(inputs)
     recorder = _Recorder(flat)
     args, kwargs = rebuilt(inputs, iter([recorder.argument(place, leaf) for place, leaf in enumerate(flat)]))
-    original = xp.nn
-    watched = {name: recorder.watched(name, function) for name, function in vars(original).items()}
-    xp.nn = types.SimpleNamespace(**watched)
+    called = xp.nn if functions is None else functions
+    watched = {name: recorder.watched(name, f, getattr(called, name)) for name, f in vars(xp.nn).items()}
     try:
-        result = step(*args, **kwargs)
+        with replaced(xp, types.SimpleNamespace(**watched)):
+            result = step(*args, **kwargs)
     finally:
-        xp.nn = original
         recorder.thread = None
     template = rebuilt(result, iter([recorder.result(leaf) for leaf in leaves(result)]))
     result = rebuilt(result, map(plain, leaves(result)))
     if recorder.reason:
         raise NotReplayableError(recorder.reason, result)
     return result, Recording(flat, recorder.values, recorder.calls, template)
+
+
+@contextlib.contextmanager
+def replaced(xp: Any, functions: Any) -> Iterator[None]:
+    """Let a namespace have other functions for a while, for all threads."""
+    original = xp.nn
+    xp.nn = functions
+    try:
+        yield
+    finally:
+        xp.nn = original
 
 
 def leaves(tree: Tree) -> list[Any]:
@@ -206,7 +228,7 @@ class _Recorder:
     def __init__(self, arguments: list[Any]) -> None:
         self.values: list[Value] = []
         self.calls: list[Call] = []
-        arrays = [id(leaf) for leaf in arguments if _is_array(leaf)]
+        arrays = [id(leaf) for leaf in arguments if is_array(leaf)]
         self.reason = "the step is given one array twice" if len(set(arrays)) < len(arrays) else ""
         self._numbers: dict[int, int] = {}  # by the identity of the array, which `_kept` keeps alive
         self._kept: list[Any] = []
@@ -217,7 +239,7 @@ class _Recorder:
 
     def argument(self, place: int, leaf: Any) -> Any:
         """Note a leaf of the arguments, and return what the step gets in its place."""
-        if _is_array(leaf):
+        if is_array(leaf):
             if not leaf.flags.c_contiguous:
                 self.fail("an array among the arguments of the step is not stored row by row (C-contiguous)")
             self._add(leaf, place)
@@ -232,7 +254,7 @@ class _Recorder:
 
     def result(self, leaf: Any) -> Any:
         """Return what stands for a leaf of the result."""
-        if not _is_array(leaf):
+        if not is_array(leaf):
             if not (leaf is None or type(leaf) in (str, bool, tuple, Counter)):
                 self.fail(f"the step returns what is neither an array nor an argument: {type(leaf).__name__}")
             return leaf
@@ -242,12 +264,16 @@ class _Recorder:
             self.fail(str(e))
             return leaf
 
-    def watched(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return a function of `nn` that notes how it is called."""
+    def watched(
+        self, name: str, function: Callable[..., Any], called: Callable[..., Any]
+    ) -> Callable[..., Any]:
+        """Return a function of `nn` that notes how it is called, and calls another one for the step."""
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            result = function(*map(plain, args), **{key: plain(value) for key, value in kwargs.items()})
-            if not self.reason and threading.get_ident() == self.thread:
+            ours = threading.get_ident() == self.thread
+            run = called if ours else function
+            result = run(*map(plain, args), **{key: plain(value) for key, value in kwargs.items()})
+            if not self.reason and ours:
                 try:
                     self._note(name, function, args, kwargs, result)
                 except NotReplayableError as e:
@@ -273,7 +299,7 @@ class _Recorder:
     def _argument(self, name: str, key: str, value: Any) -> Any:
         if isinstance(value, numpy.generic) and id(value) not in self._numbers:
             return value.item()
-        return self._reference(value, f"`{key}` of `nn.{name}` is an array") if _is_array(value) else value
+        return self._reference(value, f"`{key}` of `nn.{name}` is an array") if is_array(value) else value
 
     def _reference(self, x: Any, what: str) -> Reference:
         if id(x) not in self._numbers:
@@ -295,5 +321,6 @@ def plain(x: Any) -> Any:
     return int.__add__(x, 0) if isinstance(x, Counter) else x
 
 
-def _is_array(x: Any) -> bool:
-    return isinstance(x, numpy.ndarray | numpy.generic)
+def is_array(x: Any) -> bool:
+    """Return whether this is an array of a library, or a number of NumPy's, and not their class, a dtype."""
+    return not isinstance(x, type) and bool(array_api_compat.is_array_api_obj(x))

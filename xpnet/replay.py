@@ -1,0 +1,201 @@
+"""`xp.compile`: a step is recorded once for each set of shapes; from then on its program is carried out.
+
+A backend makes the programs, and `Replayed` decides when to trust them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy
+
+from xpnet.recording import NotReplayableError, Recording, is_array, leaves, record, replaced
+
+Array = Any
+Tree = Any
+
+# Each keeps arrays for what is between arguments and results; the least recently used one makes room.
+_MOST_PROGRAMS = 8
+# How far a program may be off in its first trial, as a share of the largest change or value of an array.
+_TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
+# Arrays of so many elements are the images of a data set: too many to be copied and looked at for changes.
+_DATA_SET = 2**24
+_OTHER_RESULTS = (
+    "replayed, the step gives other results than as it is: it may change arrays by other means than `xp.nn`, "
+    "or compute with values that it reads"
+)
+
+# Held while a step is recorded or tried: that changes `xp.nn` for all threads.
+_watching = threading.Lock()
+
+
+class Program(Protocol):
+    """A recorded step, ready to be carried out on other arrays of the same shapes.
+
+    Leaves are those of the arguments, in the order of `recording.leaves`.
+    """
+
+    @property
+    def origins(self) -> list[int | None]:
+        """For each leaf of the result, which leaf of the arguments it is, changed or not."""
+        ...
+
+    def fits(self, values: list[Any]) -> bool:
+        """Return whether these leaves have the form, the shapes and the dtypes of the recorded ones."""
+        ...
+
+    def changes(self, place: int) -> bool:
+        """Return whether the leaf at a place is an array that is changed."""
+        ...
+
+    def forget(self) -> None:
+        """Let go of the arguments."""
+        ...
+
+    def __call__(self, values: list[Any]) -> Any:
+        """Carry the program out on leaves that fit, and return what the step returns."""
+        ...
+
+
+class Replayed:
+    """A step that is replayed where that is possible.
+
+    The first call with new shapes is recorded. In the second one the program is tried on copies beside the
+    step, and from the third one on it takes the step's place.
+
+    Parameters
+    ----------
+    xp : Namespace
+    step : callable
+    make_program : callable
+        Takes a `Recording` and returns its `Program`, or raises `NotReplayableError`.
+    functions : namespace, optional
+        What is called in the place of ``xp.nn`` while the step is recorded and tried.
+    quiet : callable, optional
+        Returns a context in which to record and to try.
+
+    Attributes
+    ----------
+    report : str
+        Why it cannot be replayed; empty while it can.
+    """
+
+    def __init__(
+        self,
+        xp: Any,
+        step: Callable[..., Any],
+        make_program: Callable[[Recording], Program],
+        *,
+        functions: Any = None,
+        quiet: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+    ) -> None:
+        self.report = ""
+        self._xp = xp
+        self._step = step
+        self._make_program = make_program
+        self._functions = functions
+        self._quiet = quiet
+        self._programs: list[Program] = []
+        self._trusted: set[Program] = set()
+        self._running = threading.Lock()
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what the step does."""
+        # Another thread may be in the midst of a program, whose arrays are there once.
+        if self.report or not self._running.acquire(blocking=False):
+            return self._step(*args, **kwargs)
+        try:
+            values = leaves((args, kwargs))
+            for i, program in enumerate(self._programs):
+                if program.fits(values):
+                    if i > 0:
+                        self._programs.insert(0, self._programs.pop(i))
+                    if program in self._trusted:
+                        return program(values)
+                    break
+            else:
+                program = None
+            return self._watch(program, values, args, kwargs)
+        finally:
+            self._running.release()
+
+    def _watch(self, program: Program | None, values: list[Any], args: Any, kwargs: Any) -> Any:
+        if not _watching.acquire(blocking=False):
+            return self._step(*args, **kwargs)
+        try:
+            with self._quiet():
+                if program is None:
+                    return self._record(args, kwargs)
+                return self._try(program, values, args, kwargs)
+        finally:
+            _watching.release()
+
+    def _record(self, args: Any, kwargs: Any) -> Any:
+        try:
+            result, recording = record(self._xp, self._step, args, kwargs, functions=self._functions)
+        except NotReplayableError as e:
+            self.report, result = e.args
+            return result
+        try:
+            self._programs.insert(0, self._make_program(recording))
+        except Exception as e:  # The step has run, and its results are good, whatever is wrong here.
+            self.report = str(e) if isinstance(e, NotReplayableError) else f"{type(e).__name__}: {e}"
+        self._trusted.difference_update(self._programs[_MOST_PROGRAMS:])
+        del self._programs[_MOST_PROGRAMS:]
+        return result
+
+    def _try(self, program: Program, values: list[Any], args: Any, kwargs: Any) -> Any:
+        """Do what the step does, and see whether the program does the same with copies."""
+        changed = [program.changes(i) for i in range(len(values))]
+        replayed = program([self._copy(v) if c else v for v, c in zip(values, changed, strict=True)])
+        found = [self._on_host(leaf) for leaf in leaves(replayed)]
+        program.forget()
+        before = [self._on_host(value) if self._is_float(value) else value for value in values]
+        with replaced(self._xp, self._functions or self._xp.nn):
+            result = self._step(*args, **kwargs)
+        expected = [self._on_host(leaf) for leaf in leaves(result)]
+        starts = [None if place is None else before[place] for place in program.origins]
+        same = all(map(_is_near, found, expected, starts))
+        kept = [i for i, value in enumerate(values) if self._is_float(value) and not changed[i]]
+        if same and all(self._is_as_before(values[i], before[i]) for i in kept):
+            self._trusted.add(program)
+        else:
+            self.report = _OTHER_RESULTS
+        return result
+
+    def _copy(self, value: Any) -> Any:
+        return self._xp.asarray(value, copy=True)
+
+    def _on_host(self, leaf: Any) -> Any:
+        """Return a copy of an array on the host, and all else as it is."""
+        return numpy.array(self._xp.to_host(leaf)) if is_array(leaf) else leaf
+
+    def _is_float(self, value: Any) -> bool:
+        """Return whether a leaf is what a step might change: floats, but not the images of a data set."""
+        return is_array(value) and self._xp.isdtype(value.dtype, "real floating") and value.size < _DATA_SET
+
+    def _is_as_before(self, value: Array, before: Array) -> bool:
+        return numpy.array_equal(self._xp.to_host(value), before, equal_nan=True)
+
+
+def _is_near(found: Any, expected: Any, start: Any) -> bool:
+    """Return whether leaves of two results are equal to rounding, `start` being what the step began with."""
+    if not isinstance(expected, numpy.ndarray):
+        return type(found) is type(expected) and found == expected
+    if expected.dtype.kind != "f":
+        return numpy.array_equal(found, expected)
+    finite = numpy.isfinite(expected)
+    if not numpy.array_equal(numpy.isfinite(found), finite):
+        return False
+    values = expected[finite]
+    changes = values if start is None else values - start[finite]
+    tolerance = _TOLERANCE[expected.dtype.name] * _largest(changes)
+    rounding = 16 * numpy.finfo(expected.dtype).eps * _largest(values)
+    return bool(_largest(found[finite] - values) <= tolerance + rounding)
+
+
+def _largest(x: Array) -> float:
+    return float(numpy.max(numpy.abs(x), initial=0.0))
