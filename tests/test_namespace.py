@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import array_api_strict
 import numpy as np
 import pytest
@@ -140,6 +143,17 @@ def test_array_of_another_library_is_refused(xp):
         xp.check_array("x", other)
     with pytest.raises(TypeError, match=r"`x` is a builtins.list"):
         xp.check_array("x", [1.0])
+
+
+def test_array_is_known_without_the_modules_that_numpy_imports_on_demand():
+    code = """
+import sys, xpnet
+xp = xpnet.backend("numpy")
+xp.check_array("x", xp.zeros(1))
+print({"numpy.f2py", "numpy.ma"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
 
 
 def test_repr_names_backend_and_device():

@@ -1,8 +1,12 @@
 """The backend `numba`: NumPy's arrays, and compiled kernels where they beat NumPy's own functions.
 
 `compile` replays whole steps: `xpnet.recording` notes what a step calls, `program` turns the calls into
-operations in `stages`, `interpreter` carries them out on the threads of a `team`, and `replay` binds it all
-to the arrays at hand. While a step is recorded and tried, it calls the portable twins.
+operations in `stages`, `kernels.interpreter` carries them out on the threads of a `team`, and `replay` binds
+it all to the arrays at hand. While a step is recorded and tried, it calls the portable twins.
+
+All that Numba compiles is in `kernels`, which a start that finds what it needs on disk does not import:
+compiled steps have theirs from `machine_code`, which is `kept`, and `lazy` waits until a function of `xp.nn`
+is called by itself.
 
 Median time of a kernel over that of its twin on NumPy, the two in turns, float32 (float64 is alike but for
 adam_step, 0.25 and 0.14), on 2 cores of an AMD EPYC with AVX-512. Small: the course's shapes, batch 128,
@@ -28,6 +32,8 @@ bias gradient.
 """
 
 import functools
+import importlib.metadata
+import importlib.util
 from typing import Any
 
 import numpy
@@ -38,47 +44,34 @@ from xpnet.blas import blas_advice
 from xpnet.replay import Replayed
 
 try:
-    import numba
+    if importlib.util.find_spec("numba") is None:
+        raise ModuleNotFoundError("No module named 'numba'", name="numba")
+    _NUMBA = importlib.metadata.version("numba")
 
-    from xpnet_numba import activations, compiled, dense, losses, replay, softmax, steps
+    from xpnet_numba import advice, lazy, replay
 except ImportError as e:
     raise BackendUnavailableError(
         "numba", f"cannot be loaded: {e}", "install it with `pip install 'xpnet[numba]'`"
     ) from e
-except RuntimeError as e:
-    # Numba looks for a folder for its cache as soon as a kernel is defined.
-    raise BackendUnavailableError(
-        "numba", f"cannot be loaded: {e}", "name a folder that can be written in NUMBA_CACHE_DIR"
-    ) from e
-
-_KERNELS = (
-    activations.relu,
-    activations.relu_backward,
-    activations.sigmoid,
-    activations.sigmoid_backward,
-    activations.tanh_backward,
-    dense.gather_batch,
-    dense.linear_backward,
-    losses.sigmoid_cross_entropy,
-    losses.softmax_cross_entropy,
-    losses.squared_error,
-    softmax.log_softmax,
-    softmax.log_softmax_backward,
-    softmax.softmax,
-    softmax.softmax_backward,
-    steps.adam_step,
-    steps.momentum_step,
-    steps.nesterov_step,
-    steps.sgd_step,
-)
 
 _TWINS = Namespace("numba", numpy).nn
 
 
 def _probe() -> None:
-    y = activations.relu(numpy.asarray([-1.0, 2.0], dtype=numpy.float32))
-    if y.tolist() != [0.0, 2.0]:
-        raise RuntimeError(f"`relu` of [-1, 2] is {y.tolist()} here")
+    _, entries = replay.compress(numpy.asarray([[0, 7]], dtype=numpy.uint8))
+    if entries[0] != 1 << 8 | 7:
+        raise RuntimeError(f"the pixels of the image [0, 7] are {entries.tolist()} here")
+
+
+def _replace(function: Any, kernel: Any) -> None:
+    # While a step is recorded, other functions are in their place.
+    if getattr(xp.nn, kernel.__name__) is function:
+        setattr(xp.nn, kernel.__name__, kernel)
+
+
+@functools.cache
+def _blas() -> Any:
+    return threadpoolctl.ThreadpoolController()
 
 
 def _compile(step: Any) -> Replayed:
@@ -88,22 +81,22 @@ def _compile(step: Any) -> Replayed:
         functools.partial(replay.Program, images=replay.CompressedImages()),
         functions=_TWINS,
         # For 0.1 s after a product a BLAS's other threads spin, on the processors that programs need.
-        quiet=functools.partial(threadpoolctl.threadpool_limits, 1),
+        quiet=lambda: _blas().limit(limits=1),
     )
 
 
 def _advice() -> list[str]:
-    return [*blas_advice(), *compiled.advice()]
+    return [*blas_advice(), *advice.advice()]
 
 
 xp: Namespace = Namespace(
     "numba",
     numpy,
-    fused={kernel.__name__: kernel for kernel in _KERNELS},
+    fused=lazy.functions(_replace),
     probe=_probe,
     to_host=numpy.asarray,
     compile=_compile,
     remedy="reinstall it with `pip install --force-reinstall numba`",
-    versions={"numba": numba.__version__, "numpy": numpy.__version__},
+    versions={"numba": _NUMBA, "numpy": numpy.__version__},
     advice=_advice,
 )

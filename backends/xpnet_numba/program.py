@@ -23,9 +23,8 @@ from xpnet.recording import (
     leaves,
     plain,
 )
-from xpnet_numba import operations as kernels
+from xpnet_numba.layout import adam_numbers
 from xpnet_numba.stages import Operation, Plan, Slot, assign_stages
-from xpnet_numba.steps import adam_numbers
 
 Array = Any
 
@@ -125,7 +124,7 @@ class _Planner:
         (n, pixels), batch = self.slots[images].shape, self.slots[indices].shape[0]
         stored = self.slots[images].dtype
         if stored != "uint8" or not self._is_sparse(images, batch, x):
-            kernel = kernels.gather if stored == "uint8" else kernels.gather_floats
+            kernel = "gather" if stored == "uint8" else "gather_floats"
             sizes, numbers = (pixels, n), (scale, offset)
             return self._add(kernel, batch, "Rrw", images, indices, x, sizes=sizes, numbers=numbers)
         if images not in self.compressed:
@@ -162,7 +161,7 @@ class _Planner:
         if self._ranks(labels, indices) != (1, 1):
             return False
         n, batch = self.slots[labels].shape[0], self.slots[indices].shape[0]
-        return self._add(kernels.gather_labels, batch, "Rrw", labels, indices, out, sizes=(n,))
+        return self._add("gather_labels", batch, "Rrw", labels, indices, out, sizes=(n,))
 
     def _linear(self, x: int, weight: int, bias: int, y: int) -> bool:
         if (
@@ -184,13 +183,13 @@ class _Planner:
                 sparse.counts,
             )
             sizes, numbers = (n_out, batch, sparse.room, n_in, BLOCKS), (sparse.scale,)
-            self._add(kernels.multiply_sparse, BLOCKS, "RRRRwww", *operands, sizes=sizes, numbers=numbers)
+            self._add("multiply_sparse", BLOCKS, "RRRRwww", *operands, sizes=sizes, numbers=numbers)
             if sparse.offset:
                 folded, shape = self._temporary((n_out,), self.dtype), (n_out, n_in)
                 offset = (sparse.offset,)
-                self._add(kernels.add_offset, 0, "RRW", weight, bias, folded, sizes=shape, numbers=offset)
+                self._add("add_offset", 0, "RRW", weight, bias, folded, sizes=shape, numbers=offset)
                 bias = folded
-            return self._add(kernels.add_shares, batch, "RRw", shares, bias, y, sizes=(n_out, batch, BLOCKS))
+            return self._add("add_shares", batch, "RRw", shares, bias, y, sizes=(n_out, batch, BLOCKS))
         self._product(batch, n_in, n_out, x, weight, y, bias=bias)
         return True
 
@@ -213,10 +212,10 @@ class _Planner:
         if sparse:
             operands = sparse.lists, sparse.counts, dy, d_weight
             sizes, numbers = (n_out, batch, sparse.room), (sparse.scale, sparse.offset)
-            self._add(kernels.differentiate_sparse, n_in, "RRRw", *operands, sizes=sizes, numbers=numbers)
+            self._add("differentiate_sparse", n_in, "RRRw", *operands, sizes=sizes, numbers=numbers)
         else:
             self._product(n_in, batch, n_out, x, dy, d_weight, transposed="left")
-        return self._add(kernels.add_rows, 0, "RW", dy, d_bias, sizes=(n_out, batch))
+        return self._add("add_rows", 0, "RW", dy, d_bias, sizes=(n_out, batch))
 
     def _product(
         self,
@@ -234,14 +233,14 @@ class _Planner:
         if rows * inner * columns > LARGEST_PRODUCT:
             self._add(None, 0, "RRW", left, right, out, host=_MATMUL[transposed])
             if bias is not None:
-                self._add(kernels.add_bias, rows, "uR", out, bias, sizes=(columns,))
+                self._add("add_bias", rows, "uR", out, bias, sizes=(columns,))
             return
         if transposed == "right":
             stored, right = right, self._temporary((inner, columns), self.dtype)
-            self._add(kernels.transpose, inner, "Rw", stored, right, sizes=(columns, inner))
+            self._add("transpose", inner, "Rw", stored, right, sizes=(columns, inner))
         steps = (1, rows) if transposed == "left" else (inner, 1)
         self._add(
-            kernels.multiply,
+            "multiply",
             rows,
             "RRRw" if transposed == "left" else "rRRw",
             left,
@@ -252,7 +251,7 @@ class _Planner:
             numbers=(float(bias is not None),),
         )
 
-    def _each(self, kernel: kernels.Kernel, access: str, *operands: int, **more: Any) -> bool:
+    def _each(self, kernel: str, access: str, *operands: int, **more: Any) -> bool:
         """Add an operation on each element, divided by rows; one on a bias is not divided."""
         shape = self.slots[operands[0]].shape
         if not shape or any(self.slots[i].shape != shape for i in operands):
@@ -264,19 +263,19 @@ class _Planner:
         return tuple(len(self.slots[i].shape) for i in slots)
 
     def _sigmoid(self, z: int, y: int) -> bool:
-        return self._each(kernels.sigmoid, "rw", z, y)
+        return self._each("sigmoid", "rw", z, y)
 
     def _sigmoid_backward(self, y: int, dy: int, dz: int) -> bool:
-        return self._each(kernels.sigmoid_backward, "rrw", y, dy, dz)
+        return self._each("sigmoid_backward", "rrw", y, dy, dz)
 
     def _relu(self, z: int, y: int) -> bool:
-        return self._each(kernels.relu, "rw", z, y)
+        return self._each("relu", "rw", z, y)
 
     def _relu_backward(self, y: int, dy: int, dz: int) -> bool:
-        return self._each(kernels.relu_backward, "rrw", y, dy, dz)
+        return self._each("relu_backward", "rrw", y, dy, dz)
 
     def _tanh_backward(self, y: int, dy: int, dz: int) -> bool:
-        return self._each(kernels.tanh_backward, "rrw", y, dy, dz)
+        return self._each("tanh_backward", "rrw", y, dy, dz)
 
     def _softmax_cross_entropy(self, logits: int, labels: int, loss: int, d_logits: int) -> bool:
         if (
@@ -287,24 +286,24 @@ class _Planner:
         batch, classes = self.slots[logits].shape
         losses = self._temporary((batch,), "float64")
         operands, sizes, numbers = (logits, labels, d_logits, losses), (classes,), (1 / batch,)
-        self._add(kernels.softmax_cross_entropy, batch, "rrww", *operands, sizes=sizes, numbers=numbers)
-        return self._add(kernels.mean, 0, "RW", losses, loss, sizes=(batch,))
+        self._add("softmax_cross_entropy", batch, "rrww", *operands, sizes=sizes, numbers=numbers)
+        return self._add("mean", 0, "RW", losses, loss, sizes=(batch,))
 
     def _accumulate(self, total: int, value: int, weight: float, out: int) -> bool:
         if self._ranks(total, value) != (0, 0):
             return False
-        return self._add(kernels.accumulate, 0, "RRW", total, value, out, numbers=(weight,))
+        return self._add("accumulate", 0, "RRW", total, value, out, numbers=(weight,))
 
     def _sgd_step(self, param: int, grad: int, lr: float, _: int) -> bool:
-        return self._each(kernels.sgd_step, "ru", grad, param, numbers=(lr,))
+        return self._each("sgd_step", "ru", grad, param, numbers=(lr,))
 
     def _momentum_step(self, param: int, grad: int, velocity: int, lr: float, beta: float, *_: int) -> bool:
         numbers = lr, beta, 1 - beta
-        return self._each(kernels.momentum_step, "ruu", grad, param, velocity, numbers=numbers)
+        return self._each("momentum_step", "ruu", grad, param, velocity, numbers=numbers)
 
     def _nesterov_step(self, param: int, grad: int, velocity: int, lr: float, beta: float, *_: int) -> bool:
         numbers = lr, beta, 1 - beta
-        return self._each(kernels.nesterov_step, "ruu", grad, param, velocity, numbers=numbers)
+        return self._each("nesterov_step", "ruu", grad, param, velocity, numbers=numbers)
 
     def _adam_step(
         self,
@@ -322,16 +321,12 @@ class _Planner:
         def numbers(step: int) -> tuple[float, ...]:
             return adam_numbers(step, lr, beta1, beta2, eps)
 
-        added = self._each(
-            kernels.adam_step, "ruuu", grad, param, mean, variance, numbers=numbers(plain(step))
-        )
+        added = self._each("adam_step", "ruuu", grad, param, mean, variance, numbers=numbers(plain(step)))
         if added and isinstance(step, Counter):
             self.counted.append((self.operations[-1], step, numbers))
         return added
 
-    def _add(
-        self, kernel: kernels.Kernel | None, length: int, access: str, *operands: int, **more: Any
-    ) -> bool:
+    def _add(self, kernel: str | None, length: int, access: str, *operands: int, **more: Any) -> bool:
         self.operations.append(Operation(kernel, length, access, operands, **more))
         return True
 

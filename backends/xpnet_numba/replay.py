@@ -10,19 +10,25 @@ from typing import Any
 import numpy
 
 from xpnet.recording import Counter, Recording, Reference, leaves
-from xpnet_numba import interpreter
-from xpnet_numba.compiled import PARTS
-from xpnet_numba.operations import NUMBERS, OPERANDS
-from xpnet_numba.products import compress
+from xpnet_numba import layout, machine_code
 from xpnet_numba.program import BLOCKS, make_plan
 from xpnet_numba.stages import Operation, Plan, Slot
-from xpnet_numba.team import LINE, Team, aligned
+from xpnet_numba.team import LINE, PARTS, Placed, Team, address, aligned
 
 Array = Any
 Tree = Any
 
 _teams: dict[Any, Team] = {}
 _NOTHING = object()
+
+
+def compress(images: Array, blocks: int = BLOCKS) -> tuple[Array, Array]:
+    """Return `starts` and `entries` of images that are stored row by row: see `kernels.products.compress`."""
+    starts = numpy.empty(len(images) * blocks + 1, numpy.int64)
+    entries = numpy.empty(numpy.count_nonzero(images) + 1, numpy.uint32)
+    fill = machine_code.function("compress", images.dtype, 6)
+    fill(address(images), *images.shape, blocks, address(starts), address(entries))
+    return starts, entries
 
 
 class CompressedImages:
@@ -33,12 +39,9 @@ class CompressedImages:
         self._arrays: tuple[Array, Array] = ()  # type: ignore[assignment]
 
     def of(self, images: Array) -> tuple[Array, Array]:
-        """Return `starts` and `entries` of images, see `products.compress`."""
+        """Return what `compress` makes of images."""
         if images is not self._images:
-            starts = numpy.empty(len(images) * BLOCKS + 1, numpy.int64)
-            entries = numpy.empty(numpy.count_nonzero(images) + 1, numpy.uint32)
-            compress(images, BLOCKS, starts, entries)
-            self._images, self._arrays = images, (starts, entries)
+            self._images, self._arrays = images, compress(images)
         return self._arrays
 
 
@@ -80,7 +83,7 @@ class Program:
             plan.slots[leaf].argument if type(leaf) is Reference else None
             for leaf in leaves(recording.result)
         ]
-        self._slots = numpy.array([_address(array) for array in self._arrays], numpy.int64)
+        self._slots = numpy.array([address(array) for array in self._arrays], numpy.int64)
         self._operations, self._numbers = _tables(plan)
         self._counted = [
             (self._numbers[plan.operations.index(operation)], counter, numbers)
@@ -92,19 +95,19 @@ class Program:
         dtype = numpy.dtype(plan.dtype or "float32")
         self._team = _teams.setdefault(dtype, Team(dtype))
 
-    def _segment(self, stages: Array, host: Operation | None) -> tuple[Array | None, Operation | None]:
-        """Return stages as a program for `interpreter.work`, with what the host does after it."""
+    def _segment(self, stages: Array, host: Operation | None) -> tuple[Placed | None, Operation | None]:
+        """Return stages as a program for `kernels.interpreter.work`, with what the host does after it."""
         if not len(stages):
             return None, host
         self._kept.append(stages)
-        program = numpy.zeros(interpreter.PROGRAM_WIDTH, numpy.int64)
-        program[interpreter.OPERATIONS] = _address(self._operations)
-        program[interpreter.NUMBERS] = _address(self._numbers)
-        program[interpreter.NUMBERS_WIDTH] = self._numbers.strides[0]
-        program[interpreter.SLOTS] = _address(self._slots)
-        program[interpreter.STAGES] = _address(stages)
-        program[interpreter.COUNT] = len(stages)
-        return program, host
+        program = numpy.zeros(layout.PROGRAM_WIDTH, numpy.int64)
+        program[layout.OPERATIONS] = address(self._operations)
+        program[layout.NUMBER_ROWS] = address(self._numbers)
+        program[layout.NUMBERS_WIDTH] = self._numbers.strides[0]
+        program[layout.SLOTS] = address(self._slots)
+        program[layout.STAGES] = address(stages)
+        program[layout.COUNT] = len(stages)
+        return Placed.of(program), host
 
     def fits(self, values: list[Any]) -> bool:
         """Return whether these leaves have the form, the shapes and the dtypes of the recorded ones."""
@@ -140,12 +143,12 @@ class Program:
 
     def _bind(self, slot: int, array: Array) -> Array:
         """Let a slot stand for an array, or for a copy of it, and return which."""
-        if slot in self._changed and (_address(array) % LINE or not array.flags.writeable):
+        if slot in self._changed and (address(array) % LINE or not array.flags.writeable):
             # An optimizer need not return the arrays that it was given; its users take those returned.
             given, array = array, aligned(array.shape, array.dtype)
             array[...] = given
         self._arrays[slot] = array
-        self._slots[slot] = _address(array)
+        self._slots[slot] = address(array)
         if slot in self._compressed:
             for place, found in zip(self._compressed[slot], self._images.of(array), strict=True):
                 self._bind(place, found)
@@ -185,20 +188,16 @@ class Program:
         return lambda: tree
 
 
-def _address(array: Array) -> int:
-    return array.__array_interface__["data"][0]
-
-
 def _tables(plan: Plan) -> tuple[Array, Array]:
     """Return the operations as the interpreter reads them: whole numbers, and floating-point ones."""
     dtype = numpy.dtype(plan.dtype or "float32")
-    rows = numpy.zeros((len(plan.operations), interpreter.WIDTH), numpy.int64)
-    numbers = numpy.zeros((len(plan.operations), NUMBERS), dtype)
+    rows = numpy.zeros((len(plan.operations), layout.WIDTH), numpy.int64)
+    numbers = numpy.zeros((len(plan.operations), layout.NUMBERS), dtype)
     for row, own, operation in zip(rows, numbers, plan.operations, strict=True):
         if operation.kernel is not None:
-            row[interpreter.FUNCTION] = operation.kernel.address(dtype)
-            row[interpreter.LENGTH] = operation.length
-            operands, sizes = numpy.split(row[interpreter.DETAILS :], [OPERANDS])
+            row[layout.FUNCTION] = machine_code.address(operation.kernel, dtype)
+            row[layout.LENGTH] = operation.length
+            operands, sizes = numpy.split(row[layout.DETAILS :], [layout.OPERANDS])
             operands[: len(operation.operands)] = operation.operands
             sizes[: len(operation.sizes)] = operation.sizes
             own[: len(operation.numbers)] = operation.numbers
@@ -217,6 +216,6 @@ def _segments(plan: Plan) -> Iterator[tuple[Array, Operation | None]]:
             stages.append((first, end, 1 if alone else PARTS))
             continue
         for operation in members:
-            yield numpy.array(stages, numpy.int64).reshape(-1, interpreter.STAGE_WIDTH), operation
+            yield numpy.array(stages, numpy.int64).reshape(-1, layout.STAGE_WIDTH), operation
             stages = []
-    yield numpy.array(stages, numpy.int64).reshape(-1, interpreter.STAGE_WIDTH), None
+    yield numpy.array(stages, numpy.int64).reshape(-1, layout.STAGE_WIDTH), None

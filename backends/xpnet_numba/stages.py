@@ -13,7 +13,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xpnet.recording import Counter
-from xpnet_numba.operations import Kernel
 
 
 @dataclasses.dataclass
@@ -38,8 +37,8 @@ class Operation:
 
     Attributes
     ----------
-    kernel : operations.Kernel or None
-        None where the host does it.
+    kernel : str or None
+        The name of the function in `kernels.operations`; None where the host does it.
     length : int
         How many rows it makes; 0 if it is not divided.
     access : str
@@ -52,7 +51,7 @@ class Operation:
         Takes the arrays of the operands.
     """
 
-    kernel: Kernel | None
+    kernel: str | None
     length: int
     access: str
     operands: tuple[int, ...]

@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 import math
+import os
 import threading
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy
 
-from xpnet_numba.compiled import THREADS
-from xpnet_numba.interpreter import COUNT, PROGRAM_WIDTH, SHARES, control_size, work
+from xpnet_numba import layout, machine_code
 
 Array = Any
 
+PARTS = 16
+"""Into how many parts the rows of a compiled step are divided, however many threads there are."""
 # How often a helper looks for work before it sleeps: some 0.3 ms, longer than Python takes between two steps,
 # shorter than anybody would notice.
 _PATIENCE = 300_000
 LINE = 64
 """Bytes in a cache line."""
-_NO_PROGRAM = numpy.zeros(PROGRAM_WIDTH, numpy.int64)
+
+
+def _count_threads() -> int:
+    """Return what Numba takes for the number of threads."""
+    try:
+        return max(1, int(os.environ["NUMBA_NUM_THREADS"]))
+    except (KeyError, ValueError):
+        usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+        return max(1, len(usable))
+
+
+THREADS = min(_count_threads(), PARTS)
+"""How many share a compiled step."""
+
+
+class Placed(NamedTuple):
+    """An array, and where it begins in memory: to ask for that takes 1 µs, as long as a call."""
+
+    array: Array
+    address: int
+
+    @classmethod
+    def of(cls, array: Array) -> Placed:
+        """Return an array with its address."""
+        return cls(array, address(array))
 
 
 class Team:
@@ -30,38 +56,39 @@ class Team:
     """
 
     def __init__(self, dtype: Any) -> None:
-        self._zero = dtype.type(0)
+        self._work = machine_code.function("work", dtype, 4)
         self._asking = threading.Lock()
-        self._control = numpy.zeros(0, numpy.int64)
+        self._control = Placed.of(numpy.zeros(0, numpy.int64))
         self._alarms: list[threading.Event] = []
 
-    def carry_out(self, program: Array, *, helped: bool) -> None:
+    def carry_out(self, program: Placed, *, helped: bool) -> None:
         """Carry out a program.
 
         Parameters
         ----------
-        program : array
-            See `interpreter.work`; the number of shares is filled in.
+        program : Placed
+            See `layout`; the number of shares is filled in.
         helped : bool
             Whether helpers may take part; they do unless they are busy with another thread's program.
         """
-        stages = program[COUNT]
+        stages = int(program.array[layout.COUNT])
         if helped and self._asking.acquire(blocking=False):
             try:
                 self._call_helpers(stages)
-                program[SHARES] = THREADS
-                work(self._control, program, 0, 0, self._zero)
+                program.array[layout.SHARES] = THREADS
+                self._work(self._control.address, program.address, 0, 0, 0.0)
             finally:
                 self._asking.release()
         else:
-            program[SHARES] = 1
-            work(numpy.zeros(control_size(stages, 1), numpy.int64), program, 0, 0, self._zero)
+            program.array[layout.SHARES] = 1
+            control = numpy.zeros(layout.control_size(stages, 1), numpy.int64)
+            self._work(address(control), program.address, 0, 0, 0.0)
 
     def _call_helpers(self, stages: int) -> None:
-        size = control_size(stages, THREADS)
-        if size > self._control.size:
+        size = layout.control_size(stages, THREADS)
+        if size > self._control.array.size:
             # Helpers still on the old one find no program there, and sleep.
-            self._control = numpy.zeros(2 * size, numpy.int64)
+            self._control = Placed.of(numpy.zeros(2 * size, numpy.int64))
         while len(self._alarms) < THREADS - 1:
             self._alarms.append(threading.Event())
             share = len(self._alarms)
@@ -73,8 +100,14 @@ class Team:
     def _help(self, share: int, alarm: threading.Event) -> None:
         while True:
             alarm.wait()
-            work(self._control, _NO_PROGRAM, share, _PATIENCE, self._zero)
+            control = self._control  # whose array must be there for as long as this one looks at it
+            self._work(control.address, 0, share, _PATIENCE, 0.0)
             alarm.clear()
+
+
+def address(array: Array) -> int:
+    """Return where an array begins in memory."""
+    return array.__array_interface__["data"][0]
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> Array:

@@ -5,8 +5,8 @@ import pytest
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
-from xpnet_numba.compiled import part  # noqa: E402
-from xpnet_numba.exp import exp, log1p  # noqa: E402
+from xpnet_numba.kernels.compiled import part  # noqa: E402
+from xpnet_numba.kernels.exp import exp, log1p  # noqa: E402
 
 EXP_ULP, LOG1P_ULP = 1.0, 2.0
 DTYPES = [numpy.float32, numpy.float64]

@@ -12,10 +12,10 @@ import xpnet
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
-from xpnet_numba import compiled, xp  # noqa: E402
+from xpnet_numba import advice, kept, team, xp  # noqa: E402
+from xpnet_numba.kernels.compiled import KERNELS  # noqa: E402
+from xpnet_numba.kernels.objects import ENTRIES  # noqa: E402
 
-# The functions of `nn` that are fused, and what compiled steps are made of.
-ALL = len(compiled._functions)
 SOURCES = [Path(__file__).parents[2] / folder for folder in ("", "backends")]
 
 
@@ -60,14 +60,16 @@ def test_results_do_not_depend_on_the_number_of_threads():
 
 
 CACHE = """
-from xpnet_numba import activations, xp
-xp.probe()
+import numpy
+from xpnet_numba import xp
+xp.nn.relu(numpy.ones(3))
+from xpnet_numba.kernels import activations
 stats = activations.relu_into.stats
 print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 """
 
 
-def test_compiled_code_is_kept_for_the_next_process(tmp_path):
+def test_compiled_kernels_are_kept_for_the_next_process(tmp_path):
     first, second = (run(CACHE, NUMBA_CACHE_DIR=str(tmp_path)).split() for _ in range(2))
     assert first == ["0", "1"]
     assert second == ["1", "0"]
@@ -83,38 +85,74 @@ print(*xp.advice(), sep="\\n")
 def test_advice_tells_of_threads_cache_and_svml(tmp_path):
     cold = run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path)).splitlines()
     assert cold[0].startswith("BLAS: ")
-    threads, cache, svml = cold[-3:]
-    assert threads.startswith(f"threads: {compiled.THREADS} share a compiled step")
-    assert cache.startswith(f"cache: cold, 1 of {ALL} kernels in {tmp_path}")
+    threads, entries, kernels, svml = cold[-4:]
+    assert threads.startswith(f"threads: {team.THREADS} share a compiled step")
+    assert entries.startswith(f"cache: cold, 1 of {len(ENTRIES)} operations of compiled steps in {tmp_path}")
+    assert kernels.startswith(f"cache: cold, 0 of {len(KERNELS)} kernels of xp.nn in {tmp_path}")
     assert svml.startswith(f"SVML: {'in use' if numba.config.USING_SVML else 'not found'}, ")
 
 
 def test_advice_counts_the_kernels_that_are_kept(tmp_path):
-    assert "cache: cold, 1 of " in run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path))
     run(TRAINING, NUMBA_CACHE_DIR=str(tmp_path))
-    assert f"cache: partly warm, 6 of {ALL} kernels" in run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path))
-
-
-def test_cache_of_every_kernel_is_warm(monkeypatch):
-    monkeypatch.setattr(compiled, "_is_kept", lambda function, folder: True)
-    assert xp.advice()[-2].startswith(f"cache: warm, {ALL} of {ALL} kernels in ")
+    found = run(ADVICE, NUMBA_CACHE_DIR=str(tmp_path))
+    assert f"cache: partly warm, 5 of {len(KERNELS)} kernels of xp.nn" in found
 
 
 OPERATIONS = """
 import numpy
-from xpnet_numba import compiled, operations
-operations.mean.address(numpy.dtype("float32"))
-print(compiled.advice()[1])
+from xpnet_numba import advice, machine_code
+for name, dtype in (("mean", "float32"), ("mean", "float64"), ("add_rows", "float32")):
+    machine_code.address(name, numpy.dtype(dtype))
+print(advice.advice()[1])
 """
 
 
-def test_advice_counts_operations_too(tmp_path):
-    assert f"1 of {ALL} kernels" in run(OPERATIONS, NUMBA_CACHE_DIR=str(tmp_path))
+def test_advice_counts_the_operations_that_are_kept(tmp_path):
+    found = run(OPERATIONS, NUMBA_CACHE_DIR=str(tmp_path))
+    assert found.startswith(f"cache: partly warm, 2 of {len(ENTRIES)} operations")
 
 
-def test_import_compiles_nothing():
-    code = "from xpnet_numba import activations, xp; print(activations.relu_into.signatures)"
+def test_cache_of_every_operation_is_warm(monkeypatch):
+    monkeypatch.setattr(kept, "read", lambda name, dtype: b"code")
+    _, line, *_ = advice.advice()
+    all_ = f"{len(ENTRIES)} of {len(ENTRIES)} operations of compiled steps"
+    assert line == f"cache: warm, {all_} in {kept.folder()}"
+
+
+def test_advice_names_the_remedy_where_nothing_can_be_kept(monkeypatch):
+    monkeypatch.setattr(kept, "folder", lambda: None)
+    assert "no folder can be written; name one in NUMBA_CACHE_DIR" in advice.advice()[1]
+
+
+def test_import_compiles_nothing_and_imports_no_numba():
+    code = "import sys; from xpnet_numba import xp, replay; print('numba' in sys.modules)"
+    assert run(code).strip() == "False"
+    code = "from xpnet_numba.kernels import activations; print(activations.relu_into.signatures)"
     assert run(code).strip() == "[]"
+
+
+FIRST_CALL = """
+import sys, numpy
+from xpnet_numba import xp
+relu = xp.nn.relu
+print(*relu(numpy.asarray([-1.0, 2.0])), "numba" in sys.modules)
+from xpnet_numba.kernels import activations
+print(xp.nn.relu is activations.relu, *relu(numpy.asarray([-1.0, 2.0])))
+"""
+
+
+def test_function_becomes_its_kernel_at_the_first_call():
+    assert run(FIRST_CALL).splitlines() == ["0.0 2.0 True", "True 0.0 2.0"]
+
+
+@pytest.mark.parametrize("asked", ["1", "3", "99", "-1", "many", None])
+def test_number_of_threads_is_numbas(asked, monkeypatch):
+    monkeypatch.delenv("NUMBA_NUM_THREADS", raising=False)
+    environment = {} if asked is None else {"NUMBA_NUM_THREADS": asked}
+    code = "from xpnet_numba import team; print(team.THREADS)"
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    expected = {"1": 1, "3": 3, "99": team.PARTS, "-1": 1}.get(asked, min(usable, team.PARTS))
+    assert int(run(code, **environment)) == expected
 
 
 def test_missing_numba_is_named_with_its_remedy():
@@ -135,13 +173,13 @@ def test_probe_accepts_this_machine():
     assert xp.versions == {"numba": numba.__version__, "numpy": numpy.__version__}
 
 
-def test_missing_cache_folder_is_named_with_its_remedy():
+def test_missing_cache_folder_is_named_with_its_remedy(tmp_path):
     code = (
         "import numba.core.caching as caching; caching.CacheImpl._locator_classes = []\n"
         "import xpnet\n"
-        "try: import xpnet_numba\n"
+        "try: xpnet.backend('numba')\n"
         "except xpnet.BackendUnavailableError as e: print(e)"
     )
-    message = run(code)
+    message = run(code, NUMBA_CACHE_DIR=str(tmp_path))
     assert "no locator available" in message
     assert "name a folder that can be written in NUMBA_CACHE_DIR" in message

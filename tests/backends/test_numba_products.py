@@ -7,10 +7,9 @@ from hypothesis import strategies as st
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
-from xpnet_numba.compiled import FLAGS  # noqa: E402
-from xpnet_numba.products import (  # noqa: E402
+from xpnet_numba.kernels.compiled import FLAGS  # noqa: E402
+from xpnet_numba.kernels.products import (  # noqa: E402
     block_of,
-    compress,
     fold_offset,
     product,
     sparse_gradient,
@@ -18,6 +17,7 @@ from xpnet_numba.products import (  # noqa: E402
     sum_rows,
     sum_shares,
 )
+from xpnet_numba.replay import compress  # noqa: E402
 
 # Of one element, relative to the largest sum of absolute values; a sum of n terms has up to n such errors,
 # but as a rule their square root.
@@ -199,19 +199,12 @@ def batches(draw, *, n=12):
     return images, numpy.array(indices, numpy.int32), draw(st.sampled_from([1, 3, 4, 7]))
 
 
-def compressed(images, blocks):
-    starts = numpy.full(len(images) * blocks + 1, -1, numpy.int64)
-    entries = numpy.full(numpy.count_nonzero(images) + 1, 2**32 - 1, numpy.uint32)
-    compress(images, blocks, starts, entries)
-    return starts, entries
-
-
 @few
 @given(batches())
 def test_compressed_images_hold_each_pixel_that_is_not_0(batch):
     images, _, blocks = batch
     n, pixels = images.shape
-    starts, entries = compressed(images, blocks)
+    starts, entries = compress(images, blocks)
     assert starts[0] == 0
     assert starts[-1] == numpy.count_nonzero(images)
     assert (numpy.diff(starts) >= 0).all()
@@ -222,14 +215,6 @@ def test_compressed_images_hold_each_pixel_that_is_not_0(batch):
             expected = begin + numpy.flatnonzero(images[i, begin:end])
             numpy.testing.assert_array_equal(own >> 8, expected)
             numpy.testing.assert_array_equal(own & 255, images[i, expected])
-
-
-def test_compressed_images_need_not_be_contiguous():
-    images = IMAGES["sparse"](numpy.random.default_rng(0), (9, 30)).astype(numpy.uint8)
-    images.setflags(write=False)
-    for view in (images[:, ::2], images[::3], images.T):
-        for found, wanted in zip(compressed(view, 4), compressed(numpy.array(view), 4), strict=True):
-            numpy.testing.assert_array_equal(found[:-1], wanted[:-1])
 
 
 @pytest.mark.parametrize(("length", "count"), [(784, 4), (3, 4), (1, 4), (10, 3), (7, 7), (0, 4)])
@@ -258,7 +243,7 @@ def test_sparse_product_and_gradient_match_numpy(dtype, batch, columns, scale, o
     scale, offset = dtype(scale), dtype(offset)
     x = images[indices].astype(numpy.float64) * scale + offset
 
-    starts, entries = compressed(images, blocks)
+    starts, entries = compress(images, blocks)
     shares = numpy.full((blocks, n * columns), UNTOUCHED, dtype)
     room = n + 3
     lists = numpy.full(pixels * room + 9, 2**32 - 1, numpy.uint32)
@@ -304,7 +289,7 @@ def test_sparse_product_and_gradient_match_numpy(dtype, batch, columns, scale, o
 def test_product_without_room_lists_nothing(batch, columns):
     images, indices, blocks = batch
     weight = normal(numpy.random.default_rng(0), (images.shape[1], columns), numpy.float32)
-    starts, entries = compressed(images, blocks)
+    starts, entries = compress(images, blocks)
     n, one = len(indices), numpy.float32(1)
     shares, listed = (numpy.empty((blocks, n * columns), numpy.float32) for _ in range(2))
     lists, counts = numpy.full(1, 7, numpy.uint32), numpy.full(images.shape[1], -1, numpy.int64)

@@ -6,7 +6,8 @@ The arrays passed in may be overwritten; use those returned.
 import math
 from typing import Any
 
-from xpnet_numba.compiled import kernel
+from xpnet_numba.kernels.compiled import kernel
+from xpnet_numba.layout import adam_numbers
 
 Array = Any
 
@@ -44,12 +45,6 @@ def adam_step(
     numbers = adam_numbers(step, lr, beta1, beta2, eps)
     param, mean, variance = _step(adam_in_place, grad, (param, mean, variance), *numbers)
     return param, mean, variance
-
-
-def adam_numbers(step: int, lr: float, beta1: float, beta2: float, eps: float) -> tuple[float, ...]:
-    """Return what `adam_in_place` takes after its arrays."""
-    unbias1, unbias2 = 1 / (1 - beta1**step), 1 / (1 - beta2**step)
-    return lr * unbias1, beta1, 1 - beta1, beta2, 1 - beta2, unbias2, eps
 
 
 def _step(function: Any, grad: Array, arrays: tuple[Array, ...], *numbers: float) -> list[Array]:

@@ -10,14 +10,15 @@ from typing import Any
 
 import numpy
 
-from xpnet_numba.compiled import kernel, named, part
-from xpnet_numba.memory import get, put
-from xpnet_numba.vectors import NARROW, WIDE, fma, lanes, load, prefetch, splat, store
+from xpnet_numba.kernels.compiled import entry, named, part
+from xpnet_numba.kernels.memory import eight_bytes, get, put, view
+from xpnet_numba.kernels.vectors import NARROW, WIDE, fma, lanes, load, prefetch, splat, store
 
 Array = Any
 
 _VALUE_BITS = numpy.uint32(8)
 _VALUE = numpy.uint32(255)
+_PIXEL = numpy.uint8(0)
 _LINE = 16
 """Elements of uint32 in a cache line."""
 _INNER = 128
@@ -121,30 +122,42 @@ sum_rows = _in_vectors(_make_sum_rows)
 """Fill `out` with the sum of the rows of `x`."""
 
 
-@kernel
-def compress(images: Array, blocks: int, starts: Array, entries: Array) -> None:
+@entry
+def compress(images: int, n: int, pixels: int, blocks: int, starts: int, entries: int) -> None:
     """Write the pixels of each image that are not 0 as ``pixel << 8 | value``.
 
     Parameters
     ----------
-    images : array, shape (n, pixels), uint8
+    images : address of an array, shape (n, pixels), uint8
     blocks : int
         Into how many ranges the pixels are divided, as `block_of` does.
-    starts : array, shape (n * blocks + 1,), int64
+    starts : address of an array, shape (n * blocks + 1,), int64
         Filled with where the entries of block b of image i begin, at ``i * blocks + b``.
-    entries : array, uint32
+    entries : address of an array, uint32
         As many as there are such pixels, and one more.
     """
-    n, pixels = images.shape
+    values, found, begins = view(images, 1, _PIXEL), view(entries, 1, _VALUE), view(starts, 1, 0)
     k = 0
-    starts[0] = 0
+    put(begins, 0, k)
     for i in range(n):
+        row = i * pixels
         for b in range(blocks):
-            for j in range(*block_of(pixels, b, blocks)):
-                # Written always and kept if not 0: a branch would be guessed wrong at each edge of a stroke.
-                entries[k] = numpy.uint32(j) << _VALUE_BITS | numpy.uint32(images[i, j])
-                k += images[i, j] != 0
-            starts[i * blocks + b + 1] = k
+            pixel, end = block_of(pixels, b, blocks)
+            while pixel + 8 <= end:
+                if eight_bytes(values, row + pixel):  # Most are 0, all eight of them.
+                    for p in range(pixel, pixel + 8):
+                        k += _enter(found, k, p, get(values, row + p))
+                pixel += 8
+            for p in range(pixel, end):
+                k += _enter(found, k, p, get(values, row + p))
+            put(begins, i * blocks + b + 1, k)
+
+
+@part
+def _enter(entries: Array, k: int, pixel: int, value: int) -> int:
+    """Write a pixel and return whether it is to be kept: a branch would be guessed wrong at each edge."""
+    put(entries, k, numpy.uint32(pixel) << _VALUE_BITS | numpy.uint32(value))
+    return value != 0
 
 
 @part

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy
 
-from xpnet_numba.compiled import kernel
+from xpnet_numba.kernels.compiled import kernel
 
 Array = Any
 

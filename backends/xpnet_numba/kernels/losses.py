@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy
 
-from xpnet_numba.compiled import add, kernel, part
-from xpnet_numba.exp import exp, log1p
-from xpnet_numba.softmax import row_max
+from xpnet_numba.kernels.compiled import add, kernel, part
+from xpnet_numba.kernels.exp import exp, log1p
+from xpnet_numba.kernels.memory import rows
+from xpnet_numba.kernels.softmax import row_max
 
 Array = Any
 
@@ -52,7 +53,7 @@ def cross_entropy_rows(
         is_class = 0 <= labels[i] < classes
         losses[i] = -out[i, labels[i]] if is_class else 0.0
     # All rows as one: the classes alone are too few for a vector.
-    flat = out[first:end].reshape(-1)
+    flat = rows(out, first, end)
     for k in range(flat.size):
         flat[k] = exp(flat[k])
     for i in range(first, end):

@@ -1,32 +1,25 @@
 """What programs are made of: each operation fills rows `first` to `end` of what it makes.
 
-An operation is called by address, with the addresses of its row of whole numbers (its operands, which are
-numbers of slots, and its sizes), of its row of floating-point numbers, and of the slots, which hold the
-addresses of arrays; last comes a zero of the dtype of all floating-point arrays. So each is compiled by
-itself, when a program first has it. One that is not divided has the one row 0.
+So each is compiled by itself, when a program first has it; `layout` tells what it is called with. One that is
+not divided has the one row 0.
 """
 
-from __future__ import annotations
-
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy
-from numba import types
 
-from xpnet_numba.activations import (
+from xpnet_numba.kernels.activations import (
     relu_backward_into,
     relu_into,
     sigmoid_backward_into,
     sigmoid_into,
     tanh_backward_into,
 )
-from xpnet_numba.compiled import FLAGS, part, remember
-from xpnet_numba.dense import gather_into
-from xpnet_numba.losses import cross_entropy_rows, mean_loss
-from xpnet_numba.memory import get, view
-from xpnet_numba.products import (
+from xpnet_numba.kernels.compiled import entry, part
+from xpnet_numba.kernels.dense import gather_into
+from xpnet_numba.kernels.losses import cross_entropy_rows, mean_loss
+from xpnet_numba.kernels.memory import get, view
+from xpnet_numba.kernels.products import (
     fold_offset,
     product,
     sparse_gradient,
@@ -34,35 +27,12 @@ from xpnet_numba.products import (
     sum_rows,
     sum_shares,
 )
-from xpnet_numba.steps import adam_in_place, momentum_in_place, nesterov_in_place, sgd_in_place
+from xpnet_numba.kernels.steps import adam_in_place, momentum_in_place, nesterov_in_place, sgd_in_place
+from xpnet_numba.layout import NUMBERS, OPERANDS
 
 Array = Any
 
-OPERANDS, SIZES, NUMBERS = 7, 5, 7
-"""How many of each an operation can have."""
 _LABEL, _WORD, _COUNT, _PIXEL = numpy.int32(0), numpy.uint32(0), numpy.int64(0), numpy.uint8(0)
-
-
-class Kernel:
-    """A function that is compiled for a dtype when its address is asked for, and kept on disk.
-
-    Parameters
-    ----------
-    function : callable
-    """
-
-    def __init__(self, function: Callable[..., None]) -> None:
-        self.name = function.__name__
-        self._function = function
-        self._compiled: dict[Any, Any] = {}
-        remember(function)
-
-    def address(self, dtype: Any) -> int:
-        """Return where the compiled function is, for arrays of this dtype."""
-        if dtype not in self._compiled:
-            signature = types.void(*[types.int64] * 5, numba.from_dtype(dtype))
-            self._compiled[dtype] = numba.cfunc(signature, cache=True, **FLAGS)(self._function)
-        return int(self._compiled[dtype].address)
 
 
 @part
@@ -88,7 +58,7 @@ def _number(numbers: int, i: int, zero: Any) -> Any:
     return get(view(numbers, 1, zero), i)
 
 
-@Kernel
+@entry
 def gather(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: images, indices, batch. Sizes: pixels, images. Numbers: scale, offset."""
     pixels = _size(row, 0)
@@ -98,7 +68,7 @@ def gather(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) 
     gather_into(images, indices[first:], scale, offset, out[first:])
 
 
-@Kernel
+@entry
 def gather_floats(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """See `gather`; the images are of the dtype of the batch."""
     shape = _size(row, 1), _size(row, 0)
@@ -107,7 +77,7 @@ def gather_floats(row: int, numbers: int, slots: int, first: int, end: int, zero
     gather_into(images, indices[first:], scale, offset, _array(row, slots, 2, (end, shape[1]), zero)[first:])
 
 
-@Kernel
+@entry
 def gather_labels(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: labels, indices, batch of labels. Sizes: labels."""
     labels, indices = _array(row, slots, 0, _size(row, 0), _LABEL), _array(row, slots, 1, end, _LABEL)
@@ -116,7 +86,7 @@ def gather_labels(row: int, numbers: int, slots: int, first: int, end: int, zero
         out[i] = labels[indices[i]]
 
 
-@Kernel
+@entry
 def multiply_sparse(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """See `products.sparse_product`; the rows are blocks.
 
@@ -135,7 +105,7 @@ def multiply_sparse(row: int, numbers: int, slots: int, first: int, end: int, ze
         )
 
 
-@Kernel
+@entry
 def add_offset(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """See `products.fold_offset`.
 
@@ -146,7 +116,7 @@ def add_offset(row: int, numbers: int, slots: int, first: int, end: int, zero: A
     fold_offset(weight, bias, _number(numbers, 0, zero), _array(row, slots, 2, columns, zero))
 
 
-@Kernel
+@entry
 def add_shares(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """See `products.sum_shares`. Operands: shares, bias, sum. Sizes: columns, batch, blocks."""
     columns = _size(row, 0)
@@ -155,7 +125,7 @@ def add_shares(row: int, numbers: int, slots: int, first: int, end: int, zero: A
     sum_shares(shares, bias, out, first, end)
 
 
-@Kernel
+@entry
 def differentiate_sparse(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """See `products.sparse_gradient`.
 
@@ -169,7 +139,7 @@ def differentiate_sparse(row: int, numbers: int, slots: int, first: int, end: in
     sparse_gradient(out, columns, first, end, lists, _size(row, 2), counts, dy, batch, scale, offset)
 
 
-@Kernel
+@entry
 def multiply(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """See `products.product`.
 
@@ -183,7 +153,7 @@ def multiply(row: int, numbers: int, slots: int, first: int, end: int, zero: Any
     product(out, columns, first, end, left, _size(row, 2), _size(row, 3), inner, right, bias)
 
 
-@Kernel
+@entry
 def transpose(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: matrix, transposed matrix. Sizes: rows and columns of the former."""
     rows, columns = _size(row, 0), _size(row, 1)
@@ -193,14 +163,14 @@ def transpose(row: int, numbers: int, slots: int, first: int, end: int, zero: An
             out[i, j] = x[j, i]
 
 
-@Kernel
+@entry
 def add_rows(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: matrix, sum of its rows. Sizes: columns, rows."""
     columns, rows = _size(row, 0), _size(row, 1)
     sum_rows(_array(row, slots, 1, columns, zero), columns, _array(row, slots, 0, rows * columns, zero), rows)
 
 
-@Kernel
+@entry
 def add_bias(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: matrix, changed, and bias. Sizes: columns."""
     columns = _size(row, 0)
@@ -210,40 +180,40 @@ def add_bias(row: int, numbers: int, slots: int, first: int, end: int, zero: Any
             x[i, j] += bias[j]
 
 
-@Kernel
+@entry
 def sigmoid(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: input, output. Sizes: columns."""
     sigmoid_into(_rows(row, slots, 0, first, end, zero), _rows(row, slots, 1, first, end, zero))
 
 
-@Kernel
+@entry
 def sigmoid_backward(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: output, its gradient, gradient of the input. Sizes: columns."""
     y, dy = _rows(row, slots, 0, first, end, zero), _rows(row, slots, 1, first, end, zero)
     sigmoid_backward_into(y, dy, _rows(row, slots, 2, first, end, zero))
 
 
-@Kernel
+@entry
 def relu(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: input, output. Sizes: columns."""
     relu_into(_rows(row, slots, 0, first, end, zero), _rows(row, slots, 1, first, end, zero))
 
 
-@Kernel
+@entry
 def relu_backward(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: output, its gradient, gradient of the input. Sizes: columns."""
     y, dy = _rows(row, slots, 0, first, end, zero), _rows(row, slots, 1, first, end, zero)
     relu_backward_into(y, dy, _rows(row, slots, 2, first, end, zero))
 
 
-@Kernel
+@entry
 def tanh_backward(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: output, its gradient, gradient of the input. Sizes: columns."""
     y, dy = _rows(row, slots, 0, first, end, zero), _rows(row, slots, 1, first, end, zero)
     tanh_backward_into(y, dy, _rows(row, slots, 2, first, end, zero))
 
 
-@Kernel
+@entry
 def softmax_cross_entropy(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: logits, labels, gradient, losses (float64). Sizes: classes. Numbers: 1 / batch."""
     shape = end, _size(row, 0)
@@ -252,28 +222,28 @@ def softmax_cross_entropy(row: int, numbers: int, slots: int, first: int, end: i
     cross_entropy_rows(logits, labels, first, end, _number(numbers, 0, zero), d_logits, losses)
 
 
-@Kernel
+@entry
 def mean(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: losses (float64), their mean. Sizes: batch."""
     losses = _array(row, slots, 0, _size(row, 0), 0.0)
     _array(row, slots, 1, 1, zero)[0] = mean_loss(losses)
 
 
-@Kernel
+@entry
 def accumulate(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: total, value, new total. Numbers: weight."""
     total, value = _array(row, slots, 0, 1, zero)[0], _array(row, slots, 1, 1, zero)[0]
     _array(row, slots, 2, 1, zero)[0] = total + _number(numbers, 0, zero) * value
 
 
-@Kernel
+@entry
 def sgd_step(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: gradient, parameter. Sizes: columns. Numbers: of `steps.sgd_in_place`."""
     grad, param = _rows(row, slots, 0, first, end, zero), _rows(row, slots, 1, first, end, zero)
     sgd_in_place(grad, param, _number(numbers, 0, zero))
 
 
-@Kernel
+@entry
 def momentum_step(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: gradient, parameter, velocity. Sizes: columns. Numbers: of `steps.momentum_in_place`."""
     grad, param = _rows(row, slots, 0, first, end, zero), _rows(row, slots, 1, first, end, zero)
@@ -281,7 +251,7 @@ def momentum_step(row: int, numbers: int, slots: int, first: int, end: int, zero
     momentum_in_place(grad, param, _rows(row, slots, 2, first, end, zero), lr, old, new)
 
 
-@Kernel
+@entry
 def nesterov_step(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: gradient, parameter, velocity. Sizes: columns. Numbers: of `steps.nesterov_in_place`."""
     grad, param = _rows(row, slots, 0, first, end, zero), _rows(row, slots, 1, first, end, zero)
@@ -289,7 +259,7 @@ def nesterov_step(row: int, numbers: int, slots: int, first: int, end: int, zero
     nesterov_in_place(grad, param, _rows(row, slots, 2, first, end, zero), lr, old, new)
 
 
-@Kernel
+@entry
 def adam_step(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: gradient, parameter, mean, variance. Sizes: columns. Numbers: of `steps.adam_in_place`."""
     grad, param = _rows(row, slots, 0, first, end, zero), _rows(row, slots, 1, first, end, zero)

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy
 
-from xpnet_numba.compiled import add, kernel, part
-from xpnet_numba.exp import exp
+from xpnet_numba.kernels.compiled import add, kernel, part
+from xpnet_numba.kernels.exp import exp
 
 Array = Any
 

@@ -11,7 +11,7 @@ from numba import carray, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from xpnet_numba.compiled import part
+from xpnet_numba.kernels.compiled import part
 
 Array = Any
 
@@ -33,6 +33,27 @@ def view(address: int, shape: Any, number: Any) -> Array:
     return carray(_pointer(address, number), shape)
 
 
+@intrinsic
+def _address(typing: Any, x: Array) -> Any:
+    """Return where an array begins."""
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        array = context.make_array(sig.args[0])(context, builder, args[0])
+        return builder.ptrtoint(array.data, ir.IntType(64))
+
+    return types.int64(x), make
+
+
+@part
+def rows(x: Array, first: int, end: int) -> Array:
+    """Return rows of a matrix, which is stored row by row, as one flat array.
+
+    What `reshape` calls is Numba's own, and an entry must not need that.
+    """
+    columns = x.shape[1]
+    return view(_address(x) + first * columns * x.itemsize, (end - first) * columns, x.dtype.type(0))
+
+
 def _at(context: Any, builder: Any, sig: Any, args: Any) -> Any:
     array = context.make_array(sig.args[0])(context, builder, args[0])
     return builder.gep(array.data, [args[1]])
@@ -46,6 +67,18 @@ def get(typing: Any, x: Array, index: int) -> Any:
         return builder.load(_at(context, builder, sig, args))
 
     return x.dtype(x, types.int64), make
+
+
+@intrinsic
+def eight_bytes(typing: Any, x: Array, index: int) -> Any:
+    """Return the eight bytes from ``x[index]`` as one number."""
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        value = builder.load(builder.bitcast(_at(context, builder, sig, args), ir.IntType(64).as_pointer()))
+        value.align = 1
+        return value
+
+    return types.int64(x, types.int64), make
 
 
 @intrinsic

@@ -12,7 +12,7 @@ import numba
 import numpy
 from numba.extending import overload
 
-from xpnet_numba.compiled import FLAGS, named, part
+from xpnet_numba.kernels.compiled import FLAGS, named, part
 
 Scalar = Any
 Compilable = Callable[[Scalar], Scalar]

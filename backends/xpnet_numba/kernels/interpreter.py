@@ -1,0 +1,142 @@
+"""A program, carried out without Python, by one thread or by several together.
+
+A program is stages, which follow each other; a stage is consecutive operations and into how many parts
+their rows are divided. Each thread takes parts of its own share first, so that what a part uses stays in the
+cache of one processor, and then those that others have left; the next stage begins when all parts have
+ended. What a part computes does not depend on who took it, so neither does the result.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from xpnet_numba import layout
+from xpnet_numba.kernels.compiled import entry, part
+from xpnet_numba.kernels.memory import get, increase, put, read, rest, view, write
+from xpnet_numba.kernels.products import block_of
+
+Array = Any
+
+_LOOKS = 1000
+"""How often a value is looked at before the processor is offered to others."""
+
+
+@entry
+def work(control: int, program: int, share: int, patience: int, zero: Any) -> None:
+    """Carry out a program or, with a share above 0, take part in those of the thread with share 0.
+
+    Parameters
+    ----------
+    control : address of an array, int64
+        The same for all threads. Zeros at first, as many as `layout.control_size` says, or more.
+    program : address of an array, shape (PROGRAM_WIDTH,), int64
+        Used for share 0 alone.
+    share : int
+    patience : int
+        After how many looks for programs, all in vain, a share above 0 returns.
+    zero : float32 or float64
+        Tells the dtype of all floating-point arrays.
+    """
+    if share == 0:
+        _lead(view(control, 1, 0), view(program, 1, 0), zero)
+    else:
+        _help(view(control, 1, 0), share, patience, zero)
+
+
+@part
+def _lead(control: Array, program: Array, zero: Any) -> None:
+    for i in range(layout.PROGRAM_WIDTH):
+        put(control, layout.PROGRAM + i, get(program, i))
+    put(control, layout.ENDED, 0)
+    for i in range(get(program, layout.COUNT) * get(program, layout.SHARES)):
+        put(control, layout.TAKEN + i * layout.LINE, 0)
+    write(control, layout.OPEN, 1)
+    _take_part(control, 0, zero)
+    write(control, layout.OPEN, 0)
+    looks = 0
+    while read(control, layout.HELPING):  # Nobody may look at the program any more when it is left.
+        looks = _look_again(looks)
+
+
+@part
+def _help(control: Array, share: int, patience: int, zero: Any) -> None:
+    looks = 0
+    while looks < patience:
+        looks = _look_again(looks)
+        if read(control, layout.OPEN):
+            increase(control, layout.HELPING, 1)
+            if read(control, layout.OPEN):
+                _take_part(control, share, zero)
+                looks = 0
+            increase(control, layout.HELPING, -1)
+
+
+@part
+def _look_again(looks: int) -> int:
+    if looks % _LOOKS == _LOOKS - 1:
+        rest()
+    return looks + 1
+
+
+@part
+def _take_part(control: Array, share: int, zero: Any) -> None:
+    """Carry out parts of each stage, those of a share first, and wait for its end."""
+    stages, shares = _of_program(control, layout.STAGES), _of_program(control, layout.SHARES)
+    ended = 0
+    for stage in range(_of_program(control, layout.COUNT)):
+        columns = view(stages + stage * layout.STAGE_WIDTH * 8, layout.STAGE_WIDTH, 0)
+        parts = get(columns, layout.PARTS)
+        for i in range(shares):
+            taken = (share + i) % shares
+            begin, end = block_of(parts, taken, shares)
+            while True:
+                this = begin + increase(control, layout.TAKEN + (stage * shares + taken) * layout.LINE, 1)
+                if this >= end:
+                    break
+                for operation in range(
+                    get(columns, layout.FIRST_OPERATION), get(columns, layout.END_OPERATION)
+                ):
+                    _carry_out(control, operation, this, parts, zero)
+                increase(control, layout.ENDED, 1)
+        ended += parts
+        looks = 0
+        while read(control, layout.ENDED) < ended:
+            looks = _look_again(looks)
+
+
+@part
+def _of_program(control: Array, i: int) -> int:
+    return get(control, layout.PROGRAM + i)
+
+
+@part
+def _carry_out(control: Array, operation: int, this: int, parts: int, zero: Any) -> None:
+    """Carry out part `this` of an operation; one that is not divided is all in part 0."""
+    row = _of_program(control, layout.OPERATIONS) + operation * layout.WIDTH * 8
+    columns = view(row, layout.WIDTH, 0)
+    length = get(columns, layout.LENGTH)
+    first, end = block_of(length, this, parts)
+    if length == 0:
+        first, end = 0, 1 if this == 0 else 0
+    if first < end:
+        numbers = _of_program(control, layout.NUMBER_ROWS) + operation * _of_program(
+            control, layout.NUMBERS_WIDTH
+        )
+        slots = _of_program(control, layout.SLOTS)
+        _call(get(columns, layout.FUNCTION), row + layout.DETAILS * 8, numbers, slots, first, end, zero)
+
+
+@intrinsic
+def _call(
+    typing: Any, address: int, row: int, numbers: int, slots: int, first: int, end: int, zero: Any
+) -> Any:
+    """Call the operation at an address."""
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        function = ir.FunctionType(ir.VoidType(), [arg.type for arg in args[1:]])
+        builder.call(builder.inttoptr(args[0], function.as_pointer()), args[1:])
+        return context.get_dummy_value()
+
+    return types.void(*[types.int64] * 6, zero), make

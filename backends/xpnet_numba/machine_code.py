@@ -1,0 +1,100 @@
+"""Machine code of compiled steps: loaded from the disk without Numba, which would take longer than an epoch.
+
+What a step needs is small functions that are called by address. Numba compiles one when it is first wanted,
+and its object code is kept in a file. To load that takes LLVM alone, which llvmlite has. The process that
+compiled it loads it in the same way, so that all processes run the same instructions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from llvmlite import binding as llvm
+
+from xpnet_numba import kept, lazy
+
+_SYMBOL = "xpnet_entry"
+
+_addresses: dict[tuple[str, str], int] = {}
+_in_use: list[Any] = []
+_loading = threading.Lock()
+
+
+def function(name: str, dtype: Any, numbers: int) -> Callable[..., None]:
+    """Return an entry as a function that Python can call.
+
+    Parameters
+    ----------
+    name : str
+        Of one of `kernels.compiled.ENTRIES`.
+    dtype : NumPy dtype
+    numbers : int
+        How many whole numbers it takes; last comes a zero, if `dtype` is a floating-point one.
+    """
+    zero: Any = {"float32": [ctypes.c_float], "float64": [ctypes.c_double]}.get(dtype.name, [])
+    # As addresses, because whole numbers of a declared size would take 0.25 µs longer.
+    return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * numbers, *zero)(address(name, dtype))
+
+
+def address(name: str, dtype: Any) -> int:
+    """Return where the machine code of an entry for this dtype is; compiled if it is not found on disk."""
+    with _loading:
+        key = name, dtype.name
+        if key not in _addresses:
+            _addresses[key] = _load_kept(*key) or _compile(name, dtype)
+        return _addresses[key]
+
+
+def _load_kept(name: str, dtype: str) -> int | None:
+    code = kept.read(name, dtype)
+    if code is not None:
+        with contextlib.suppress(Exception):  # What cannot be loaded, whatever the reason, is compiled.
+            return _load(code)
+    return None
+
+
+def _compile(name: str, dtype: Any) -> int:
+    objects = lazy.load("objects")
+    compiled = objects.compile_entry(name, dtype)
+    try:
+        code = objects.emit(compiled, _SYMBOL, _machine())
+        found = _load(code)
+    except Exception:  # Whatever is the matter here, Numba has loaded the function for itself.
+        _in_use.append(compiled)
+        return int(compiled.address)
+    kept.write(name, dtype.name, code)
+    return found
+
+
+def _load(code: bytes) -> int:
+    # An engine for each, because of two functions of one name a single engine would take the first.
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
+    # Not `finalize_object`, which would first compile the empty module, for 0.6 ms.
+    found = engine.get_function_address(_SYMBOL)
+    if not found:
+        raise RuntimeError(f"the object code has no {_SYMBOL}")
+    _in_use.append(engine)
+    return int(found)
+
+
+@functools.cache
+def _machine() -> Any:
+    """Return what LLVM needs to know to make code for this processor; the options are Numba's."""
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    target = llvm.Target.from_default_triple()
+    name, features = kept.cpu()
+    return target.create_target_machine(
+        cpu=name,
+        features=features,
+        opt=3,
+        reloc="static" if target.name.startswith("x86") else "default",
+        codemodel="jitdefault",
+        jit=True,
+    )
