@@ -158,3 +158,16 @@ print({"numpy.f2py", "numpy.ma"} & set(sys.modules))
 
 def test_repr_names_backend_and_device():
     assert repr(xpnet.backend("numpy")) == "<xpnet.Namespace 'numpy' on cpu>"
+
+
+def test_array_of_another_device_is_refused():
+    first, second = map(array_api_strict.Device, ("CPU_DEVICE", "device1"))
+    xp = xpnet.Namespace("strict", array_api_strict, device=second)
+    xp.check_array("x", xp.zeros((2,)))
+    with pytest.raises(ValueError, match=r"`x` is on .*CPU_DEVICE.*, but the model is on .*device1"):
+        xp.check_array("x", array_api_strict.zeros((2,), device=first))
+
+
+def test_without_tf32_the_error_names_the_backend_that_has_it():
+    with pytest.raises(xpnet.BackendUnavailableError, match=r"'numpy' has no products in TF32; .*'cupy'"):
+        xpnet.backend("numpy").with_tf32()

@@ -3,7 +3,12 @@
 from xpnet import datasets, initializers, losses, metrics, nn
 from xpnet.datasets import Dataset
 from xpnet.discovery import BackendInfo, backend, backends
-from xpnet.errors import BackendUnavailableError, TrainingDivergedError, UnknownBackendError
+from xpnet.errors import (
+    BackendUnavailableError,
+    DeviceMemoryError,
+    TrainingDivergedError,
+    UnknownBackendError,
+)
 from xpnet.evaluation import Evaluation, evaluate, predict, predict_proba
 from xpnet.layers import Dropout, Linear, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.models import Sequential, mlp
@@ -21,6 +26,7 @@ __all__ = [
     "BackendInfo",
     "BackendUnavailableError",
     "Dataset",
+    "DeviceMemoryError",
     "Dropout",
     "Epoch",
     "Evaluation",

@@ -45,3 +45,33 @@ class BackendUnavailableError(RuntimeError):
 
 class TrainingDivergedError(ArithmeticError):
     """The training loss stopped being a finite number."""
+
+
+class DeviceMemoryError(MemoryError):
+    """The arrays of a training or a measurement do not fit the device.
+
+    Attributes
+    ----------
+    asked, free : int
+        Bytes.
+    batch_size : int
+        The largest that would fit, by an estimate; 0 if none would.
+    """
+
+    def __init__(self, device: str, asked: int, free: int, batch_size: int) -> None:
+        super().__init__(device, asked, free, batch_size)
+        self.device = device
+        self.asked = asked
+        self.free = free
+        self.batch_size = batch_size
+
+    def __str__(self) -> str:
+        remedy = (
+            f"a batch size of at most {self.batch_size} would fit"
+            if self.batch_size
+            else "not one image more would fit: take a smaller model or fewer images, or another device"
+        )
+        return (
+            f"{self.device} is out of memory: {self.asked / 2**20:,.1f} MiB were asked for and "
+            f"{self.free / 2**20:,.1f} MiB are free; {remedy}"
+        )

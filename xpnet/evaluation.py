@@ -13,6 +13,7 @@ from xpnet.checks import check_count
 from xpnet.datasets import Dataset
 from xpnet.layers import Params
 from xpnet.losses import Loss, find_loss
+from xpnet.memory import watched
 from xpnet.models import Sequential, check_params
 from xpnet.namespace import Namespace
 
@@ -81,14 +82,16 @@ def evaluate(
     check_count("batch_size", batch_size)
     dtype = check_params(xp, model, params)
     scaling = Scaling(scale, offset)
-    measure = Measure(xp, criterion, model, dataset, dtype=dtype, scaling=scaling, batch_size=batch_size)
-    total, predicted = measure(params)
-    labels = measure.labels
-    return Evaluation(
-        loss=float(xp.to_host(total)) / len(dataset),
-        accuracy=metrics.accuracy(xp, labels, predicted),
-        confusion=metrics.confusion_matrix(xp, labels, predicted, class_count(model)),
-    )
+    with watched(xp, model, dtype=dtype, batch_size=batch_size):
+        measure = Measure(xp, criterion, model, dataset, dtype=dtype, scaling=scaling, batch_size=batch_size)
+        total, predicted = measure(params)
+        labels = measure.labels
+        measure.close()
+        return Evaluation(
+            loss=float(xp.to_host(total)) / len(dataset),
+            accuracy=metrics.accuracy(xp, labels, predicted),
+            confusion=metrics.confusion_matrix(xp, labels, predicted, class_count(model)),
+        )
 
 
 def predict(
@@ -198,6 +201,10 @@ class Measure:
             outputs, total = self._compiled(params, total, self.batches.images, self.labels, indices)
             predicted.append(self._criterion.predict(xp, outputs))
         return total, xp.concat(predicted)
+
+    def close(self) -> None:
+        """Let go of what the compiled step holds on the device."""
+        del self._compiled
 
     def _step(
         self, params: Params, total: Array, images: Array, labels: Array, indices: Array

@@ -55,6 +55,13 @@ class Namespace:
         Takes a step function and returns a faster one with the same results. If omitted, the identity.
     on : callable, optional
         Takes the text after the colon of ``"name:device"`` and returns the namespace of that device.
+    tf32 : callable, optional
+        Returns the namespace whose large matrix products in `nn` may round float32 factors to TF32.
+    release : callable, optional
+        Gives memory that no array uses back to the device. If omitted, there is nothing to give back.
+    shortage : callable, optional
+        Takes an error; returns how many bytes were asked for and how many are free if the device was out of
+        memory, else None.
     remedy : str, optional
         What to tell a person on whose machine the probe fails.
     versions : mapping of str to str, optional
@@ -92,6 +99,9 @@ class Namespace:
         synchronize: Callable[[], object] | None = None,
         compile: Callable[[Any], Any] | None = None,
         on: Callable[[str], Namespace] | None = None,
+        tf32: Callable[[], Namespace] | None = None,
+        release: Callable[[], object] | None = None,
+        shortage: Callable[[Exception], tuple[int, int] | None] | None = None,
         remedy: str = "reinstall it or choose another backend",
         versions: Mapping[str, str] | None = None,
         advice: Callable[[], Iterable[str]] | None = None,
@@ -121,7 +131,11 @@ class Namespace:
         self._to_host = to_host or _copy_to_host
         self._synchronize = synchronize
         self._compile = compile
+        self._on_device = device
         self._on = on
+        self._tf32 = tf32
+        self._release = release
+        self._shortage = shortage
         self._remedy = remedy
         self._advice = advice
         self._usable = False
@@ -165,6 +179,31 @@ class Namespace:
             )
         return self._on(device)
 
+    def with_tf32(self) -> Namespace:
+        """Return this backend with large matrix products in `nn` that may round float32 factors to TF32.
+
+        TF32 keeps 10 bits after the first, where float32 keeps 23; sums are float32.
+
+        Raises
+        ------
+        BackendUnavailableError
+            If it has none.
+        """
+        if self._tf32 is None:
+            raise BackendUnavailableError(
+                self.name, "has no products in TF32", "leave TF32 out, or choose 'cupy'"
+            )
+        return self._tf32()
+
+    def release(self) -> None:
+        """Give memory that no array uses back to the device."""
+        if self._release is not None:
+            self._release()
+
+    def shortage(self, error: Exception) -> tuple[int, int] | None:
+        """Return the bytes asked for and those free if `error` says that memory is short, else None."""
+        return None if self._shortage is None else self._shortage(error)
+
     def probe(self) -> None:
         """Use the backend for something small, once.
 
@@ -189,8 +228,21 @@ class Namespace:
         return [] if self._advice is None else list(self._advice())
 
     def check_array(self, name: str, x: Array) -> None:
-        """Raise a `TypeError` that calls the argument `name` unless `x` is an array of this library."""
+        """Raise an error that calls the argument `name` unless `x` is an array of this library and device.
+
+        Raises
+        ------
+        TypeError
+            If it is no array of this library.
+        ValueError
+            If it is on another device than the one that this namespace was made for.
+        """
         if type(x) in self._array_types:
+            if self._on_device is not None and x.device != self._on_device:
+                raise ValueError(
+                    f"`{name}` is on {x.device}, but the model is on {self._on_device}; "
+                    f"pass `xp.asarray(xp.to_host({name}))`"
+                )
             return
         if not array_api_compat.is_array_api_obj(x) or _library(x) is not _library(
             self.zeros((1,), dtype=self.float32)
@@ -200,6 +252,7 @@ class Namespace:
                 f"`{name}` is a {found}, but the model is on {self.name!r}; pass `xp.asarray({name})`"
             )
         self._array_types.add(type(x))
+        self.check_array(name, x)
 
     def _allocate(self) -> None:
         self.zeros((1,), dtype=self.float32)

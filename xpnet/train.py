@@ -17,6 +17,7 @@ from xpnet.errors import TrainingDivergedError
 from xpnet.evaluation import Measure, check_fit, check_namespace
 from xpnet.layers import Params, float_name
 from xpnet.losses import find_loss
+from xpnet.memory import watched
 from xpnet.models import Sequential, check_params
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer
@@ -89,6 +90,8 @@ def fit(
         If an argument does not fit the others.
     TrainingDivergedError
         If the mean training loss of an epoch is not finite.
+    DeviceMemoryError
+        If the device is out of memory: what was asked for, what is free, and which batch size would fit.
     """
     criterion = find_loss(loss)
     check_namespace(xp)
@@ -100,42 +103,48 @@ def fit(
     callbacks = _checked_callables(optimizer, callbacks)
     dtype = float_name(xp, dtype)
 
-    params = model.init(xp, seed, dtype=dtype) if params is None else _checked_copy(xp, model, params, dtype)
-    scaling = Scaling(scale, offset)
-    initial_sha256 = checkpoint.sha256(xp.to_host(p) for p in params.values())
-    run = Run(xp, model, params, loss, scaling, initial_sha256)
-    start = time.perf_counter()
-    trainer = Trainer(
-        xp,
-        model,
-        params,
-        train,
-        criterion=criterion,
-        optimizer=optimizer,
-        batch_size=batch_size,
-        seed=seed,
-        dtype=dtype,
-        scaling=scaling,
-    )
-    trainer.rehearse()
-    run.warm_up_seconds = time.perf_counter() - start
+    with watched(xp, model, dtype=dtype, batch_size=batch_size):
+        params = (
+            model.init(xp, seed, dtype=dtype) if params is None else _checked_copy(xp, model, params, dtype)
+        )
+        scaling = Scaling(scale, offset)
+        initial_sha256 = checkpoint.sha256(xp.to_host(p) for p in params.values())
+        run = Run(xp, model, params, loss, scaling, initial_sha256)
+        start = time.perf_counter()
+        trainer = Trainer(
+            xp,
+            model,
+            params,
+            train,
+            criterion=criterion,
+            optimizer=optimizer,
+            batch_size=batch_size,
+            seed=seed,
+            dtype=dtype,
+            scaling=scaling,
+        )
+        trainer.rehearse()
+        run.warm_up_seconds = time.perf_counter() - start
 
-    held_out = None
-    if test is not None:
-        held_out = Measure(xp, criterion, model, test, dtype=dtype, scaling=scaling)
-    shuffle = Stream(seed, "shuffle")
-    batches_an_epoch = -(-len(train) // batch_size)
-    with progress_bar(epochs * batches_an_epoch, "training", show=progress) as advance:
-        for number in range(1, epochs + 1):
-            start = time.perf_counter()
-            total = trainer.epoch(shuffle.permutation(len(train)), advance)
-            xp.synchronize()
-            seconds = time.perf_counter() - start
-            run.params = trainer.params
-            run.history.append(_epoch(run, number, total, len(train), held_out, seconds))
-            wishes = [callback(run) for callback in callbacks]
-            if any(wish is True for wish in wishes):
-                break
+        held_out = None
+        if test is not None:
+            held_out = Measure(xp, criterion, model, test, dtype=dtype, scaling=scaling)
+        shuffle = Stream(seed, "shuffle")
+        batches_an_epoch = -(-len(train) // batch_size)
+        with progress_bar(epochs * batches_an_epoch, "training", show=progress) as advance:
+            for number in range(1, epochs + 1):
+                start = time.perf_counter()
+                total = trainer.epoch(shuffle.permutation(len(train)), advance)
+                xp.synchronize()
+                seconds = time.perf_counter() - start
+                run.params = trainer.params
+                run.history.append(_epoch(run, number, total, len(train), held_out, seconds))
+                wishes = [callback(run) for callback in callbacks]
+                if any(wish is True for wish in wishes):
+                    break
+        trainer.close()
+        if held_out is not None:
+            held_out.close()
     return run
 
 

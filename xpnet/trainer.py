@@ -115,6 +115,10 @@ class Trainer:
         finally:
             self._dropout = own
 
+    def close(self) -> None:
+        """Let go of what the compiled step holds on the device, which it and the trainer would keep alive."""
+        del self._compiled
+
     def _step(
         self, params: Params, state: State, total: Array, images: Array, labels: Array, indices: Array
     ) -> tuple[Params, State, Array]:

@@ -68,6 +68,7 @@ def widths(value: str) -> tuple[int, ...]:
 @click.option("--epochs", type=click.IntRange(min=1), default=9, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=138, show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@click.option("--tf32", is_flag=True, help="Let large float32 products be rounded to TF32; cupy alone.")
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Train on the first N images alone.")
 @click.option("--save", type=output_path, metavar="PATH", help="Write the model (safetensors).")
 @json_option("backend, versions, configuration, history and confusion matrix")
@@ -77,6 +78,7 @@ def train(
     backend: str | None,
     dataset: str | None,
     data: pathlib.Path | None,
+    tf32: bool,
     limit: int | None,
     save: pathlib.Path | None,
     json_path: pathlib.Path | None,
@@ -94,6 +96,8 @@ def train(
     if plot is not None:
         plots.check(plot)
     xp = xpnet.backend(backend)
+    if tf32:
+        xp = xp.with_tf32()
     training, testing = read_data(dataset, data)
     training = training[:limit]
     classes = 1 + int(max(training.labels.max(), testing.labels.max()))
