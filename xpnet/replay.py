@@ -150,8 +150,12 @@ class Replayed:
     def _try(self, program: Program, values: list[Any], args: Any, kwargs: Any) -> Any:
         """Do what the step does, and see whether the program does the same with copies."""
         changed = [program.changes(i) for i in range(len(values))]
-        replayed = program([self._copy(v) if c else v for v, c in zip(values, changed, strict=True)])
-        found = [self._on_host(leaf) for leaf in leaves(replayed)]
+        try:
+            replayed = program([self._copy(v) if c else v for v, c in zip(values, changed, strict=True)])
+            found = [self._on_host(leaf) for leaf in leaves(replayed)]
+        except Exception as e:  # On copies: the step itself can still be taken.
+            self.report = f"{type(e).__name__}: {e}"
+            return self._step(*args, **kwargs)
         program.forget()
         before = [self._on_host(value) if self._is_float(value) else value for value in values]
         with replaced(self._xp, self._functions or self._xp.nn):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import functools
+import re
+from typing import Any
 
 import cupy
 from array_api_compat import cupy as library
 
 from xpnet import BackendUnavailableError, Namespace
-from xpnet_cupy import kernels, probing
+from xpnet.replay import Replayed
+from xpnet_cupy import blas, graphs, probing
+from xpnet_cupy.products import Products, functions
 
 
 def on(text: str) -> Namespace:
@@ -39,19 +43,51 @@ def on(text: str) -> Namespace:
     return _namespace(int(text))
 
 
-def _namespace(number: int) -> Namespace:
+def _namespace(number: int, *, tf32: bool = False) -> Namespace:
     device = cupy.cuda.Device(number)  # Constructed, not used: this needs no driver.
-    return Namespace(
+
+    def with_tf32() -> Namespace:
+        blas.check_tf32(device)
+        return _namespace(number, tf32=True)
+
+    def compile_step(step: Any) -> Replayed:
+        return graphs.replayed(xp, step, Products(tf32=tf32))
+
+    def release() -> None:
+        with device:
+            cupy.get_default_memory_pool().free_all_blocks()
+
+    xp = Namespace(
         "cupy",
         library,
-        fused=kernels.FUSED,
+        fused=functions(tf32=tf32),
         device=device,
         probe=functools.partial(probing.probe, device),
         to_host=cupy.asnumpy,
         synchronize=device.synchronize,
+        compile=compile_step,
         on=on,
+        tf32=with_tf32,
+        release=release,
+        shortage=functools.partial(shortage, device),
         versions={"cupy": cupy.__version__},
     )
+    return xp
+
+
+def shortage(device: Any, error: Exception) -> tuple[int, int] | None:
+    """Return how many bytes were asked for and how many are free, if a device was out of memory."""
+    if not isinstance(error, cupy.cuda.memory.OutOfMemoryError):
+        return None
+    with device:
+        free = device.mem_info[0] + cupy.get_default_memory_pool().free_bytes()
+    return asked_for(str(error)), free
+
+
+def asked_for(text: str) -> int:
+    """Return the number of bytes in the text of CuPy's error, or 0 if there is none."""
+    found = re.search(r"allocating ([\d,]+) bytes", text)
+    return int(found[1].replace(",", "")) if found else 0
 
 
 xp = _namespace(0)

@@ -1,10 +1,11 @@
 // The kernels of the backend cupy, each with the values of its twin in xpnet/nn.
 //
-// CuPy compiles this file with NVRTC when the first kernel is asked for; the tests compile it for the
-// host as well, so it includes nothing. launch.py defines MAX_THREADS and chooses the grids:
+// CuPy compiles each kernel with NVRTC when it is first asked for; the tests compile this file for the host
+// as well, so it includes nothing. launch.py defines MAX_THREADS, TILE and DEPTH and chooses the grids:
 // - a function of single numbers strides over n of them with as many blocks as the device holds;
-// - a function of rows has one block for each row, and a power of two of threads in it.
-// Nothing is added atomically, so the same arguments give the same bits.
+// - a function of rows has one block for each row, and a power of two of threads in it;
+// - a matrix product has one block of MAX_THREADS for each tile of its result.
+// No two threads add to one number, so the same arguments give the same bits.
 
 using Index = long long;  // A set of images can hold more than 2^31 numbers.
 
@@ -53,31 +54,44 @@ template <typename T> __device__ T sigmoid_of(T z)
     return z >= 0 ? y : e * y;
 }
 
-// Activations of single numbers
+template <typename T> __device__ T square(T x) { return x * x; }
 
-template <typename T> __global__ void sigmoid(const T* z, T* y, Index n)
+// Activations: what becomes of a number, and of the gradient `dy` of a result `y`.
+
+struct Identity {
+    template <typename T> static __device__ T of(T z) { return z; }
+    template <typename T> static __device__ T backward(T, T dy) { return dy; }
+};
+
+struct Sigmoid {
+    template <typename T> static __device__ T of(T z) { return sigmoid_of(z); }
+    template <typename T> static __device__ T backward(T y, T dy) { return dy * y * (1 - y); }
+};
+
+struct Relu {
+    template <typename T> static __device__ T of(T z) { return larger(z, T(0)); }
+    template <typename T> static __device__ T backward(T y, T dy) { return y > 0 ? dy : T(0); }
+};
+
+struct Tanh {
+    template <typename T> static __device__ T of(T z) { return tanh(z); }
+    template <typename T> static __device__ T backward(T y, T dy) { return dy * (1 - y * y); }
+};
+
+template <typename F, typename T> __global__ void activate(const T* z, T* y, Index n)
 {
-    for (Index i = first(); i < n; i += stride()) y[i] = sigmoid_of(z[i]);
+    for (Index i = first(); i < n; i += stride()) y[i] = F::of(z[i]);
 }
 
-template <typename T> __global__ void sigmoid_backward(const T* y, const T* dy, T* dz, Index n)
+template <typename F, typename T> __global__ void activate_backward(const T* y, const T* dy, T* dz, Index n)
 {
-    for (Index i = first(); i < n; i += stride()) dz[i] = dy[i] * y[i] * (1 - y[i]);
+    for (Index i = first(); i < n; i += stride()) dz[i] = F::backward(y[i], dy[i]);
 }
 
-template <typename T> __global__ void relu(const T* z, T* y, Index n)
+// The tail of a linear layer whose product came from elsewhere; in place.
+template <typename F, typename T> __global__ void add_bias(T* z, const T* bias, Index n, Index columns)
 {
-    for (Index i = first(); i < n; i += stride()) y[i] = larger(z[i], T(0));
-}
-
-template <typename T> __global__ void relu_backward(const T* y, const T* dy, T* dz, Index n)
-{
-    for (Index i = first(); i < n; i += stride()) dz[i] = y[i] > 0 ? dy[i] : T(0);
-}
-
-template <typename T> __global__ void tanh_backward(const T* y, const T* dy, T* dz, Index n)
-{
-    for (Index i = first(); i < n; i += stride()) dz[i] = dy[i] * (1 - y[i] * y[i]);
+    for (Index i = first(); i < n; i += stride()) z[i] = F::of(z[i] + bias[i % columns]);
 }
 
 // Activations of rows
@@ -121,30 +135,59 @@ template <typename T> __global__ void log_softmax_backward(const T* y, const T* 
     for (Index k = threadIdx.x; k < classes; k += blockDim.x) dz[k] = dy[k] - exp(y[k]) * sum;
 }
 
-// Losses: each leaves parts of its sum, of which mean() then makes one number.
+// Losses: each block leaves a part of the sum, and the last one to do so makes the mean of them.
 
+// Whether all other blocks have come here before this one; `arrived` is 0 again then.
+__device__ bool is_last(unsigned* arrived)
+{
+    __shared__ bool last;
+    if (threadIdx.x == 0) {
+        __threadfence();  // The other blocks' parts are seen by whoever sees that they have arrived.
+        last = atomicAdd(arrived, 1u) == gridDim.x - 1;
+        if (last) *arrived = 0;
+        __threadfence();
+    }
+    __syncthreads();
+    return last;
+}
+
+// Writes the mean over n numbers, whose sums the blocks have; adds it to a total, if there is one.
 template <typename T>
+__device__ void finish(T part, T* parts, Index n, unsigned* arrived, T* loss, T* const* total, T weight)
+{
+    if (threadIdx.x == 0) parts[blockIdx.x] = part;
+    if (!is_last(arrived)) return;
+    T sum = 0;
+    for (Index i = threadIdx.x; i < gridDim.x; i += blockDim.x) sum += static_cast<volatile T*>(parts)[i];
+    sum = over_block<T, add<T>>(sum);
+    if (threadIdx.x > 0) return;
+    *loss = sum / T(n);
+    if (total) **total += weight * *loss;
+}
+
+template <typename T, typename I>
 __global__ void softmax_cross_entropy(
-    const T* logits, const Index* labels, T* d_logits, T* parts, Index classes)
+    const T* logits, const I* labels, T* d_logits, Index classes,
+    T* parts, unsigned* arrived, T* loss, T* const* total, T weight)
 {
     logits += blockIdx.x * classes;
     d_logits += blockIdx.x * classes;
     Index label = labels[blockIdx.x];
     T top = row_maximum(logits, classes);
-    T total = row_exponentials(logits, d_logits, top, classes);
+    T sum = row_exponentials(logits, d_logits, top, classes);
     T batch = gridDim.x;
     for (Index k = threadIdx.x; k < classes; k += blockDim.x) {
-        d_logits[k] = (d_logits[k] / total - T(k == label)) / batch;
+        d_logits[k] = (d_logits[k] / sum - T(k == label)) / batch;
     }
-    if (threadIdx.x == 0) {
-        // A label that is no class counts as in the twin, where it meets no column.
-        T at_label = 0 <= label && label < classes ? logits[label] - top : T(0);
-        parts[blockIdx.x] = log(total) - at_label;
-    }
+    // A label that is no class counts as in the twin, where it meets no column.
+    T at_label = 0 <= label && label < classes ? logits[label] - top : T(0);
+    finish(log(sum) - at_label, parts, gridDim.x, arrived, loss, total, weight);
 }
 
 template <typename T>
-__global__ void sigmoid_cross_entropy(const T* logits, const T* targets, T* d_logits, T* parts, Index n)
+__global__ void sigmoid_cross_entropy(
+    const T* logits, const T* targets, T* d_logits, Index n,
+    T* parts, unsigned* arrived, T* loss, T* const* total, T weight)
 {
     T sum = 0;
     for (Index i = first(); i < n; i += stride()) {
@@ -152,82 +195,294 @@ __global__ void sigmoid_cross_entropy(const T* logits, const T* targets, T* d_lo
         sum += larger(z, T(0)) - z * targets[i] + log1p(exp(-fabs(z)));
         d_logits[i] = (sigmoid_of(z) - targets[i]) / T(n);
     }
-    sum = over_block<T, add<T>>(sum);
-    if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+    finish(over_block<T, add<T>>(sum), parts, n, arrived, loss, total, weight);
 }
 
 template <typename T>
-__global__ void squared_error(const T* outputs, const T* targets, T* d_outputs, T* parts, Index n)
+__global__ void squared_error(
+    const T* outputs, const T* targets, T* d_outputs, Index n,
+    T* parts, unsigned* arrived, T* loss, T* const* total, T weight)
 {
     T scale = T(2.0 / n);
     T sum = 0;
     for (Index i = first(); i < n; i += stride()) {
         T difference = outputs[i] - targets[i];
-        sum += difference * difference;
+        sum += square(difference);
         d_outputs[i] = difference * scale;
     }
-    sum = over_block<T, add<T>>(sum);
-    if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+    finish(over_block<T, add<T>>(sum), parts, n, arrived, loss, total, weight);
 }
 
-// Run by one block.
-template <typename T> __global__ void mean(const T* parts, T* result, Index n_parts, Index n)
+template <typename T> __global__ void accumulate(const T* total, const T* value, T* result, T weight)
 {
-    T sum = 0;
-    for (Index i = threadIdx.x; i < n_parts; i += blockDim.x) sum += parts[i];
-    sum = over_block<T, add<T>>(sum);
-    if (threadIdx.x == 0) *result = sum / T(n);
+    *result = *total + weight * *value;
 }
 
-// A block for each image of the batch
+// A batch: a block for each image
 
-template <typename S, typename T>
+template <typename S, typename T, typename I>
 __global__ void gather_batch(
-    const S* images, const Index* indices, T* x, Index features, T scale, T offset)
+    const S* images, const I* indices, T* x, Index features, T scale, T offset, const I* labels, I* batch)
 {
-    images += indices[blockIdx.x] * features;
+    Index image = indices[blockIdx.x];
+    images += image * features;
     x += blockIdx.x * features;
     for (Index k = threadIdx.x; k < features; k += blockDim.x) x[k] = T(images[k]) * scale + offset;
+    if (labels && threadIdx.x == 0) batch[blockIdx.x] = labels[image];
 }
 
-// Steps, in place. `share` is 1 - beta, rounded once, by Python, as in the twins.
-
-template <typename T> __global__ void sgd_step(T* param, const T* grad, Index n, T lr)
+template <typename I> __global__ void gather_labels(const I* labels, const I* indices, I* batch, Index n)
 {
-    for (Index i = first(); i < n; i += stride()) param[i] -= lr * grad[i];
+    for (Index i = first(); i < n; i += stride()) batch[i] = labels[indices[i]];
 }
 
-template <typename T>
-__global__ void momentum_step(T* param, const T* grad, T* velocity, Index n, T lr, T beta, T share)
+// Rows of 0 with a 1 at the label; for one class, the labels themselves.
+template <typename T, typename I> __global__ void one_hot(const I* labels, T* targets, Index n, Index classes)
 {
     for (Index i = first(); i < n; i += stride()) {
-        T v = beta * velocity[i] + share * grad[i];
+        Index label = labels[i / classes];
+        targets[i] = classes > 1 ? T(label == i % classes) : T(label);
+    }
+}
+
+// What a captured step is given anew each time, run by one block: it moves on by itself.
+
+template <typename I> __global__ void fetch(const I** place, I* indices, Index n)
+{
+    const I* from = *place;
+    for (Index i = threadIdx.x; i < n; i += blockDim.x) indices[i] = from[i];
+    __syncthreads();
+    if (threadIdx.x == 0) *place = from + n;
+}
+
+template <typename T> __global__ void count(Index* steps, T* unbias, double beta1, double beta2)
+{
+    if (threadIdx.x > 0) return;
+    unbias[0] = T(1 - pow(beta1, double(*steps)));
+    unbias[1] = T(1 - pow(beta2, double(*steps)));
+    ++*steps;
+}
+
+// Steps: a rule changes element i of a parameter, and of its state, by a gradient. `share` is 1 - beta,
+// rounded once, by Python, as in the twins.
+
+template <typename T> struct Store {
+    __device__ void operator()(T* d_param, Index i, T g) const { d_param[i] = g; }
+};
+
+template <typename T> struct Sgd {
+    T lr;
+    __device__ void operator()(T* param, Index i, T g) const { param[i] -= lr * g; }
+};
+
+template <typename T> struct Momentum {
+    T* velocity;
+    T lr, beta, share;
+    __device__ void operator()(T* param, Index i, T g) const
+    {
+        T v = beta * velocity[i] + share * g;
         velocity[i] = v;
         param[i] -= lr * v;
     }
-}
+};
 
-template <typename T>
-__global__ void nesterov_step(T* param, const T* grad, T* velocity, Index n, T lr, T beta, T share)
-{
-    for (Index i = first(); i < n; i += stride()) {
-        T v = beta * velocity[i] + share * grad[i];
+template <typename T> struct Nesterov {
+    T* velocity;
+    T lr, beta, share;
+    __device__ void operator()(T* param, Index i, T g) const
+    {
+        T v = beta * velocity[i] + share * g;
         velocity[i] = v;
-        param[i] -= lr * (beta * v + share * grad[i]);
+        param[i] -= lr * (beta * v + share * g);
     }
-}
+};
 
-template <typename T>
-__global__ void adam_step(
-    T* param, const T* grad, T* mean, T* variance, Index n, T lr, T eps,
-    T beta1, T share1, T unbias1, T beta2, T share2, T unbias2)
-{
-    for (Index i = first(); i < n; i += stride()) {
-        T g = grad[i];
+template <typename T> struct Adam {
+    T *mean, *variance;
+    T lr, eps, beta1, share1, unbias1, beta2, share2, unbias2;  // an `unbias` is 1 - beta**step
+    __device__ void operator()(T* param, Index i, T g) const
+    {
         T m = beta1 * mean[i] + share1 * g;
-        T v = beta2 * variance[i] + share2 * (g * g);
+        T v = beta2 * variance[i] + share2 * square(g);
         mean[i] = m;
         variance[i] = v;
         param[i] -= lr * (m / unbias1) / (sqrt(v / unbias2) + eps);
     }
+};
+
+template <typename T, typename Rule> __device__ void step(T* param, const T* grad, Index n, Rule rule)
+{
+    for (Index i = first(); i < n; i += stride()) rule(param, i, grad[i]);
+}
+
+template <typename T> __global__ void sgd_step(T* param, const T* grad, Index n, T lr)
+{
+    step(param, grad, n, Sgd<T>{lr});
+}
+
+template <typename T>
+__global__ void momentum_step(T* param, const T* grad, Index n, T* velocity, T lr, T beta, T share)
+{
+    step(param, grad, n, Momentum<T>{velocity, lr, beta, share});
+}
+
+template <typename T>
+__global__ void nesterov_step(T* param, const T* grad, Index n, T* velocity, T lr, T beta, T share)
+{
+    step(param, grad, n, Nesterov<T>{velocity, lr, beta, share});
+}
+
+template <typename T>
+__global__ void adam_step(
+    T* param, const T* grad, Index n, T* mean, T* variance,
+    T lr, T eps, T beta1, T share1, T unbias1, T beta2, T share2, T unbias2, const T* unbias)
+{
+    if (unbias) unbias1 = unbias[0], unbias2 = unbias[1];
+    Adam<T> rule{mean, variance, lr, eps, beta1, share1, unbias1, beta2, share2, unbias2};
+    step(param, grad, n, rule);
+}
+
+// Matrix products, of sizes at which starting a kernel is what takes the time: so the tail of a layer, or the
+// step of its parameters, is in the same kernel. TILE and DEPTH are as launch.py has them.
+
+// Where a thread of this block has its number of the result; its tile begins with `top` and `left`.
+struct Place {
+    Index top, left;
+    int i, j, split;
+    __device__ explicit Place(Index columns)
+        : top(blockIdx.x / tiles(columns) * TILE), left(blockIdx.x % tiles(columns) * TILE),
+          i(threadIdx.x / TILE % TILE), j(threadIdx.x % TILE), split(threadIdx.x / (TILE * TILE))
+    {
+    }
+    static __device__ Index tiles(Index n) { return (n + TILE - 1) / TILE; }
+    __device__ Index row() const { return top + i; }
+    __device__ Index column() const { return left + j; }
+};
+
+// Returns the sum over k < inner of a(row, k) * b(k, column), which are 0 outside, to the threads of split 0.
+// Neighbours in memory are fetched by neighbouring threads: those along k if A_BY_K, or B_BY_K, else across.
+template <typename T, bool A_BY_K, bool B_BY_K, typename A, typename B>
+__device__ T product(Place at, Index inner, A a, B b)
+{
+    constexpr int SPLITS = MAX_THREADS / (TILE * TILE);  // threads that share one number of the result
+    constexpr int LOADS = TILE * DEPTH / MAX_THREADS;    // numbers of a factor that a thread fetches at once
+    __shared__ T rows[TILE][DEPTH + 1], columns[DEPTH][TILE + 1], sums[MAX_THREADS];
+    T from_a[LOADS], from_b[LOADS];
+    auto along = [](int e, bool by_k) { return by_k ? e % DEPTH : e / TILE; };
+    auto across = [](int e, bool by_k) { return by_k ? e / DEPTH : e % TILE; };
+    auto fetch = [&](Index begin) {
+        for (int q = 0; q < LOADS; ++q) {
+            int e = threadIdx.x + q * MAX_THREADS;
+            Index k = begin + along(e, A_BY_K), l = begin + along(e, B_BY_K);
+            from_a[q] = k < inner ? a(at.top + across(e, A_BY_K), k) : T(0);
+            from_b[q] = l < inner ? b(l, at.left + across(e, B_BY_K)) : T(0);
+        }
+    };
+    T sum = 0;
+    fetch(0);
+    for (Index begin = 0; begin < inner; begin += DEPTH) {
+        for (int q = 0; q < LOADS; ++q) {
+            int e = threadIdx.x + q * MAX_THREADS;
+            rows[across(e, A_BY_K)][along(e, A_BY_K)] = from_a[q];
+            columns[along(e, B_BY_K)][across(e, B_BY_K)] = from_b[q];
+        }
+        __syncthreads();
+        fetch(begin + DEPTH);  // in flight while the sums below are formed
+        for (int k = at.split; k < DEPTH; k += SPLITS) sum += rows[at.i][k] * columns[k][at.j];
+        __syncthreads();
+    }
+    sums[threadIdx.x] = sum;
+    __syncthreads();
+    if (at.split > 0) return T(0);
+    for (int s = 1; s < SPLITS; ++s) sum += sums[threadIdx.x + s * TILE * TILE];
+    return sum;
+}
+
+template <typename F, typename T>
+__global__ void linear(
+    const T* x, const T* weight, const T* bias, T* y, Index batch, Index n_in, Index n_out)
+{
+    Place at(n_out);
+    T z = product<T, true, false>(
+        at, n_in, [=](Index i, Index k) { return i < batch ? x[i * n_in + k] : T(0); },
+        [=](Index k, Index j) { return j < n_out ? weight[k * n_out + j] : T(0); });
+    if (at.split > 0 || at.row() >= batch || at.column() >= n_out) return;
+    y[at.row() * n_out + at.column()] = F::of(z + bias[at.column()]);
+}
+
+// The gradient of what F made `y` of, and what the layer was given.
+template <typename F, typename T>
+__global__ void linear_backward(
+    const T* dy, const T* weight, const T* y, T* dz, Index batch, Index n_in, Index n_out)
+{
+    Place at(n_in);
+    T dx = product<T, true, true>(
+        at, n_out, [=](Index i, Index k) { return i < batch ? dy[i * n_out + k] : T(0); },
+        [=](Index k, Index j) { return j < n_in ? weight[j * n_out + k] : T(0); });
+    if (at.split > 0 || at.row() >= batch || at.column() >= n_in) return;
+    Index i = at.row() * n_in + at.column();
+    dz[i] = F::backward(y[i], dx);
+}
+
+// What a rule makes of the gradients of a layer's weight and bias; the bias is the weight's row number n_in,
+// whose inputs are 1.
+template <typename T, typename Rule>
+__device__ void linear_rule(
+    const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias,
+    Rule on_weight, Rule on_bias)
+{
+    Place at(n_out);
+    T g = product<T, false, false>(
+        at, batch,
+        [=](Index i, Index k) { return i < n_in ? x[k * n_in + i] : T(i == n_in); },
+        [=](Index k, Index j) { return j < n_out ? dy[k * n_out + j] : T(0); });
+    if (at.split > 0 || at.row() > n_in || at.column() >= n_out) return;
+    if (at.row() < n_in) on_weight(weight, at.row() * n_out + at.column(), g);
+    else on_bias(bias, at.column(), g);
+}
+
+template <typename T>
+__global__ void linear_gradient(
+    const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* d_weight, T* d_bias)
+{
+    linear_rule(x, dy, batch, n_in, n_out, d_weight, d_bias, Store<T>{}, Store<T>{});
+}
+
+template <typename T>
+__global__ void linear_sgd_step(
+    const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias, T lr)
+{
+    linear_rule(x, dy, batch, n_in, n_out, weight, bias, Sgd<T>{lr}, Sgd<T>{lr});
+}
+
+template <typename T>
+__global__ void linear_momentum_step(
+    const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias,
+    T* of_weight, T* of_bias, T lr, T beta, T share)
+{
+    linear_rule(
+        x, dy, batch, n_in, n_out, weight, bias,
+        Momentum<T>{of_weight, lr, beta, share}, Momentum<T>{of_bias, lr, beta, share});
+}
+
+template <typename T>
+__global__ void linear_nesterov_step(
+    const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias,
+    T* of_weight, T* of_bias, T lr, T beta, T share)
+{
+    linear_rule(
+        x, dy, batch, n_in, n_out, weight, bias,
+        Nesterov<T>{of_weight, lr, beta, share}, Nesterov<T>{of_bias, lr, beta, share});
+}
+
+template <typename T>
+__global__ void linear_adam_step(
+    const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias,
+    T* mean_of_weight, T* mean_of_bias, T* variance_of_weight, T* variance_of_bias,
+    T lr, T eps, T beta1, T share1, T unbias1, T beta2, T share2, T unbias2, const T* unbias)
+{
+    if (unbias) unbias1 = unbias[0], unbias2 = unbias[1];
+    Adam<T> on_weight{mean_of_weight, variance_of_weight, lr, eps, beta1, share1, unbias1, beta2, share2, unbias2};
+    Adam<T> on_bias{mean_of_bias, variance_of_bias, lr, eps, beta1, share1, unbias1, beta2, share2, unbias2};
+    linear_rule(x, dy, batch, n_in, n_out, weight, bias, on_weight, on_bias);
 }

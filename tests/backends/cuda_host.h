@@ -12,15 +12,24 @@
 #define __device__
 #define __shared__ static
 
-struct Place {
+struct Position {
     unsigned x;
 };
 
-inline thread_local Place threadIdx, blockIdx;
-inline Place blockDim, gridDim;
+inline thread_local Position threadIdx, blockIdx;
+inline Position blockDim, gridDim;
 inline std::barrier<>* gate;
 
 inline void __syncthreads() { gate->arrive_and_wait(); }
+inline void __threadfence() {}
+
+// Blocks take turns, and one thread of each calls this.
+inline unsigned atomicAdd(unsigned* at, unsigned more)
+{
+    unsigned before = *at;
+    *at += more;
+    return before;
+}
 
 template <typename... Parameters, std::size_t... i>
 void call(void (*kernel)(Parameters...), void** args, std::index_sequence<i...>)

@@ -3,85 +3,45 @@
 The Python side is run too, with NumPy in CuPy's place, so none of this needs CuPy.
 """
 
-import ctypes
-import importlib
 import inspect
-import pathlib
-import shutil
-import subprocess
-import sys
 import types
 from unittest import mock
 
+import cuda_on_host
 import numpy
 import pytest
+from cuda_on_host import SOURCE
 
 from xpnet import nn
 
-HERE = pathlib.Path(__file__).parent
-FOLDER = HERE.parents[1] / "backends" / "xpnet_cupy"
-SOURCE = FOLDER / "kernels.cu"
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 DTYPES = ("float32", "float64")
 
 
 @pytest.fixture(scope="module")
-def kernels():
-    """The module `xpnet_cupy.kernels`, imported around a package and a CuPy that may not be there."""
-    package = types.ModuleType("xpnet_cupy")
-    package.__path__ = [str(FOLDER)]
-    with mock.patch.dict(sys.modules):
-        for name in [name for name in sys.modules if name.startswith("xpnet_cupy.")]:
-            del sys.modules[name]
-        sys.modules.update(xpnet_cupy=package, cupy=numpy)
-        yield importlib.import_module("xpnet_cupy.kernels")
+def package():
+    """The modules of `xpnet_cupy`."""
+    found = cuda_on_host.load()
+    yield found
+    found.stop()
 
 
 @pytest.fixture(scope="module")
-def launch(kernels):
-    return kernels.launch
+def kernels(package):
+    return package.kernels
 
 
 @pytest.fixture(scope="module")
-def host(kernels, tmp_path_factory):
-    """The functions of `xpnet_cupy.kernels`, with `kernels.cu` compiled by g++ under them."""
-    compiler = shutil.which("g++")
-    if compiler is None:
-        pytest.skip("g++ is not installed")
-    library = _compile(compiler, kernels.launch, tmp_path_factory.mktemp("host"))
-
-    def kernel(name, *dtypes):
-        entry = library[_entry(kernels.launch.symbol(name, *dtypes))]
-        return lambda grid, block, args: _call(entry, grid, block, args)
-
-    with mock.patch.object(kernels, "_kernel", kernel):
-        yield types.SimpleNamespace(**kernels.FUSED)
+def launch(package):
+    return package.launch
 
 
-def _compile(compiler, launch, folder):
-    entries = [
-        f'extern "C" void {_entry(symbol)}(void** args, unsigned blocks, unsigned threads)'
-        f" {{ launch({symbol}, args, blocks, threads); }}"
-        for symbol in launch.SYMBOLS.values()
-    ]
-    lines = [f'#include "{HERE / "cuda_host.h"}"', f'#include "{SOURCE}"', *entries]
-    (folder / "host.cpp").write_text("\n".join(lines), encoding="utf-8")
-    options = [option for option in launch.OPTIONS if option.startswith("-D")]
-    options += ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread"]
-    command = [compiler, *options, "host.cpp", "-o", "host.so"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return ctypes.CDLL(str(folder / "host.so"))
-
-
-def _entry(symbol):
-    return "".join(c if c.isalnum() else "_" for c in symbol)
-
-
-def _call(entry, grid, block, args):
-    # As CuPy passes them: an array by its address, an int as 64 bits, a NumPy scalar as it is.
-    cells = [numpy.asarray(a.ctypes.data if isinstance(a, numpy.ndarray) else a) for a in args]
-    entry((ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells)), *grid, *block)
+@pytest.fixture(scope="module")
+def host(package, tmp_path_factory):
+    """The functions of `xpnet_cupy`, with `kernels.cu` compiled by g++ under them."""
+    library = cuda_on_host.compiled(package.launch, tmp_path_factory.mktemp("host"))
+    with mock.patch.object(package.kernels, "_kernel", cuda_on_host.kernel_of(library, package.launch)):
+        yield types.SimpleNamespace(**package.products.functions(tf32=False))
 
 
 def _draw(*shape, dtype, seed=0, scale=3.0):
@@ -137,8 +97,8 @@ def test_every_kernel_of_the_source_is_named_for_python(launch):
     assert in_source == {name for name, *_ in launch.SYMBOLS}
 
 
-def test_fused_functions_have_the_parameters_of_their_twins(kernels):
-    for name, function in kernels.FUSED.items():
+def test_fused_functions_have_the_parameters_of_their_twins(package):
+    for name, function in package.products.functions(tf32=False).items():
         twin = list(inspect.signature(getattr(nn, name)).parameters.values())[1:]
         found = list(inspect.signature(function).parameters.values())
         assert [(p.name, p.kind, p.default) for p in found] == [(p.name, p.kind, p.default) for p in twin], (
@@ -164,8 +124,8 @@ def test_rows_are_what_lies_before_the_last_axis(launch):
 
 
 def test_symbol_refuses_a_dtype_that_has_no_kernel(launch):
-    with pytest.raises(TypeError, match=r"'relu' has no CUDA kernel for float16: .*relu<double>"):
-        launch.symbol("relu", numpy.dtype("float16"))
+    with pytest.raises(TypeError, match=r"'softmax' has no CUDA kernel for float16: .*softmax<double>"):
+        launch.symbol("softmax", numpy.dtype("float16"))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -297,6 +257,106 @@ def test_arrays_of_other_strides_and_dtypes_are_read_rightly(host):
     dy = _draw(12, 40, dtype="float64")[::2]
     _check(host.tanh_backward(y, dy), nn.tanh_backward(numpy, y, dy.astype("float32")), "float32")
     _check(host.softmax(y), nn.softmax(numpy, y), "float32")
+
+
+SHAPES = [(1, 1, 1), (5, 3, 2), (9, 70, 8), (20, 130, 17)]
+
+
+@pytest.fixture
+def products(package):
+    return package.products.Products(tf32=False)
+
+
+def _layer(batch, n_in, n_out, dtype):
+    shapes = (batch, n_in), (n_in, n_out), (n_out,), (batch, n_out)
+    return [_draw(*shape, dtype=dtype, seed=i, scale=0.5) for i, shape in enumerate(shapes)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_linear_layers_match_their_twins(shape, dtype, host):
+    x, weight, bias, dy = _layer(*shape, dtype)
+    _check(host.linear(x, weight, bias), nn.linear(numpy, x, weight, bias), dtype)
+    _check(host.linear_backward(x, weight, dy), nn.linear_backward(numpy, x, weight, dy), dtype)
+    first, *others = host.linear_backward(x, weight, dy, input_gradient=False)
+    assert first is None
+    _check(tuple(others), nn.linear_backward(numpy, x, weight, dy)[1:], dtype)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def test_tails_of_linear_layers_match_two_twins(activation, shape, host, products):
+    x, weight, bias, dy = _layer(*shape, "float64")
+    of, backward = (getattr(nn, name) for name in (activation, f"{activation}_backward"))
+    expected = of(numpy, nn.linear(numpy, x, weight, bias))
+    _check(products.activated(activation, x, weight, bias), expected, "float64")
+    y = of(numpy, x)
+    expected = backward(numpy, y, nn.linear_backward(numpy, y, weight, dy)[0])
+    _check(products.backward(activation, weight, dy, y), expected, "float64")
+
+
+@pytest.mark.parametrize("layout", ["C", "F"])
+def test_linear_layers_read_arrays_of_any_layout(layout, host):
+    x, weight, bias, dy = (numpy.asarray(a, order=layout) for a in _layer(9, 70, 8, "float64"))
+    _check(host.linear(x, weight, bias), nn.linear(numpy, x, weight, bias), "float64")
+    _check(host.linear_backward(x, weight, dy), nn.linear_backward(numpy, x, weight, dy), "float64")
+
+
+@pytest.mark.parametrize("transposed", ["", "left", "right"])
+def test_cublas_is_asked_for_the_product_of_matrices_stored_by_rows(transposed, package):
+    """Column by column, as the BLAS reads them, with the sizes and steps that it is told."""
+    random = numpy.random.default_rng(0)
+    left, right = random.normal(size=(3, 5)), random.normal(size=(5, 4))
+    expected = left @ right
+    left = left.T.copy() if transposed == "left" else left
+    right = right.T.copy() if transposed == "right" else right
+    call = package.blas.gemm(left.shape, right.shape, transposed)
+
+    def operand(flat, transpose, rows, columns, step):
+        stored = (columns, rows) if transpose else (rows, columns)
+        matrix = numpy.asarray([[flat[i + j * step] for j in range(stored[1])] for i in range(stored[0])])
+        return matrix.T if transpose else matrix
+
+    a = operand(right.ravel(), call.trans_a, call.m, call.k, call.lda)
+    b = operand(left.ravel(), call.trans_b, call.k, call.n, call.ldb)
+    assert (call.m, call.n, call.ldc) == (4, 3, 4)
+    numpy.testing.assert_allclose((a @ b).T, expected)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("index", ["int32", "int64"])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_labels_are_gathered_and_made_targets(classes, index, dtype, host):
+    labels, indices = numpy.asarray([1, 0, 0, 1], dtype=index), numpy.asarray([3, 3, 1], dtype="int32")
+    found = host.gather_labels(labels, indices)
+    assert found.dtype == index
+    assert found.tolist() == [1, 1, 0]
+    expected = nn.one_hot(numpy, labels, classes, dtype=numpy.dtype(dtype))
+    _check(host.one_hot(labels, classes, dtype=numpy.dtype(dtype)), expected, dtype)
+
+
+def test_a_loss_is_added_to_a_total_by_its_address(host, kernels):
+    outputs, targets = (_draw(4, 3, dtype="float64", seed=seed) for seed in (0, 1))
+    total = numpy.asarray(2.0)
+    expected, gradient = nn.squared_error(numpy, outputs, targets)
+    for times in (1, 2):
+        found = kernels.loss("squared_error", outputs, targets, numpy.asarray([total.ctypes.data]), 4.0)
+        _check(found, (expected, gradient), "float64")
+        numpy.testing.assert_allclose(total, 2 + 4 * times * expected)
+
+
+def test_what_is_fetched_and_counted_moves_on(host, kernels):
+    order = numpy.arange(6, dtype="int32")[::-1].copy()
+    place, steps = numpy.asarray([order.ctypes.data]), numpy.asarray([1])
+    for n, expected in ((1, [5, 4, 3]), (2, [2, 1, 0])):
+        assert kernels.fetch(place, 3, order.dtype).tolist() == expected
+        found = kernels.count(steps, 0.9, 0.999, numpy.dtype("float64"))
+        numpy.testing.assert_allclose(found, [1 - 0.9**n, 1 - 0.999**n])
+
+
+def test_tiles_cover_the_product(launch):
+    shapes = (0, 5), (1, 1), (8, 8), (9, 8), (785, 64)
+    assert [launch.tiles(*shape) for shape in shapes] == [0, 1, 1, 2, 99 * 8]
 
 
 def test_an_empty_batch_launches_nothing(host):

@@ -8,9 +8,13 @@ import pytest
 
 import xpnet
 from xpnet import BackendUnavailableError, nn
+from xpnet.batches import Scaling
+from xpnet.losses import LOSSES
+from xpnet.trainer import Trainer
 
 TOLERANCE = {"float32": 5e-6, "float64": 1e-13}
 DTYPES = ("float32", "float64")
+OPTIMIZERS = [xpnet.Momentum(lr=4.0), xpnet.Adam()]
 
 WITHOUT_CUPY = """
 import sys
@@ -34,7 +38,7 @@ import sys
 import xpnet_cupy
 assert xpnet_cupy.xp.name == "cupy"
 assert xpnet_cupy.xp.nn.relu is xpnet_cupy.kernels.FUSED["relu"]
-assert not xpnet_cupy.kernels._module.cache_info().currsize
+assert not xpnet_cupy.kernels._kernel.cache_info().currsize
 """
 
 
@@ -261,3 +265,81 @@ def test_a_numbered_device_makes_arrays_that_come_back_to_the_host(xp):
 def test_a_device_beyond_the_last_is_refused(xp):
     with pytest.raises(BackendUnavailableError, match="has no device '999'; choose among 'cupy:0'"):
         xpnet.backend("cupy:999")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (128, 784, 64), (37, 33, 10), (512, 600, 500)])
+def test_linear_layers_on_a_gpu_match_their_twins(shape, dtype, xp):
+    """The last of the shapes is cuBLAS's."""
+    batch, n_in, n_out = shape
+    x, weight = _draw(batch, n_in, dtype=dtype), _draw(n_in, n_out, dtype=dtype, seed=1) / n_in
+    bias, dy = _draw(n_out, dtype=dtype, seed=2), _draw(batch, n_out, dtype=dtype, seed=3) / batch
+    _match(xp, "linear", (x, weight, bias), dtype)
+    _match(xp, "linear_backward", (x, weight, dy), dtype)
+
+
+STEPS = 100
+
+
+def _training(xp, *, optimizer=OPTIMIZERS[0], sizes=(784, 64, 10)):
+    """Return a trainer of 100 steps an epoch, with the parameters that it has on NumPy."""
+    train, _ = xpnet.datasets.mnist()
+    model = xpnet.mlp(*sizes, activation="sigmoid")
+    params = {name: xp.asarray(p) for name, p in model.init(xpnet.backend("numpy"), 138).items()}
+    options = {"batch_size": 128, "seed": 138, "dtype": "float32", "scaling": Scaling()}
+    criterion = LOSSES["softmax_cross_entropy"]
+    return Trainer(
+        xp, model, params, train[: 128 * STEPS], criterion=criterion, optimizer=optimizer, **options
+    )
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["momentum", "adam"])
+def test_hundred_captured_steps_on_a_gpu_stay_near_numpy(optimizer, xp):
+    trainers = [_training(on, optimizer=optimizer) for on in (xp, xpnet.backend("numpy"))]
+    order = numpy.random.default_rng(0).permutation(128 * STEPS).astype("int32")
+    trainers[0].rehearse()
+    losses = [float(trainer.xp.to_host(trainer.epoch(order))) for trainer in trainers]
+    assert trainers[0]._compiled.report == ""
+    assert abs(losses[0] / losses[1] - 1) < 1e-4
+    for name, p in trainers[1].params.items():
+        numpy.testing.assert_allclose(xp.to_host(trainers[0].params[name]), p, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.gpu
+def test_a_captured_step_of_the_courses_network_has_at_most_eight_nodes(xp):
+    trainer = _training(xp)
+    trainer.rehearse()
+    trainer.epoch(numpy.arange(128 * STEPS, dtype="int32"))
+    (program,) = trainer._compiled._programs
+    assert program._graph is not None
+    assert program.captures == 2
+    assert len(program._plan.tasks) <= 8
+
+
+@pytest.mark.gpu
+def test_a_model_trained_on_a_gpu_predicts_the_same_on_numpy_and_back(tmp_path, xp):
+    train, test = xpnet.datasets.mnist()
+    model = xpnet.mlp(784, 64, 10, activation="sigmoid")
+    run = xpnet.fit(xp, model, train, test=test, optimizer=OPTIMIZERS[0], epochs=1, progress=False)
+    run.save(tmp_path / "model.safetensors")
+    for name in ("numpy", "cupy"):
+        found = xpnet.load(tmp_path / "model.safetensors", xpnet.backend(name)).evaluate(test)
+        assert abs(found.accuracy - run.history[-1].test_accuracy) <= 1e-3
+
+
+@pytest.mark.gpu
+def test_a_batch_that_does_not_fit_a_gpu_is_told_with_one_that_would(xp):
+    data = xpnet.Dataset(numpy.zeros((200_000, 4), dtype="uint8"), numpy.arange(200_000) % 10)
+    model = xpnet.mlp(4, 1_000_000, 10, activation="sigmoid")
+    with pytest.raises(xpnet.DeviceMemoryError, match="a batch size of at most"):
+        xpnet.fit(xp, model, data, optimizer=OPTIMIZERS[0], epochs=1, batch_size=200_000, progress=False)
+
+
+def test_bytes_asked_for_are_read_from_cupys_own_error(cupy):
+    from xpnet_cupy import devices
+
+    error = cupy.cuda.memory.OutOfMemoryError(1_234_567, 89)
+    assert devices.asked_for(str(error)) == 1_234_567
+    assert devices.shortage(None, ValueError("other")) is None

@@ -1,0 +1,204 @@
+"""`xp.compile`: the tasks of a recorded step, captured as a CUDA graph and launched in the step's place."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import weakref
+from collections.abc import Iterator
+from typing import Any
+
+import cupy
+
+from xpnet.recording import Counter, Recording, Reference, is_array, leaves, rebuilt
+from xpnet.replay import Replayed
+from xpnet_cupy import scratch
+from xpnet_cupy.fusion import fuse
+from xpnet_cupy.products import Products
+
+Array = Any
+Tree = Any
+
+
+class Program:
+    """A recorded step on other arrays of the same shapes, see `xpnet.replay.Program`.
+
+    A graph keeps the addresses of the arrays that it was captured with. So it is captured when arrays come
+    for the second time in a row; until then the tasks are launched one by one. Indices, totals and numbers of
+    steps, which differ from call to call, are read from a table on the device, and the graph itself moves on
+    in the table: the host writes there only where it finds that something else comes next.
+
+    Parameters
+    ----------
+    recording : Recording
+    products : Products
+
+    Raises
+    ------
+    NotReplayableError
+        If the step cannot be made into tasks.
+
+    Attributes
+    ----------
+    captures : int
+        How often a graph has been captured.
+    """
+
+    def __init__(self, recording: Recording, products: Products) -> None:
+        self.captures = 0
+        self._plan = plan = fuse(recording, products)
+        self._result = recording.result
+        self._numbers = {
+            value.argument: number
+            for number, value in enumerate(recording.values)
+            if value.argument is not None
+        }
+        self._kinds = [
+            _kind(recording.values[self._numbers[i]].array) if i in self._numbers else leaf
+            for i, leaf in enumerate(recording.leaves)
+        ]
+        self._given = {number: i for i, number in self._numbers.items()}
+        moving = {place.argument for place in plan.places}
+        self._fixed = [i for i in self._numbers if i not in moving]
+        self._values: list[Any] = [None] * plan.size
+        self._device = cupy.cuda.Device()
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._pool = cupy.cuda.MemoryPool()
+        self._table = cupy.zeros((len(plan.places),), "int64")
+        for i, place in enumerate(plan.places):
+            self._values[place.number] = self._table[i : i + 1]
+        self.forget()
+        weakref.finalize(self, scratch.drop, self._device.id, self._stream.ptr)
+
+    @property
+    def origins(self) -> list[int | None]:
+        """See `xpnet.replay.Program`."""
+        return [
+            self._given.get(self._plan.same.get(leaf, leaf)) if type(leaf) is Reference else None
+            for leaf in leaves(self._result)
+        ]
+
+    def fits(self, values: list[Any]) -> bool:
+        """See `xpnet.replay.Program`."""
+        kinds = self._kinds
+        if len(values) != len(kinds):
+            return False
+        for i, (value, kind) in enumerate(zip(values, kinds, strict=True)):
+            if i in self._numbers:
+                if value is not self._bound.get(i) and not (is_array(value) and _kind(value) == kind):
+                    return False
+            elif type(value) is not type(kind) or (type(kind) is not int and value != kind):
+                return False
+        arrays = {id(values[i]) for i in self._numbers}
+        return len(arrays) == len(self._numbers)
+
+    def changes(self, place: int) -> bool:
+        """See `xpnet.replay.Program`."""
+        return self._numbers.get(place) in self._plan.changed
+
+    def forget(self) -> None:
+        """See `xpnet.replay.Program`."""
+        self._graph: Any = None
+        self._bound: dict[int, Array] = {}
+        # What the table holds, as far as the host knows.
+        self._held: list[int | None] = [None] * len(self._plan.places)
+
+    def __call__(self, values: list[Any]) -> Any:
+        """See `xpnet.replay.Program`."""
+        with self._device:
+            if not self.captures:
+                self._warm_up(values)
+                self._bind(values)
+                self._graph = self._capture()
+            elif not all(_is_same(values[i], self._bound.get(i)) for i in self._fixed):
+                self._graph = None
+                self._bind(values)
+            elif self._graph is None:
+                self._graph = self._capture()
+            self._write_places(values)
+            if self._graph is None:
+                self._launch_each()
+            else:
+                self._graph.launch()
+            return self._make_result(values)
+
+    def _bind(self, values: list[Any]) -> None:
+        for i in self._fixed:
+            self._bound[i] = self._values[self._numbers[i]] = values[i]
+
+    def _write_places(self, values: list[Any]) -> None:
+        for i, place in enumerate(self._plan.places):
+            value = values[place.argument]
+            wanted = place.added + (value.data.ptr if is_array(value) else value)
+            if self._held[i] != wanted:
+                self._table[i] = wanted
+            self._held[i] = wanted + place.advance
+
+    def _launch_each(self) -> None:
+        values = self._values
+        for task in self._plan.tasks:
+            made = task.function(*[values[i] for i in task.inputs])
+            made = made if isinstance(made, tuple) else (made,)
+            for number, result in zip(task.results, made, strict=False):
+                if number is not None:
+                    values[number] = result
+
+    def _warm_up(self, values: list[Any]) -> None:
+        """Launch each task once on copies, so that nothing is compiled or loaded in a capture."""
+        copies = [
+            value.copy() if is_array(value) and self.changes(i) else value for i, value in enumerate(values)
+        ]
+        self._bind(copies)
+        self._write_places(copies)
+        with self._on_own_stream():
+            self._launch_each()
+            self._stream.synchronize()
+        self.forget()
+
+    def _capture(self) -> Any:
+        with self._on_own_stream():
+            self._stream.begin_capture()
+            try:
+                self._launch_each()
+            except BaseException:
+                with contextlib.suppress(Exception):  # It would tell of what the first error left behind.
+                    self._stream.end_capture()
+                raise
+            graph = self._stream.end_capture()
+        self.captures += 1
+        return graph
+
+    @contextlib.contextmanager
+    def _on_own_stream(self) -> Iterator[None]:
+        """Work on a stream that can capture, with memory that nobody else reuses."""
+        # What came before on the caller's stream may still use the arrays, or the memory of the graph before.
+        cupy.cuda.get_current_stream().synchronize()
+        with self._stream, cupy.cuda.using_allocator(self._pool.malloc):
+            yield
+
+    def _make_result(self, values: list[Any]) -> Any:
+        return rebuilt(self._result, iter([self._found(leaf, values) for leaf in leaves(self._result)]))
+
+    def _found(self, leaf: Any, values: list[Any]) -> Any:
+        if type(leaf) is Counter:
+            return values[leaf.argument] + leaf.added
+        if type(leaf) is not Reference:
+            return leaf
+        number = self._plan.same.get(leaf, leaf)
+        if number in self._given:
+            return values[self._given[number]]
+        # The next launch of the graph overwrites its own arrays.
+        return self._values[number] if self._graph is None else self._values[number].copy()
+
+
+def replayed(xp: Any, step: Any, products: Products) -> Replayed:
+    """Return a step that is replaced by graphs of what it does."""
+    return Replayed(xp, step, functools.partial(Program, products=products))
+
+
+def _kind(array: Array) -> tuple[Any, ...]:
+    return array.shape, array.dtype, array.device, array.flags.c_contiguous
+
+
+def _is_same(array: Array, other: Array | None) -> bool:
+    return array is other or (other is not None and array.data.ptr == other.data.ptr)

@@ -1,0 +1,179 @@
+"""The package `xpnet_cupy` on this processor: NumPy stands for CuPy's arrays, and g++ compiles `kernels.cu`.
+
+A stream only notes what is launched while it captures, and a graph launches it, with the real kernels.
+"""
+
+import contextlib
+import ctypes
+import importlib
+import pathlib
+import shutil
+import subprocess
+import sys
+import types
+from typing import ClassVar
+from unittest import mock
+
+import numpy
+import pytest
+
+import xpnet
+
+HERE = pathlib.Path(__file__).parent
+FOLDER = HERE.parents[1] / "backends" / "xpnet_cupy"
+SOURCE = FOLDER / "kernels.cu"
+
+
+class Array(numpy.ndarray):
+    """NumPy's array, with its address where CuPy has it."""
+
+    @property
+    def data(self):
+        return types.SimpleNamespace(ptr=self.ctypes.data)
+
+
+def own(x):
+    return numpy.asarray(x).view(Array)
+
+
+def unfilled(shape, dtype=float):
+    x = numpy.empty(shape, dtype)
+    x.fill(numpy.nan if x.dtype.kind == "f" else 99)  # what is never written is seen
+    return own(x)
+
+
+class Graph:
+    def __init__(self, launches):
+        self.launches = launches
+
+    def launch(self):
+        for launch in self.launches:
+            submit(launch)
+
+
+class Stream:
+    _current: ClassVar[list] = []
+
+    def __init__(self, non_blocking=False):
+        self.ptr, self._launches = id(self), None
+
+    def __enter__(self):
+        self._current.append(self)
+        return self
+
+    def __exit__(self, *exception):
+        self._current.pop()
+
+    def begin_capture(self):
+        self._launches = []
+
+    def end_capture(self):
+        launches, self._launches = self._launches, None
+        return Graph(launches)
+
+    def synchronize(self):
+        assert self._launches is None, "a stream that captures cannot be waited for"
+
+
+DEFAULT = Stream()
+
+
+def current_stream():
+    return Stream._current[-1] if Stream._current else DEFAULT
+
+
+def submit(launch):
+    """Do what is launched, or note it if the current stream captures."""
+    launches = current_stream()._launches
+    if launches is None:
+        launch()
+    else:
+        launches.append(launch)
+
+
+class _Device(contextlib.nullcontext):
+    id = 0
+
+
+def _make_cupy():
+    cupy = types.ModuleType("cupy")
+    vars(cupy).update((k, v) for k, v in vars(numpy).items() if not k.startswith("__"))
+    cupy.asarray = lambda x, **options: own(numpy.array(x, **options))
+    cupy.empty = unfilled
+    cupy.zeros = lambda shape, dtype=float: own(numpy.zeros(shape, dtype))
+    cupy.cuda = types.SimpleNamespace(
+        runtime=types.SimpleNamespace(getDevice=lambda: 0),
+        get_current_stream=current_stream,
+        Stream=Stream,
+        Device=_Device,
+        MemoryPool=lambda: types.SimpleNamespace(malloc=None),
+        using_allocator=lambda malloc: contextlib.nullcontext(),
+    )
+    return cupy
+
+
+def load():
+    """Return the modules of `xpnet_cupy`, imported around a CuPy that is not there, and `stop`."""
+    package = types.ModuleType("xpnet_cupy")
+    package.__path__ = [str(FOLDER)]
+    modules = mock.patch.dict(sys.modules)
+    modules.start()
+    for name in [name for name in sys.modules if name.startswith("xpnet_cupy.")]:
+        del sys.modules[name]
+    sys.modules.update(xpnet_cupy=package, cupy=_make_cupy())
+    names = ("kernels", "launch", "products", "fusion", "graphs", "scratch", "blas")
+    found = {name: importlib.import_module(f"xpnet_cupy.{name}") for name in names}
+    return types.SimpleNamespace(**found, stop=modules.stop)
+
+
+def compiled(launch, folder):
+    """Return `kernels.cu` as a library of this processor's."""
+    compiler = shutil.which("g++")
+    if compiler is None:
+        pytest.skip("g++ is not installed")
+    entries = [
+        f'extern "C" void {_entry(symbol)}(void** args, unsigned blocks, unsigned threads)'
+        f" {{ launch({symbol}, args, blocks, threads); }}"
+        for symbol in launch.SYMBOLS.values()
+    ]
+    lines = [f'#include "{HERE / "cuda_host.h"}"', f'#include "{SOURCE}"', *entries]
+    (folder / "host.cpp").write_text("\n".join(lines), encoding="utf-8")
+    options = [option for option in launch.OPTIONS if option.startswith("-D")]
+    options += ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread"]
+    command = [compiler, *options, "host.cpp", "-o", "host.so"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return ctypes.CDLL(str(folder / "host.so"))
+
+
+def _entry(symbol):
+    return "".join(c if c.isalnum() else "_" for c in symbol)
+
+
+def kernel_of(library, launch):
+    """Return what takes the place of `kernels._kernel`."""
+
+    def kernel(name, *keys):
+        entry = library[_entry(launch.symbol(name, *keys))]
+        return lambda grid, block, args: submit(lambda: _call(entry, grid, block, args))
+
+    return kernel
+
+
+def _call(entry, grid, block, args):
+    # As CuPy passes them: an array by its address, an int as 64 bits, a NumPy scalar as it is.
+    cells = [numpy.asarray(a.ctypes.data if isinstance(a, numpy.ndarray) else a) for a in args]
+    entry((ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells)), *grid, *block)
+
+
+def namespace(package, *, tf32=False):
+    """Return the backend's namespace on this processor."""
+    products = package.products
+    xp = xpnet.Namespace(
+        "cupy",
+        sys.modules["cupy"],
+        fused=products.functions(tf32=tf32),
+        to_host=numpy.asarray,
+        compile=lambda step: package.graphs.replayed(xp, step, products.Products(tf32=tf32)),
+    )
+    return xp

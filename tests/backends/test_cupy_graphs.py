@@ -1,0 +1,256 @@
+"""Steps that the backend `cupy` captures, without a GPU: a stream that notes, and `kernels.cu` by g++."""
+
+from unittest import mock
+
+import cuda_on_host
+import numpy
+import pytest
+
+import xpnet
+from xpnet.batches import Scaling
+from xpnet.losses import LOSSES
+from xpnet.trainer import Trainer
+
+PLAIN = xpnet.Namespace("plain", numpy)
+OPTIMIZERS = [xpnet.SGD(0.5), xpnet.Momentum(1.0), xpnet.Nesterov(1.0, 0.8), xpnet.Adam(0.01, eps=1e-3)]
+
+
+@pytest.fixture(scope="module")
+def package():
+    """The modules of `xpnet_cupy`, with `kernels.cu` compiled by g++ under them."""
+    found = cuda_on_host.load()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="module")
+def library(package, tmp_path_factory):
+    return cuda_on_host.compiled(package.launch, tmp_path_factory.mktemp("host"))
+
+
+@pytest.fixture
+def xp(package, library):
+    with mock.patch.object(package.kernels, "_kernel", cuda_on_host.kernel_of(library, package.launch)):
+        yield cuda_on_host.namespace(package)
+
+
+def make_data(*, n=22, features=11, classes=3):
+    images = numpy.random.default_rng(0).integers(0, 256, (n, features)).astype(numpy.uint8)
+    return xpnet.Dataset(images, numpy.arange(n) % classes)
+
+
+def make_trainer(xp, model, data, *, loss="softmax_cross_entropy", optimizer=OPTIMIZERS[1], dtype="float64"):
+    params = {name: xp.asarray(p, copy=True) for name, p in model.init(PLAIN, 3, dtype=dtype).items()}
+    options = {"batch_size": 8, "seed": 3, "dtype": dtype, "scaling": Scaling(1 / 255, -0.5)}
+    return Trainer(xp, model, params, data, criterion=LOSSES[loss], optimizer=optimizer, **options)
+
+
+def train(trainer, n, *, epochs=4):
+    """Return the losses of epochs of three steps, the last of which is ragged."""
+    orders = [numpy.roll(numpy.arange(n, dtype=numpy.int32), 5 * epoch) for epoch in range(epochs)]
+    return [float(trainer.epoch(order)) for order in orders]
+
+
+def programs_of(trainer):
+    return trainer._compiled._programs
+
+
+def assert_trained_alike(actual, expected, *, tolerance=1e-10):
+    assert actual._compiled.report == ""
+    for name, p in expected.params.items():
+        numpy.testing.assert_allclose(actual.params[name], p, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("activation", "optimizer", "largest"),
+    [
+        *(("sigmoid", optimizer, 2**24) for optimizer in OPTIMIZERS),
+        ("relu", OPTIMIZERS[1], 2**24),
+        ("tanh", OPTIMIZERS[1], 2**24),
+        ("sigmoid", OPTIMIZERS[3], 0),
+        ("relu", OPTIMIZERS[1], 0),
+    ],
+    ids=str,
+)
+def test_captured_training_equals_that_of_the_twins(activation, optimizer, largest, xp, package, monkeypatch):
+    monkeypatch.setattr(package.products, "LARGEST_PRODUCT", largest)
+    monkeypatch.setattr(package.blas, "multiply", multiply_on_host)
+    model, data = xpnet.mlp(11, 9, 4, 3, activation=activation), make_data()
+    mine, plain = (make_trainer(on, model, data, optimizer=optimizer) for on in (xp, PLAIN))
+    losses = train(mine, len(data)), train(plain, len(data))
+    numpy.testing.assert_allclose(*losses, rtol=1e-10)
+    assert_trained_alike(mine, plain)
+    assert [program.captures for program in programs_of(mine)] == [2, 2]
+
+
+def multiply_on_host(left, right, *, transposed="", tf32=False):
+    factors = left.T if transposed == "left" else left, right.T if transposed == "right" else right
+    out = cuda_on_host.unfilled((factors[0].shape[0], factors[1].shape[1]), left.dtype)
+    cuda_on_host.submit(lambda: numpy.matmul(*factors, out=out))
+    return out
+
+
+@pytest.mark.parametrize("loss", sorted(LOSSES))
+def test_every_loss_is_captured(loss, xp):
+    classes = 3 if loss == "softmax_cross_entropy" else 1
+    model, data = xpnet.mlp(11, 9, classes, activation="relu"), make_data(classes=max(classes, 2))
+    mine, plain = (make_trainer(on, model, data, loss=loss) for on in (xp, PLAIN))
+    numpy.testing.assert_allclose(train(mine, len(data)), train(plain, len(data)), rtol=1e-10)
+    assert_trained_alike(mine, plain)
+
+
+def test_hundred_steps_stay_near_the_twins_in_float32(xp):
+    model, data = xpnet.mlp(11, 9, 3, activation="sigmoid"), make_data()
+    mine, plain = (make_trainer(on, model, data, dtype="float32") for on in (xp, PLAIN))
+    train(mine, len(data), epochs=34)
+    train(plain, len(data), epochs=34)
+    assert_trained_alike(mine, plain, tolerance=1e-4)
+
+
+def launches(trainer):
+    """Return how many launches the captured graphs have, the one used last first."""
+    return [len(program._graph.launches) for program in programs_of(trainer)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "expected"), [((11, 9, 3), 8), ((11, 3), 5), ((11, 9, 7, 3), 11)], ids=["2", "1", "3 layers"]
+)
+def test_a_step_of_the_courses_network_is_at_most_eight_launches(sizes, expected, xp):
+    model, data = xpnet.mlp(*sizes, activation="sigmoid"), make_data()
+    trainer = make_trainer(xp, model, data, dtype="float32")
+    train(trainer, len(data))
+    assert launches(trainer) == [expected, expected]
+
+
+def test_names_of_the_tasks_tell_what_was_fused(xp, package):
+    model, data = xpnet.mlp(11, 9, 3, activation="sigmoid"), make_data()
+    trainer = make_trainer(xp, model, data)
+    train(trainer, len(data), epochs=1)
+    assert [task.name for task in programs_of(trainer)[0]._plan.tasks] == [
+        "fetch",
+        "gather",
+        "linear sigmoid",
+        "linear",
+        "softmax_cross_entropy accumulate",
+        "linear_backward sigmoid",
+        "linear_momentum_step",
+        "linear_momentum_step",
+    ]
+
+
+def test_host_writes_to_the_table_only_where_an_epoch_begins(xp):
+    model, data = xpnet.mlp(11, 3), make_data(n=64)
+    trainer = make_trainer(xp, model, data)
+    train(trainer, len(data))
+    program = programs_of(trainer)[0]
+    written = []
+
+    class Table:
+        def __setitem__(self, i, value):
+            written.append(i)
+            table[i] = value
+
+    table, program._table = program._table, Table()
+    plain = make_trainer(PLAIN, model, data)
+    numpy.testing.assert_allclose(train(trainer, len(data)), [train(plain, len(data)) for _ in range(2)][-1])
+    assert len(written) == 4 * 2  # the address of the indices and that of the total, once in eight steps
+
+
+def test_totals_of_epochs_past_stay_as_they_are(xp):
+    trainer = make_trainer(xp, xpnet.mlp(11, 3), data := make_data())
+    order = numpy.arange(len(data), dtype=numpy.int32)
+    totals = [trainer.epoch(order) for _ in range(6)]
+    kept = [float(total) for total in totals]
+    trainer.epoch(order)
+    assert [float(total) for total in totals] == kept
+    assert kept == sorted(kept, reverse=True)
+
+
+def test_other_arrays_are_used_and_captured_when_they_come_again(xp):
+    step = lambda x, w, b: xp.nn.relu(xp.nn.linear(x, w, b))  # noqa: E731
+    compiled = xp.compile(step)
+    random = numpy.random.default_rng(1)
+
+    def arguments():
+        return [xp.asarray(random.normal(size=shape)) for shape in ((5, 4), (4, 3), (3,))]
+
+    first, second = arguments(), arguments()
+    for args in (first, first, first, first, second, first, second, second, second, arguments()):
+        x, w, b = args
+        numpy.testing.assert_allclose(compiled(*args), numpy.maximum(x @ w + b, 0), rtol=1e-12)
+    assert compiled.report == ""
+    assert compiled._programs[0].captures == 3
+
+
+def test_results_of_a_captured_step_stay_as_they_are(xp):
+    compiled = xp.compile(lambda x: xp.nn.sigmoid(x))
+    x = xp.asarray(numpy.linspace(-1, 1, 6))
+    results = []
+    for i in range(6):
+        x[...] = i
+        results.append(compiled(x))
+    assert [float(y[0]) for y in results] == [
+        float(xp.nn.sigmoid(xp.asarray([float(i)]))[0]) for i in range(6)
+    ]
+
+
+def test_gradients_that_are_returned_are_not_fused_away(xp):
+    def step(x, w, b, dy):
+        _, d_weight, d_bias = xp.nn.linear_backward(x, w, dy, input_gradient=False)
+        return xp.nn.sgd_step(w, d_weight, 0.5), xp.nn.sgd_step(b, d_bias, 0.5), d_weight
+
+    check_against_twins(xp, step, (5, 4), (4, 3), (3,), (5, 3))
+
+
+def test_a_weight_that_is_used_between_its_gradient_and_its_step_is_the_old_one(xp):
+    def step(x, w, b, dy):
+        _, d_weight, d_bias = xp.nn.linear_backward(x, w, dy, input_gradient=False)
+        b = xp.nn.sgd_step(b, d_bias, 0.5)
+        y = xp.nn.linear(x, w, b)
+        return xp.nn.sgd_step(w, d_weight, 0.5), b, y
+
+    check_against_twins(xp, step, (5, 4), (4, 3), (3,), (5, 3))
+
+
+def test_a_hidden_gradient_that_is_returned_is_the_layers_own(xp):
+    def step(x, w, b, dy):
+        y = xp.nn.sigmoid(x)
+        dx, _, _ = xp.nn.linear_backward(y, w, dy)
+        return dx, xp.nn.sigmoid_backward(y, dx)
+
+    check_against_twins(xp, step, (5, 4), (4, 3), (3,), (5, 3))
+
+
+def check_against_twins(xp, step, *shapes):
+    random = numpy.random.default_rng(2)
+    start = [random.normal(size=shape) for shape in shapes]
+    own = [xp.asarray(x, copy=True) for x in start]
+    compiled = xp.compile(step)
+    plain = [x.copy() for x in start]
+    for _ in range(6):
+        found = compiled(*own)
+        with mock.patch.object(xp, "nn", PLAIN.nn):
+            expected = step(*plain)
+        for one, other in zip(found, expected, strict=True):
+            numpy.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-12)
+    assert compiled.report == ""
+
+
+def test_a_capture_that_fails_leaves_the_step_as_it_is_and_says_why(xp, monkeypatch):
+    def refuse(self):
+        raise RuntimeError("cudaErrorStreamCaptureUnsupported: no")
+
+    monkeypatch.setattr(cuda_on_host.Stream, "begin_capture", refuse)
+    model, data = xpnet.mlp(11, 3), make_data()
+    mine, plain = (make_trainer(on, model, data) for on in (xp, PLAIN))
+    losses = train(mine, len(data)), train(plain, len(data))
+    numpy.testing.assert_allclose(*losses, rtol=1e-10)
+    assert mine._compiled.report == "RuntimeError: cudaErrorStreamCaptureUnsupported: no"
+
+
+def test_dropout_trains_as_in_the_twin_and_the_report_says_why(xp):
+    layers = xpnet.Linear(11, 9), xpnet.ReLU(), xpnet.Dropout(0.5), xpnet.Linear(9, 3)
+    model, data = xpnet.Sequential(*layers), make_data()
+    mine, plain = (make_trainer(on, model, data) for on in (xp, PLAIN))
+    numpy.testing.assert_allclose(train(mine, len(data)), train(plain, len(data)), rtol=1e-10)
+    assert "is an array that neither came as an argument nor was made by `xp.nn`" in mine._compiled.report
