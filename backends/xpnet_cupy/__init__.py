@@ -1,5 +1,9 @@
 """The backend `cupy`: CuPy's arrays, resident on a CUDA device, with `kernels.cu` for the functions of `nn`.
 
+`compile` captures whole steps: `xpnet.recording` notes what a step calls, `fusion` makes tasks of the calls,
+and `graphs` captures their launches as a CUDA graph. `kernels` and `products` hold the functions, `blas` the
+products that are cuBLAS's.
+
 A thread works on one device at a time, and uses an array on the device that it was made on:
 ``xpnet.backend("cupy:1")`` makes the second device current for the thread that calls it, and
 ``xpnet.backend("cupy:0")`` the first one again. Importing this package needs neither a device nor a driver;

@@ -263,11 +263,11 @@ class _Fusing:
         counted: tuple[int, ...] = ()
         if call.name == "adam_step" and isinstance(numbers[0], Counter):
             counted, numbers = (self._unbias(call),), numbers[1:]
-        split = 2 + len(states[0]), 2 + 2 * len(states[0])
+        split, products = (2 + len(states[0]), 2 + 2 * len(states[0])), self._products
 
-        def step(*arrays: Array) -> None:
+        def step(*arrays: Array) -> None:  # Without `self`, which would keep what was recorded.
             given = arrays[2 : split[0]], arrays[split[0] : split[1]], *arrays[split[1] :]
-            self._products.step(call.name, *arrays[:2], *given, *numbers)
+            products.step(call.name, *arrays[:2], *given, *numbers)
 
         inputs = x, dy, *states[0], *states[1], *counted
         self._add(max(steps), f"linear_{call.name}", step, inputs)

@@ -60,6 +60,8 @@ class Program:
         self._given = {number: i for i, number in self._numbers.items()}
         moving = {place.argument for place in plan.places}
         self._fixed = [i for i in self._numbers if i not in moving]
+        self._made = {number for task in plan.tasks for number in task.results if number is not None}
+        self._made -= set(self._given)
         self._values: list[Any] = [None] * plan.size
         self._device = cupy.cuda.Device()
         self._stream = cupy.cuda.Stream(non_blocking=True)
@@ -173,6 +175,8 @@ class Program:
         """Work on a stream that can capture, with memory that nobody else reuses."""
         # What came before on the caller's stream may still use the arrays, or the memory of the graph before.
         cupy.cuda.get_current_stream().synchronize()
+        for number in self._made:
+            self._values[number] = None
         with self._stream, cupy.cuda.using_allocator(self._pool.malloc):
             yield
 

@@ -1,5 +1,7 @@
 """Steps that the backend `cupy` captures, without a GPU: a stream that notes, and `kernels.cu` by g++."""
 
+import gc
+import weakref
 from unittest import mock
 
 import cuda_on_host
@@ -254,3 +256,18 @@ def test_dropout_trains_as_in_the_twin_and_the_report_says_why(xp):
     mine, plain = (make_trainer(on, model, data) for on in (xp, PLAIN))
     numpy.testing.assert_allclose(train(mine, len(data)), train(plain, len(data)), rtol=1e-10)
     assert "is an array that neither came as an argument nor was made by `xp.nn`" in mine._compiled.report
+
+
+def test_what_was_made_at_the_recording_is_let_go(xp):
+    made = []
+
+    def step(x, w, b, dy):
+        y = xp.nn.sigmoid(x)
+        made.append(weakref.ref(y))
+        _, d_weight, d_bias = xp.nn.linear_backward(y, w, dy)
+        return xp.nn.sgd_step(w, d_weight, 0.5), xp.nn.sgd_step(b, d_bias, 0.5)
+
+    check_against_twins(xp, step, (5, 4), (4, 3), (3,), (5, 3))
+    gc.collect()
+    assert made
+    assert not any(reference() is not None for reference in made)
