@@ -118,10 +118,14 @@ class Program:
             elif self._graph is None:
                 self._graph = self._capture()
             self._write_places(values)
-            if self._graph is None:
-                self._launch_each()
-            else:
-                self._graph.launch()
+            try:
+                if self._graph is None:
+                    self._launch_each()
+                else:
+                    self._graph.launch()
+            except BaseException:
+                self.forget()  # Nobody knows how far the table has moved on.
+                raise
             return self._make_result(values)
 
     def _bind(self, values: list[Any]) -> None:

@@ -271,3 +271,15 @@ def test_what_was_made_at_the_recording_is_let_go(xp):
     gc.collect()
     assert made
     assert not any(reference() is not None for reference in made)
+
+
+def test_a_step_that_failed_goes_on_where_it_is_told_to(xp):
+    trainer, plain = (make_trainer(on, xpnet.mlp(11, 3), data := make_data(n=16)) for on in (xp, PLAIN))
+    train(trainer, len(data))
+    train(plain, len(data))
+    program = programs_of(trainer)[0]
+    graph, program._graph = program._graph, mock.Mock(launch=mock.Mock(side_effect=MemoryError))
+    with pytest.raises(MemoryError):
+        trainer.epoch(numpy.arange(16, dtype=numpy.int32))
+    assert graph is not program._graph
+    numpy.testing.assert_allclose(train(trainer, len(data)), train(plain, len(data)), rtol=1e-10)

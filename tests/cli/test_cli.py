@@ -236,6 +236,11 @@ def test_failing_write_leaves_the_older_results(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_tf32_on_a_backend_without_it_is_one_line_that_names_one_with_it():
+    message = run("train", "--tf32", "--backend", "numpy", status=1)
+    assert "backend 'numpy' has no products in TF32; leave TF32 out, or choose 'cupy'" in message
+
+
 def test_interruption_is_one_line():
     process = subprocess.Popen(
         [sys.executable, "-m", "xpnet", "train", "--backend", "numpy", "--epochs", "500"],
