@@ -113,6 +113,22 @@ class Call:
     arguments: dict[str, Any]
     results: Sequence[int | None]
 
+    @property
+    def references(self) -> list[Reference]:
+        """The arrays among the arguments."""
+        return [value for value in self.arguments.values() if isinstance(value, Reference)]
+
+    @property
+    def changed(self) -> list[Any]:
+        """The arguments that are changed in place."""
+        return [self.arguments[key] for key in IN_PLACE.get(self.name, ())]
+
+    def check_numbers(self) -> None:
+        """Raise a `NotReplayableError` if a number that may change is no number of an Adam step."""
+        for key, value in self.arguments.items():
+            if isinstance(value, Counter) and (self.name, key) != ("adam_step", "step"):
+                raise NotReplayableError(f"`{key}` of `nn.{self.name}` is a number that may change")
+
 
 class Reference(int):
     """The number of a value, so that it is not taken for any other number."""

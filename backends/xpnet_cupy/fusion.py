@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from xpnet.recording import IN_PLACE, Call, Counter, NotReplayableError, Recording, Reference, leaves
+from xpnet.recording import IN_PLACE, Call, Counter, Recording, Reference, leaves
 from xpnet_cupy import kernels
 from xpnet_cupy.products import Products
 
@@ -24,7 +24,6 @@ Array = Any
 
 _ACTIVATIONS = ("relu", "sigmoid", "tanh")
 _LOSSES = ("softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error")
-_STATES = {"sgd_step": 0, "momentum_step": 1, "nesterov_step": 1, "adam_step": 2}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +102,7 @@ def fuse(recording: Recording, products: Products) -> Plan:
     """
     fusing = _Fusing(recording, products)
     for i, call in enumerate(recording.calls):
-        fusing.check(call)
+        call.check_numbers()
         if i not in fusing.done:
             fusing.lower(i, call)
     return fusing.plan()
@@ -130,15 +129,9 @@ class _Fusing:
 
     def plan(self) -> Plan:
         """Return what was found."""
-        changed = {value for call in self._calls for value in _changed(call)} | set(self._same.values())
+        changed = {value for call in self._calls for value in call.changed} | set(self._same.values())
         tasks = [*self._before, *(task for i in sorted(self._at) for task in self._at[i])]
         return Plan(tasks, self._places, self._same, changed, self._size)
-
-    def check(self, call: Call) -> None:
-        """Raise if a call is given a number that may change, and cannot be told so."""
-        for key, value in call.arguments.items():
-            if isinstance(value, Counter) and (call.name, key) != ("adam_step", "step"):
-                raise NotReplayableError(f"`{key}` of `nn.{call.name}` is a number that may change")
 
     def lower(self, i: int, call: Call) -> None:
         """Add the tasks of a call, and of those that go with it."""
@@ -258,8 +251,8 @@ class _Fusing:
             return
         self.done.update(steps)
         call = self._calls[steps[0]]
-        states = [tuple(_changed(self._calls[j])) for j in steps]
-        numbers = list(call.arguments.values())[2 + _STATES[call.name] :]
+        states = [tuple(self._calls[j].changed) for j in steps]
+        numbers = _numbers(call)
         counted: tuple[int, ...] = ()
         if call.name == "adam_step" and isinstance(numbers[0], Counter):
             counted, numbers = (self._unbias(call),), numbers[1:]
@@ -295,31 +288,29 @@ class _Fusing:
     ) -> tuple[int, int] | None:
         """Return which calls step a weight and a bias by gradients, if both can be formed as late as that."""
         users = [user for user in map(self._only_user, (d_weight, d_bias)) if user is not None]
-        if len(users) < 2 or any(user[1].name not in _STATES or user[2] != "grad" for user in users):
+        if len(users) < 2 or any(user[1].name not in IN_PLACE or user[2] != "grad" for user in users):
             return None
         (p, of_weight, _), (q, of_bias, _) = users
-        numbers = [
-            [value for value in call.arguments.values() if not isinstance(value, Reference)]
-            for call in (of_weight, of_bias)
-        ]
-        states = [*_changed(of_weight), *_changed(of_bias)]
+        states = [*of_weight.changed, *of_bias.changed]
         if (
             of_weight.name != of_bias.name
-            or numbers[0] != numbers[1]
+            or _numbers(of_weight) != _numbers(of_bias)
+            # With the gradients; another array is there in the place of a number.
+            or len(of_weight.references) + len(of_bias.references) > len(states) + 2
             or len(self._dtypes(x, dy, *states)) > 1
         ):
             return None
         between = [self._calls[k] for k in range(i + 1, max(p, q)) if k not in (p, q)]
         first, last = min(p, q), max(p, q)
-        used = {value for call in self._calls[first + 1 : last] for value in _references(call)}
-        changed = {value for call in between for value in _changed(call)}
+        used = {value for call in self._calls[first + 1 : last] for value in call.references}
+        changed = {value for call in between for value in call.changed}
         if used & set(states) or changed & {x, dy} or {x, dy} & set(states):
             return None
         return p, q
 
     def _loss(self, i: int, call: Call) -> None:
         user = self._only_user(call.results[0])
-        inputs = tuple(value for value in call.arguments.values() if isinstance(value, Reference))
+        inputs = tuple(call.references)
         if user is not None and user[1].name == "accumulate" and user[2] == "value":
             j, sum_, _ = user
             total, weight = sum_.arguments["total"], sum_.arguments["weight"]
@@ -355,10 +346,6 @@ def _add_loss(name: str, weight: float, outputs: Array, targets: Array, total: A
     return kernels.loss(name, outputs, targets, total, weight)[1]
 
 
-def _references(call: Call) -> Iterator[int]:
-    return (value for value in call.arguments.values() if isinstance(value, Reference))
-
-
-def _changed(call: Call) -> list[int]:
-    """Return the values that a call changes in place."""
-    return [call.arguments[key] for key in IN_PLACE.get(call.name, ())]
+def _numbers(call: Call) -> list[Any]:
+    """Return what a call is given beside arrays."""
+    return [value for value in call.arguments.values() if not isinstance(value, Reference)]

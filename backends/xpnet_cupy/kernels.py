@@ -115,15 +115,8 @@ def gather_labels(labels: Array, indices: Array) -> Array:
         return cupy.take(labels, indices, axis=0)
     batch = cupy.empty(indices.shape, labels.dtype)
     inputs = _ready_indices(labels), _ready_indices(indices, labels.dtype)
-    run(
-        "gather_labels",
-        (labels.dtype,),
-        launch.blocks(batch.size),
-        launch.THREADS,
-        *inputs,
-        batch,
-        batch.size,
-    )
+    size = launch.blocks(batch.size), launch.THREADS
+    run("gather_labels", (labels.dtype,), *size, *inputs, batch, batch.size)
     return batch
 
 
@@ -239,17 +232,17 @@ def accumulate(total: Array, value: Array, weight: float) -> Array:
 
 def sgd_step(param: Array, grad: Array, lr: float) -> Array:
     """See `xpnet.nn.sgd_step`. The parameter is overwritten."""
-    return _step("sgd_step", grad, (param,), numbers=sgd_numbers(lr))[0]
+    return _step("sgd_step", grad, (param,), lr)[0]
 
 
 def momentum_step(param: Array, grad: Array, velocity: Array, lr: float, beta: float) -> tuple[Array, ...]:
     """See `xpnet.nn.momentum_step`. The parameter and the velocity are overwritten."""
-    return _step("momentum_step", grad, (param, velocity), numbers=momentum_numbers(lr, beta))
+    return _step("momentum_step", grad, (param, velocity), lr, beta)
 
 
 def nesterov_step(param: Array, grad: Array, velocity: Array, lr: float, beta: float) -> tuple[Array, ...]:
     """See `xpnet.nn.nesterov_step`. The parameter and the velocity are overwritten."""
-    return _step("nesterov_step", grad, (param, velocity), numbers=momentum_numbers(lr, beta))
+    return _step("nesterov_step", grad, (param, velocity), lr, beta)
 
 
 def adam_step(
@@ -267,40 +260,47 @@ def adam_step(
 
     `step` may also be an array of two numbers, ``1 - beta1**step`` and ``1 - beta2**step``: see `count`.
     """
-    numbers = adam_numbers(step, lr, beta1, beta2, eps)
-    return _step("adam_step", grad, (param, mean, variance), numbers=numbers)
+    return _step("adam_step", grad, (param, mean, variance), step, lr, beta1, beta2, eps)
 
 
-def sgd_numbers(lr: float) -> tuple[Any, ...]:
-    """Return the last arguments of the kernels that step so; so do the following two."""
-    return (lr,)
+def _sgd_numbers(dtype: numpy.dtype, lr: float) -> list[Any]:
+    return [dtype.type(lr)]
 
 
-def momentum_numbers(lr: float, beta: float) -> tuple[Any, ...]:
-    """See `sgd_numbers`."""
-    return lr, beta, 1 - beta
+def _momentum_numbers(dtype: numpy.dtype, lr: float, beta: float) -> list[Any]:
+    return [dtype.type(number) for number in (lr, beta, 1 - beta)]
 
 
-def adam_numbers(step: Any, lr: float, beta1: float, beta2: float, eps: float) -> tuple[Any, ...]:
-    """See `sgd_numbers`."""
-    unbias1, unbias2, unbias = (
-        (1 - beta1**step, 1 - beta2**step, NOWHERE) if isinstance(step, int) else (1.0, 1.0, step)
-    )
-    return lr, eps, beta1, 1 - beta1, unbias1, beta2, 1 - beta2, unbias2, unbias
+def _adam_numbers(
+    dtype: numpy.dtype, step: Any, lr: float, beta1: float, beta2: float, eps: float
+) -> list[Any]:
+    known = isinstance(step, int)
+    unbias1, unbias2 = (1 - beta1**step, 1 - beta2**step) if known else (1.0, 1.0)
+    numbers = lr, eps, beta1, 1 - beta1, unbias1, beta2, 1 - beta2, unbias2
+    return [*map(dtype.type, numbers), NOWHERE if known else step]
 
 
-def rounded(numbers: tuple[Any, ...], dtype: numpy.dtype) -> list[Any]:
-    """Return numbers as scalars of this dtype, and arrays and pointers as they are."""
-    return [dtype.type(number) if isinstance(number, int | float) else number for number in numbers]
+_NUMBERS: dict[str, Callable[..., list[Any]]] = {
+    "sgd_step": _sgd_numbers,
+    "momentum_step": _momentum_numbers,
+    "nesterov_step": _momentum_numbers,
+    "adam_step": _adam_numbers,
+}
 
 
-def _step(name: str, grad: Array, kept: tuple[Array, ...], *, numbers: tuple[Any, ...]) -> tuple[Array, ...]:
+def step_numbers(name: str, dtype: numpy.dtype, *numbers: Any) -> list[Any]:
+    """Return the last arguments of the kernels of a step, given the numbers of its twin."""
+    return _NUMBERS[name](dtype, *numbers)
+
+
+def _step(name: str, grad: Array, kept: tuple[Array, ...], *numbers: Any) -> tuple[Array, ...]:
     """Return `kept`, the parameter and its state, overwritten."""
     dtype, n = kept[0].dtype, kept[0].size
     size, grad = (launch.blocks(n), launch.THREADS), ready(grad, dtype)
+    last = step_numbers(name, dtype, *numbers)
 
     def change(param: Array, *state: Array) -> None:
-        run(name, (dtype,), *size, param, grad, n, *state, *rounded(numbers, dtype))
+        run(name, (dtype,), *size, param, grad, n, *state, *last)
 
     return in_place(change, kept, dtype)
 

@@ -18,14 +18,6 @@ Array = Any
 LARGEST_PRODUCT = 2**24
 """Multiplications in the largest product of ours: 256 x 256 x 256. A guess, not measured on a device."""
 
-# How an optimizer's step is told, after the parameters and their states.
-_NUMBERS: dict[str, Callable[..., tuple[Any, ...]]] = {
-    "sgd_step": kernels.sgd_numbers,
-    "momentum_step": kernels.momentum_numbers,
-    "nesterov_step": kernels.momentum_numbers,
-    "adam_step": kernels.adam_numbers,
-}
-
 
 class Products:
     """The functions of linear layers.
@@ -148,9 +140,9 @@ class Products:
                 change(of_param[0], grad, *of_param[1:], *numbers)
             return
         each = [array for pair in zip(of_weight, of_bias, strict=True) for array in pair]
-        rounded = kernels.rounded(_NUMBERS[rule](*numbers), dtype)
+        last = kernels.step_numbers(rule, dtype, *numbers)
         kernels.in_place(
-            lambda *arrays: self._change(f"linear_{rule}", x, dy, n_in, *arrays, *rounded), tuple(each), dtype
+            lambda *arrays: self._change(f"linear_{rule}", x, dy, n_in, *arrays, *last), tuple(each), dtype
         )
 
     def _change(self, name: str, x: Array, dy: Array, n_in: int, *args: Any) -> None:

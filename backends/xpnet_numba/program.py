@@ -14,7 +14,6 @@ from typing import Any
 import numpy
 
 from xpnet.recording import (
-    IN_PLACE,
     Call,
     Counter,
     NotReplayableError,
@@ -63,9 +62,7 @@ class _Planner:
 
     def lower(self, call: Call) -> None:
         """Add the operations of a call."""
-        for key, value in call.arguments.items():
-            if isinstance(value, Counter) and (call.name, key) != ("adam_step", "step"):
-                raise NotReplayableError(f"`{key}` of `nn.{call.name}` is a number that may change")
+        call.check_numbers()
         ours = self.dtype in ("float32", "float64") and all(
             self._is_ours(call.name, key, value) for key, value in call.arguments.items()
         )
@@ -86,8 +83,7 @@ class _Planner:
 
     def _call(self, call: Call) -> None:
         """Let the host call the function; its results are copied to where they are expected."""
-        inputs = _references(call)
-        changed = IN_PLACE.get(call.name, ())
+        inputs = call.references
         results = [r for r in call.results if r is not None]
 
         def run(*arrays: Array) -> None:
@@ -110,7 +106,7 @@ class _Planner:
             raise NotReplayableError(
                 f"`nn.{call.name}` is given images and arrays of unusual shapes or dtypes"
             )
-        access = "R" * len(inputs) + ("U" if changed else "W") * len(results)
+        access = "R" * len(inputs) + ("U" if call.changed else "W") * len(results)
         self.operations.append(Operation(None, 0, access, (*inputs, *results), host=run))
 
     # A function of `nn` is lowered by the method of its name, which takes the function's arguments and then
@@ -362,7 +358,3 @@ _MATMUL: dict[str, Callable[..., None]] = {
     "left": lambda left, right, out: numpy.matmul(left.T, right, out=out),
     "right": lambda left, right, out: numpy.matmul(left, right.T, out=out),
 }
-
-
-def _references(call: Call) -> list[int]:
-    return [value for value in call.arguments.values() if isinstance(value, Reference)]

@@ -113,17 +113,16 @@ def _make_cupy():
 
 
 def load():
-    """Return the modules of `xpnet_cupy`, imported around a CuPy that is not there, and `stop`."""
-    package = types.ModuleType("xpnet_cupy")
+    """Return the modules of `xpnet_cupy`, imported around a CuPy that is not there, and that CuPy."""
+    package, cupy = types.ModuleType("xpnet_cupy"), _make_cupy()
     package.__path__ = [str(FOLDER)]
-    modules = mock.patch.dict(sys.modules)
-    modules.start()
-    for name in [name for name in sys.modules if name.startswith("xpnet_cupy.")]:
-        del sys.modules[name]
-    sys.modules.update(xpnet_cupy=package, cupy=_make_cupy())
     names = ("kernels", "launch", "products", "fusion", "graphs", "scratch", "blas")
-    found = {name: importlib.import_module(f"xpnet_cupy.{name}") for name in names}
-    return types.SimpleNamespace(**found, stop=modules.stop)
+    with mock.patch.dict(sys.modules):
+        for name in [name for name in sys.modules if name.startswith("xpnet_cupy.")]:
+            del sys.modules[name]
+        sys.modules.update(xpnet_cupy=package, cupy=cupy)
+        found = {name: importlib.import_module(f"xpnet_cupy.{name}") for name in names}
+    return types.SimpleNamespace(**found, cupy=cupy)
 
 
 def compiled(launch, folder):
@@ -171,7 +170,7 @@ def namespace(package, *, tf32=False):
     products = package.products
     xp = xpnet.Namespace(
         "cupy",
-        sys.modules["cupy"],
+        package.cupy,
         fused=products.functions(tf32=tf32),
         to_host=numpy.asarray,
         compile=lambda step: package.graphs.replayed(xp, step, products.Products(tf32=tf32)),

@@ -5,9 +5,7 @@ The Python side is run too, with NumPy in CuPy's place, so none of this needs Cu
 
 import inspect
 import types
-from unittest import mock
 
-import cuda_on_host
 import numpy
 import pytest
 from cuda_on_host import SOURCE
@@ -16,14 +14,6 @@ from xpnet import nn
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 DTYPES = ("float32", "float64")
-
-
-@pytest.fixture(scope="module")
-def package():
-    """The modules of `xpnet_cupy`."""
-    found = cuda_on_host.load()
-    yield found
-    found.stop()
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +26,10 @@ def launch(package):
     return package.launch
 
 
-@pytest.fixture(scope="module")
-def host(package, tmp_path_factory):
+@pytest.fixture
+def host(package, kernels_on_host):
     """The functions of `xpnet_cupy`, with `kernels.cu` compiled by g++ under them."""
-    library = cuda_on_host.compiled(package.launch, tmp_path_factory.mktemp("host"))
-    with mock.patch.object(package.kernels, "_kernel", cuda_on_host.kernel_of(library, package.launch)):
-        yield types.SimpleNamespace(**package.products.functions(tf32=False))
+    return types.SimpleNamespace(**package.products.functions(tf32=False))
 
 
 def _draw(*shape, dtype, seed=0, scale=3.0):

@@ -17,23 +17,9 @@ PLAIN = xpnet.Namespace("plain", numpy)
 OPTIMIZERS = [xpnet.SGD(0.5), xpnet.Momentum(1.0), xpnet.Nesterov(1.0, 0.8), xpnet.Adam(0.01, eps=1e-3)]
 
 
-@pytest.fixture(scope="module")
-def package():
-    """The modules of `xpnet_cupy`, with `kernels.cu` compiled by g++ under them."""
-    found = cuda_on_host.load()
-    yield found
-    found.stop()
-
-
-@pytest.fixture(scope="module")
-def library(package, tmp_path_factory):
-    return cuda_on_host.compiled(package.launch, tmp_path_factory.mktemp("host"))
-
-
 @pytest.fixture
-def xp(package, library):
-    with mock.patch.object(package.kernels, "_kernel", cuda_on_host.kernel_of(library, package.launch)):
-        yield cuda_on_host.namespace(package)
+def xp(package, kernels_on_host):
+    return cuda_on_host.namespace(package)
 
 
 def make_data(*, n=22, features=11, classes=3):
@@ -283,3 +269,14 @@ def test_a_step_that_failed_goes_on_where_it_is_told_to(xp):
         trainer.epoch(numpy.arange(16, dtype=numpy.int32))
     assert graph is not program._graph
     numpy.testing.assert_allclose(train(trainer, len(data)), train(plain, len(data)), rtol=1e-10)
+
+
+def test_a_rate_that_is_an_array_is_not_taken_for_a_number(xp):
+    def step(x, w, b, dy, lr):
+        _, d_weight, d_bias = xp.nn.linear_backward(x, w, dy, input_gradient=False)
+        return xp.nn.sgd_step(w, d_weight, lr), xp.nn.sgd_step(b, d_bias, lr)
+
+    compiled = xp.compile(step)
+    compiled(*[xp.asarray(numpy.ones(shape)) for shape in ((5, 4), (4, 3), (3,), (5, 3), ())])
+    (program,) = compiled._programs
+    assert [task.name for task in program._plan.tasks] == ["linear_gradient", "sgd_step", "sgd_step"]

@@ -1,0 +1,25 @@
+"""The backend `cupy` on this processor, for the tests of its source and of its graphs."""
+
+from unittest import mock
+
+import cuda_on_host
+import pytest
+
+
+@pytest.fixture(scope="session")
+def package():
+    """The modules of `xpnet_cupy`."""
+    return cuda_on_host.load()
+
+
+@pytest.fixture(scope="session")
+def library(package, tmp_path_factory):
+    """`kernels.cu`, compiled by g++."""
+    return cuda_on_host.compiled(package.launch, tmp_path_factory.mktemp("host"))
+
+
+@pytest.fixture
+def kernels_on_host(package, library):
+    """Nothing; but the kernels of the package are those of the library."""
+    with mock.patch.object(package.kernels, "_kernel", cuda_on_host.kernel_of(library, package.launch)):
+        yield
