@@ -12,7 +12,16 @@ from typing import Any, Protocol
 
 import numpy
 
-from xpnet.recording import NotReplayableError, Recording, is_array, leaves, record, replaced
+from xpnet.recording import (
+    Counter,
+    NotReplayableError,
+    Recording,
+    Reference,
+    is_array,
+    leaves,
+    record,
+    replaced,
+)
 
 Array = Any
 Tree = Any
@@ -27,6 +36,8 @@ _OTHER_RESULTS = (
     "replayed, the step gives other results than as it is: it may change arrays by other means than `xp.nn`, "
     "or compute with values that it reads"
 )
+
+_NOTHING = object()
 
 # Held while a step is recorded or tried: that changes `xp.nn` for all threads.
 _watching = threading.Lock()
@@ -58,6 +69,75 @@ class Program(Protocol):
     def __call__(self, values: list[Any]) -> Any:
         """Carry the program out on leaves that fit, and return what the step returns."""
         ...
+
+
+class Arguments:
+    """The leaves of a program's arguments: what they must be like, and which ones are at hand.
+
+    Parameters
+    ----------
+    recording : Recording
+
+    Attributes
+    ----------
+    numbers : dict of int to int
+        The numbers of the values among them, by place.
+    at_hand : list
+        The leaves of the call; before the first one, what is no leaf of any.
+    """
+
+    def __init__(self, recording: Recording) -> None:
+        self.numbers = {
+            value.argument: number
+            for number, value in enumerate(recording.values)
+            if value.argument is not None
+        }
+        self._kinds = [
+            _kind(leaf) if place in self.numbers else leaf for place, leaf in enumerate(recording.leaves)
+        ]
+        self.forget()
+
+    def fit(self, values: list[Any]) -> bool:
+        """Return whether these leaves have the form, the shapes and the dtypes of the recorded ones."""
+        if len(values) != len(self._kinds):
+            return False
+        if len({id(values[place]) for place in self.numbers}) < len(self.numbers):
+            return False
+        for place, (value, same, kind) in enumerate(zip(values, self.at_hand, self._kinds, strict=True)):
+            if value is same:
+                continue
+            if place in self.numbers:
+                if _kind(value) != kind:
+                    return False
+            elif type(value) is not type(kind) or (type(kind) is not int and value != kind):
+                return False
+        return True
+
+    def forget(self) -> None:
+        """Let go of the leaves at hand."""
+        self.at_hand: list[Any] = [_NOTHING] * len(self._kinds)
+
+    def result(self, tree: Tree, array: Callable[[Reference], Callable[[], Array]]) -> Callable[[], Tree]:
+        """Return a function that makes what a step returns, from the arrays and the leaves at hand.
+
+        Parameters
+        ----------
+        tree : tree
+            Its form: the result of a recording.
+        array : callable
+            Takes the number of a value, and returns a function that returns its array.
+        """
+        if type(tree) is dict:
+            items = [(key, self.result(item, array)) for key, item in tree.items()]
+            return lambda: {key: make() for key, make in items}
+        if type(tree) is tuple or type(tree) is list:
+            kind, makers = type(tree), [self.result(item, array) for item in tree]
+            return lambda: kind([make() for make in makers])
+        if type(tree) is Reference:
+            return array(tree)
+        if type(tree) is Counter:
+            return lambda: self.at_hand[tree.argument] + tree.added
+        return lambda: tree
 
 
 class Replayed:
@@ -183,6 +263,14 @@ class Replayed:
 
     def _is_as_before(self, value: Array, before: Array) -> bool:
         return numpy.array_equal(self._xp.to_host(value), before, equal_nan=True)
+
+
+def _kind(array: Any) -> Any:
+    """Return what must be alike in arrays that take each other's place; None for what is no array."""
+    try:
+        return array.shape, array.dtype, array.device, array.flags.c_contiguous
+    except AttributeError:
+        return None
 
 
 def _is_near(found: Any, expected: Any, start: Any) -> bool:

@@ -5,19 +5,18 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cupy
 
-from xpnet.recording import Counter, Recording, Reference, is_array, leaves, rebuilt
-from xpnet.replay import Replayed
+from xpnet.recording import Recording, Reference, is_array, leaves
+from xpnet.replay import Arguments, Replayed
 from xpnet_cupy import scratch
 from xpnet_cupy.fusion import fuse
 from xpnet_cupy.products import Products
 
 Array = Any
-Tree = Any
 
 
 class Program:
@@ -47,16 +46,8 @@ class Program:
     def __init__(self, recording: Recording, products: Products) -> None:
         self.captures = 0
         self._plan = plan = fuse(recording, products)
-        self._result = recording.result
-        self._numbers = {
-            value.argument: number
-            for number, value in enumerate(recording.values)
-            if value.argument is not None
-        }
-        self._kinds = [
-            _kind(recording.values[self._numbers[i]].array) if i in self._numbers else leaf
-            for i, leaf in enumerate(recording.leaves)
-        ]
+        self._arguments = Arguments(recording)
+        self._numbers = self._arguments.numbers
         self._given = {number: i for i, number in self._numbers.items()}
         moving = {place.argument for place in plan.places}
         self._fixed = [i for i in self._numbers if i not in moving]
@@ -69,30 +60,18 @@ class Program:
         self._table = cupy.zeros((len(plan.places),), "int64")
         for i, place in enumerate(plan.places):
             self._values[place.number] = self._table[i : i + 1]
+        self._graph: Any = None
+        self.origins = [
+            self._given.get(plan.same.get(leaf, leaf)) if type(leaf) is Reference else None
+            for leaf in leaves(recording.result)
+        ]
+        self._make_result = self._arguments.result(recording.result, self._getter)
         self.forget()
         weakref.finalize(self, scratch.drop, self._device.id, self._stream.ptr)
 
-    @property
-    def origins(self) -> list[int | None]:
-        """See `xpnet.replay.Program`."""
-        return [
-            self._given.get(self._plan.same.get(leaf, leaf)) if type(leaf) is Reference else None
-            for leaf in leaves(self._result)
-        ]
-
     def fits(self, values: list[Any]) -> bool:
         """See `xpnet.replay.Program`."""
-        kinds = self._kinds
-        if len(values) != len(kinds):
-            return False
-        for i, (value, kind) in enumerate(zip(values, kinds, strict=True)):
-            if i in self._numbers:
-                if value is not self._bound.get(i) and not (is_array(value) and _kind(value) == kind):
-                    return False
-            elif type(value) is not type(kind) or (type(kind) is not int and value != kind):
-                return False
-        arrays = {id(values[i]) for i in self._numbers}
-        return len(arrays) == len(self._numbers)
+        return self._arguments.fit(values)
 
     def changes(self, place: int) -> bool:
         """See `xpnet.replay.Program`."""
@@ -100,8 +79,8 @@ class Program:
 
     def forget(self) -> None:
         """See `xpnet.replay.Program`."""
-        self._graph: Any = None
-        self._bound: dict[int, Array] = {}
+        self._graph = None
+        self._arguments.forget()
         # What the table holds, as far as the host knows.
         self._held: list[int | None] = [None] * len(self._plan.places)
 
@@ -112,11 +91,12 @@ class Program:
                 self._warm_up(values)
                 self._bind(values)
                 self._graph = self._capture()
-            elif not all(_is_same(values[i], self._bound.get(i)) for i in self._fixed):
+            elif not all(_is_same(values[i], self._arguments.at_hand[i]) for i in self._fixed):
                 self._graph = None
                 self._bind(values)
             elif self._graph is None:
                 self._graph = self._capture()
+            self._arguments.at_hand = values
             self._write_places(values)
             try:
                 if self._graph is None:
@@ -126,11 +106,11 @@ class Program:
             except BaseException:
                 self.forget()  # Nobody knows how far the table has moved on.
                 raise
-            return self._make_result(values)
+            return self._make_result()
 
     def _bind(self, values: list[Any]) -> None:
         for i in self._fixed:
-            self._bound[i] = self._values[self._numbers[i]] = values[i]
+            self._values[self._numbers[i]] = values[i]
 
     def _write_places(self, values: list[Any]) -> None:
         for i, place in enumerate(self._plan.places):
@@ -184,19 +164,13 @@ class Program:
         with self._stream, cupy.cuda.using_allocator(self._pool.malloc):
             yield
 
-    def _make_result(self, values: list[Any]) -> Any:
-        return rebuilt(self._result, iter([self._found(leaf, values) for leaf in leaves(self._result)]))
-
-    def _found(self, leaf: Any, values: list[Any]) -> Any:
-        if type(leaf) is Counter:
-            return values[leaf.argument] + leaf.added
-        if type(leaf) is not Reference:
-            return leaf
-        number = self._plan.same.get(leaf, leaf)
+    def _getter(self, number: int) -> Callable[[], Array]:
+        number = self._plan.same.get(number, number)
         if number in self._given:
-            return values[self._given[number]]
+            place = self._given[number]
+            return lambda: self._arguments.at_hand[place]
         # The next launch of the graph overwrites its own arrays.
-        return self._values[number] if self._graph is None else self._values[number].copy()
+        return lambda: self._values[number] if self._graph is None else self._values[number].copy()
 
 
 def replayed(xp: Any, step: Any, products: Products) -> Replayed:
@@ -204,9 +178,5 @@ def replayed(xp: Any, step: Any, products: Products) -> Replayed:
     return Replayed(xp, step, functools.partial(Program, products=products))
 
 
-def _kind(array: Array) -> tuple[Any, ...]:
-    return array.shape, array.dtype, array.device, array.flags.c_contiguous
-
-
-def _is_same(array: Array, other: Array | None) -> bool:
-    return array is other or (other is not None and array.data.ptr == other.data.ptr)
+def _is_same(array: Array, other: Any) -> bool:
+    return array is other or (is_array(other) and array.data.ptr == other.data.ptr)

@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy
 
-from xpnet.recording import Counter, Recording, Reference, leaves
+from xpnet.recording import Recording, Reference, leaves
+from xpnet.replay import Arguments
 from xpnet_numba import layout, machine_code
 from xpnet_numba.program import BLOCKS, make_plan
-from xpnet_numba.stages import Operation, Plan, Slot
+from xpnet_numba.stages import Operation, Plan
 from xpnet_numba.team import LINE, PARTS, Placed, Team, address, aligned
 
 Array = Any
-Tree = Any
 
 _teams: dict[Any, Team] = {}
-_NOTHING = object()
 
 
 def compress(images: Array, blocks: int = BLOCKS) -> tuple[Array, Array]:
@@ -46,17 +45,12 @@ class CompressedImages:
 
 
 class Program:
-    """A recorded step, ready to be carried out on other arrays of the same shapes.
+    """A recorded step on other arrays of the same shapes, see `xpnet.replay.Program`.
 
     Parameters
     ----------
     recording : Recording
     images : CompressedImages
-
-    Attributes
-    ----------
-    origins : list of int or None
-        For each leaf of the result, which leaf of the arguments it is, changed or not.
     """
 
     def __init__(self, recording: Recording, images: CompressedImages) -> None:
@@ -64,12 +58,8 @@ class Program:
         self._images = images
         self._compressed = plan.compressed
         self._changed = plan.changed
-        self._arguments = {slot.argument: i for i, slot in enumerate(plan.slots) if slot.argument is not None}
-        self._kinds = [
-            plan.slots[self._arguments[place]] if place in self._arguments else leaf
-            for place, leaf in enumerate(recording.leaves)
-        ]
-        self._bound: list[Any] = [_NOTHING] * len(self._kinds)
+        self._arguments = Arguments(recording)
+        self._places = self._arguments.numbers
         self._fresh = [
             (i, plan.slots[i].shape, plan.slots[i].dtype)
             for i in {r for r in leaves(recording.result) if isinstance(r, Reference)}
@@ -78,7 +68,7 @@ class Program:
         self._arrays = [
             aligned(slot.shape if slot.argument is None else (0,), slot.dtype) for slot in plan.slots
         ]
-        self._make_result = self._maker(recording.result)
+        self._make_result = self._arguments.result(recording.result, self._getter)
         self.origins = [
             plan.slots[leaf].argument if type(leaf) is Reference else None
             for leaf in leaves(recording.result)
@@ -110,36 +100,16 @@ class Program:
         return Placed.of(program), host
 
     def fits(self, values: list[Any]) -> bool:
-        """Return whether these leaves have the form, the shapes and the dtypes of the recorded ones."""
-        kinds, bound = self._kinds, self._bound
-        if len(values) != len(kinds):
-            return False
-        arrays = {id(values[i]) for i in self._arguments}
-        if len(arrays) < len(self._arguments):
-            return False
-        for i, value in enumerate(values):
-            if value is bound[i]:
-                continue
-            kind = kinds[i]
-            if type(kind) is Slot:
-                if not (
-                    isinstance(value, numpy.ndarray | numpy.generic)
-                    and value.shape == kind.shape
-                    and value.dtype == kind.dtype
-                    and value.flags.c_contiguous
-                ):
-                    return False
-            elif type(value) is not type(kind) or (type(kind) is not int and value != kind):
-                return False
-        return True
-
-    def forget(self) -> None:
-        """Let go of the arguments."""
-        self._bound[:] = [_NOTHING] * len(self._bound)
+        """See `xpnet.replay.Program`."""
+        return self._arguments.fit(values)
 
     def changes(self, place: int) -> bool:
-        """Return whether the leaf at a place among the arguments is an array that is changed."""
-        return self._arguments.get(place) in self._changed
+        """See `xpnet.replay.Program`."""
+        return self._places.get(place) in self._changed
+
+    def forget(self) -> None:
+        """See `xpnet.replay.Program`."""
+        self._arguments.forget()
 
     def _bind(self, slot: int, array: Array) -> Array:
         """Let a slot stand for an array, or for a copy of it, and return which."""
@@ -155,16 +125,15 @@ class Program:
         return array
 
     def __call__(self, values: list[Any]) -> Any:
-        """Carry the program out on leaves that fit, and return what the step returns."""
-        bound = self._bound
-        for i, value in enumerate(values):
-            if value is not bound[i]:
-                slot = self._arguments.get(i)
-                bound[i] = value if slot is None else self._bind(slot, numpy.asarray(value))
+        """See `xpnet.replay.Program`."""
+        for place, slot in self._places.items():
+            if values[place] is not self._arguments.at_hand[place]:
+                values[place] = self._bind(slot, numpy.asarray(values[place]))
+        self._arguments.at_hand = values
         for i, shape, dtype in self._fresh:
             self._bind(i, numpy.empty(shape, dtype))
         for row, counter, numbers in self._counted:
-            found = numbers(self._bound[counter.argument] + counter.added)
+            found = numbers(values[counter.argument] + counter.added)
             row[: len(found)] = found
         for program, operation in self._segments:
             if program is not None:
@@ -173,19 +142,8 @@ class Program:
                 operation.host(*[self._arrays[i] for i in operation.operands])
         return self._make_result()
 
-    def _maker(self, tree: Tree) -> Callable[[], Any]:
-        """Return a function that makes what the step returns, whose form is `tree`."""
-        if type(tree) is dict:
-            items = [(key, self._maker(item)) for key, item in tree.items()]
-            return lambda: {key: make() for key, make in items}
-        if type(tree) is tuple or type(tree) is list:
-            kind, makers = type(tree), [self._maker(item) for item in tree]
-            return lambda: kind([make() for make in makers])
-        if type(tree) is Reference:
-            return functools.partial(self._arrays.__getitem__, int(tree))
-        if type(tree) is Counter:
-            return lambda: self._bound[tree.argument] + tree.added
-        return lambda: tree
+    def _getter(self, number: int) -> Callable[[], Array]:
+        return functools.partial(self._arrays.__getitem__, int(number))
 
 
 def _tables(plan: Plan) -> tuple[Array, Array]:
