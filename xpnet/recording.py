@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import inspect
 import threading
 import types
@@ -119,9 +120,21 @@ class Call:
         return [value for value in self.arguments.values() if isinstance(value, Reference)]
 
     @property
+    def numbers(self) -> dict[str, Any]:
+        """The arguments that are no arrays."""
+        return {key: value for key, value in self.arguments.items() if not isinstance(value, Reference)}
+
+    @property
     def changed(self) -> list[Any]:
         """The arguments that are changed in place."""
         return [self.arguments[key] for key in IN_PLACE.get(self.name, ())]
+
+    def function_of(self, *keys: str) -> Callable[..., Any]:
+        """Return the function with these arguments left to give, in their order."""
+        others = {key: value for key, value in self.arguments.items() if key not in keys}
+        if keys == tuple(self.arguments)[: len(keys)]:
+            return functools.partial(self.function, **others)
+        return lambda *found: self.function(**dict(zip(keys, found, strict=True)), **others)
 
     def check_numbers(self) -> None:
         """Raise a `NotReplayableError` if a number that may change is no number of an Adam step."""

@@ -150,18 +150,12 @@ class _Fusing:
 
     def _bound(self, call: Call) -> tuple[Callable[..., Any], tuple[int, ...]]:
         """Return a call as a function of its arrays, and these."""
-        arrays: dict[str, int] = {
+        inputs: dict[str, int] = {
             key: value for key, value in call.arguments.items() if isinstance(value, Reference)
         }
-        others = {key: value for key, value in call.arguments.items() if key not in arrays}
-        if isinstance(others.get("step"), Counter):
-            arrays["step"] = self._unbias(call)
-            del others["step"]
-
-        def function(*found: Array) -> Any:
-            return call.function(**dict(zip(arrays, found, strict=True)), **others)
-
-        return function, tuple(arrays.values())
+        if isinstance(call.arguments.get("step"), Counter):
+            inputs["step"] = self._unbias(call)
+        return call.function_of(*inputs), tuple(inputs.values())
 
     def _add(
         self, i: int, name: str, function: Callable[..., Any], inputs: tuple[int, ...], *, results: Any = ()

@@ -1,8 +1,21 @@
-"""The backend `numpy`: NumPy as it is, nothing fused. The reference that the others are compared with."""
+"""The backend `numpy`: the reference, which calls the portable twins as they are.
+
+`compile` replays whole steps: `program` carries out what was recorded by the functions of `in_place`, which
+need no new arrays, and the steps of an optimizer on a `stack`. They are NumPy's functions and nothing else.
+"""
+
+from typing import Any
 
 import numpy
 
 from xpnet import Namespace
 from xpnet.blas import blas_advice
+from xpnet.replay import Replayed
+from xpnet_numpy.program import Program
 
-xp = Namespace("numpy", numpy, advice=blas_advice)
+
+def _compile(step: Any) -> Replayed:
+    return Replayed(xp, step, Program)
+
+
+xp: Namespace = Namespace("numpy", numpy, compile=_compile, advice=blas_advice)

@@ -1,0 +1,177 @@
+"""Trainings and steps for the tests of backends that replay, with twins that run them as they are written."""
+
+import dataclasses
+import itertools
+
+import numpy
+from checking import assert_close
+from hypothesis import strategies as st
+
+import xpnet
+from xpnet.batches import Scaling
+from xpnet.losses import LOSSES
+from xpnet.trainer import Trainer
+
+PLAIN = xpnet.Namespace("plain", numpy)  # no kernels, and a step is left as it is
+
+
+# Sums of another order over a dozen steps; times the tolerances in `checking`.
+FACTOR = 500
+
+
+IMAGES = ["sparse", "dense", "blank", "float"]
+
+
+ACTIVATIONS = [xpnet.Sigmoid, xpnet.ReLU, xpnet.Tanh, xpnet.Softmax]
+
+
+OPTIMIZERS = [
+    xpnet.SGD(0.01),
+    xpnet.Momentum(0.03),
+    xpnet.Nesterov(0.03, 0.8),
+    # With a large `eps`, because Adam turns the sign of a gradient that rounds to 0 into a whole step.
+    xpnet.Adam(0.01, eps=1e-3),
+]
+
+
+# By batch size: how many images there are, the last batch of which is ragged but for the first size.
+COUNTS = {1: 12, 5: 18, 16: 37, 40: 37}
+
+
+def make_images(kind, shape, *, seed=0):
+    random = numpy.random.default_rng(seed)
+    images = random.integers(0, 256, shape).astype(numpy.uint8)
+    if kind == "float":
+        return images / 255
+    if kind == "blank":
+        return numpy.zeros_like(images)
+    if kind == "sparse":
+        images[random.random(shape) < 0.8] = 0
+    return images
+
+
+@st.composite
+def models(draw, n_in, n_out):
+    """Return linear layers with activations between some of them, and perhaps before and behind."""
+    activations = st.sampled_from([*ACTIVATIONS, None])
+    sizes = draw(st.lists(st.sampled_from([1, 3, 10, 17, 64, 70]), max_size=3))
+    layers = [draw(st.sampled_from([None, None, None, xpnet.Tanh]))]
+    for pair in itertools.pairwise((n_in, *sizes, n_out)):
+        layers += [xpnet.Linear(*pair), draw(activations)]
+    return xpnet.Sequential(
+        *[layer if isinstance(layer, xpnet.Linear) else layer() for layer in layers if layer]
+    )
+
+
+@st.composite
+def trainings(draw):
+    """Return a model, images and labels, and the options of their training."""
+    loss = draw(st.sampled_from(sorted(LOSSES)))
+    n_in, n_out = draw(st.sampled_from([3, 29, 130])), draw(st.sampled_from([2, 3, 10]))
+    if loss != "softmax_cross_entropy":
+        n_out = draw(st.sampled_from([1, n_out]))
+    batch_size = draw(st.sampled_from(sorted(COUNTS)))
+    images = make_images(draw(st.sampled_from(IMAGES)), (COUNTS[batch_size], n_in))
+    options = {
+        "loss": loss,
+        "optimizer": draw(st.sampled_from(OPTIMIZERS)),
+        "batch_size": batch_size,
+        "dtype": draw(st.sampled_from(["float32", "float64"])),
+        "scaling": draw(
+            st.sampled_from(
+                [Scaling(), Scaling(1 / 255, -0.5), Scaling(2 / 255, -1.0), Scaling(1 / 300, 0.125)]
+            )
+        ),
+    }
+    labels = numpy.arange(len(images)) % max(n_out, 2)
+    return draw(models(n_in, n_out)), xpnet.Dataset(images, labels), options
+
+
+def make_trainer(xp, model, data, *, loss="softmax_cross_entropy", optimizer=OPTIMIZERS[0], **options):
+    """Return a trainer and a list that grows with each step that Python takes."""
+    calls = []
+    criterion = LOSSES[loss]
+
+    def function(xp, outputs, labels):
+        calls.append(outputs.shape[0])
+        return criterion.function(xp, outputs, labels)
+
+    options = {"batch_size": 16, "seed": 3, "dtype": "float64", "scaling": Scaling()} | options
+    params = model.init(PLAIN, 3, dtype=options["dtype"])
+    params = {name: xp.asarray(p, copy=True) for name, p in params.items()}
+    counted = dataclasses.replace(criterion, function=function)
+    return Trainer(xp, model, params, data, criterion=counted, optimizer=optimizer, **options), calls
+
+
+def train(trainer, n, *, steps=12):
+    """Train for at least so many steps, and return the losses of the epochs."""
+    stream = xpnet.Stream(0, "shuffle")
+    epochs = -(-steps // -(-n // trainer._batch_size))
+    return [float(trainer.epoch(stream.permutation(n))) for _ in range(epochs)]
+
+
+def assert_trained_alike(actual, expected, *, dtype="float64"):
+    """Compare the parameters and the optimizer's states of two trainers."""
+    assert list(actual.params) == list(expected.params)
+    assert_states_alike(actual.params, expected.params, dtype=dtype)
+    assert_states_alike(actual._state, expected._state, dtype=dtype)
+
+
+def assert_states_alike(actual, expected, *, dtype):
+    assert type(actual) is dict
+    assert actual.keys() == expected.keys()
+    for key, value in expected.items():
+        if isinstance(value, dict):
+            assert_states_alike(actual[key], value, dtype=dtype)
+        elif isinstance(value, int):
+            assert type(actual[key]) is int
+            assert actual[key] == value
+        else:
+            assert actual[key].dtype == value.dtype == dtype
+            assert_close(PLAIN, actual[key], value, dtype=dtype, factor=FACTOR)
+
+
+def copied(tree):
+    if isinstance(tree, dict):
+        return {key: copied(value) for key, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        return type(tree)([copied(value) for value in tree])
+    return numpy.array(tree) if isinstance(tree, numpy.ndarray) else tree
+
+
+def assert_same(actual, expected, *, dtype="float32", factor=10.0):
+    """Compare what a compiled step returned with what the step returned."""
+    if isinstance(expected, dict):
+        assert actual.keys() == expected.keys()
+        actual, expected = list(actual.values()), list(expected.values())
+    if isinstance(expected, tuple | list):
+        assert len(actual) == len(expected)
+        for a, e in zip(actual, expected, strict=True):
+            assert_same(a, e, dtype=dtype, factor=factor)
+    elif isinstance(expected, numpy.ndarray | numpy.generic):
+        assert actual.dtype == expected.dtype
+        assert_close(PLAIN, actual, expected, dtype=dtype, factor=factor)
+    else:
+        assert type(actual) is type(expected)
+        assert actual == expected
+
+
+def shifted(x, shift=16):
+    """Return a copy that begins so many bytes behind the beginning of a cache line."""
+    raw = numpy.zeros(64 + shift + x.nbytes, numpy.uint8)
+    begin = -raw.ctypes.data % 64 + shift
+    copy = raw[begin : begin + x.nbytes].view(x.dtype).reshape(x.shape)
+    copy[...] = x
+    return copy
+
+
+def assert_trains_alike(xp, training):
+    """Compare a training with one whose steps are taken as they are written."""
+    model, data, options = training
+    (mine, calls), (plain, _) = (make_trainer(n, model, data, **options) for n in (xp, PLAIN))
+    sums, expected = train(mine, len(data)), train(plain, len(data))
+    assert mine._compiled.report == ""
+    assert all(calls.count(size) <= 2 for size in calls)  # Each size of batch is recorded, and tried once.
+    dtype = options["dtype"]
+    assert_trained_alike(mine, plain, dtype=dtype)
+    assert_close(PLAIN, numpy.array(sums), expected, dtype=dtype, factor=FACTOR)

@@ -1,0 +1,208 @@
+"""What the backend `numpy` does when it replays steps; `test_replay` has what all such backends do."""
+
+import functools
+
+import numpy
+import pytest
+from checking import assert_close
+from steps import PLAIN, assert_same, copied
+
+import xpnet
+from xpnet_numpy import in_place, xp
+
+RATES = {
+    "sgd_step": (0.1,),
+    "momentum_step": (0.1, 0.9),
+    "nesterov_step": (0.1, 0.9),
+    "adam_step": (3, 0.1, 0.9, 0.99, 1e-3),
+}
+
+
+def normal(*shape, seed=0, dtype="float32", scale=1.0):
+    return (scale * numpy.random.default_rng(seed).normal(size=shape)).astype(dtype)
+
+
+def positions(high, *, seed=0, size=6):
+    return numpy.random.default_rng(seed).integers(0, high, size).astype(numpy.int32)
+
+
+CASES = {
+    "pixels": (
+        "gather_batch",
+        (positions(256, size=(9, 5)).astype(numpy.uint8), positions(9)),
+        1 / 255,
+        -0.5,
+    ),
+    "float images": ("gather_batch", (normal(9, 5), positions(9)), 1.0, 0.0),
+    "labels": ("gather_labels", (positions(3, size=9), positions(9))),
+    "linear": ("linear", (normal(6, 5), normal(5, 4, seed=1), normal(4, seed=2))),
+    "all gradients": ("linear_backward", (normal(6, 5), normal(5, 4, seed=1), normal(6, 4, seed=2)), True),
+    "first layer": ("linear_backward", (normal(6, 5), normal(5, 4, seed=1), normal(6, 4, seed=2)), False),
+    "relu": ("relu", (normal(6, 5),)),
+    "sigmoid": ("sigmoid", (normal(6, 5, scale=4.0),)),
+    "saturated sigmoid": ("sigmoid", (normal(6, 5, scale=1e4),)),
+    "sigmoid_backward": ("sigmoid_backward", (normal(6, 5), normal(6, 5, seed=1))),
+    **{
+        f"{classes} classes": (
+            "softmax_cross_entropy",
+            (normal(6, classes, scale=30.0), positions(classes)),
+        )
+        for classes in (1, 2, 10, 63, 64, 200)
+    },
+}
+OPTIONS = {"gather_batch": ("scale", "offset"), "linear_backward": ("input_gradient",)}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("case", CASES)
+def test_functions_write_what_the_twins_return(case, dtype):
+    name, arrays, *options = CASES[case]
+    arrays = [a.astype(dtype) if a.dtype.kind == "f" else a for a in arrays]
+    options = dict(zip(OPTIONS.get(name, ()), options, strict=True))
+    if name == "gather_batch":
+        options["dtype"] = numpy.dtype(dtype)
+    expected = getattr(xpnet.nn, name)(numpy, *arrays, **options)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    expected = [numpy.asarray(e) for e in expected if e is not None]
+    before = copied(arrays)
+    found = [numpy.full(e.shape, 7, e.dtype) for e in expected]
+    in_place.FUNCTIONS[name](*arrays, *found, **options)
+    for f, e in zip(found, expected, strict=True):
+        assert_close(PLAIN, f, e, dtype=dtype)
+    assert_same(arrays, before, factor=0.0)
+
+
+def test_every_function_has_a_case():
+    assert {name for name, *_ in CASES.values()} == set(in_place.FUNCTIONS)
+
+
+def gradients(x, weight, dy):
+    _, d_weight, d_bias = xp.nn.linear_backward(x, weight, dy, input_gradient=False)
+    return d_weight, d_bias
+
+
+def compare(step, *, shapes=((5, 4), (4,)), states=1, calls=6, dtype="float32"):
+    """Compare steps with those of a compiled step, each taking what the one before returned."""
+    params = [normal(*shape, seed=i, dtype=dtype) for i, shape in enumerate(shapes)]
+    kept = [[numpy.zeros_like(p) for p in params] for _ in range(states)]
+    mine, plain = (params, kept), (copied(params), copied(kept))
+    compiled = xp.compile(step)
+    for i in range(calls):
+        x, dy = normal(6, 5, seed=i, dtype=dtype), normal(6, 4, seed=-i - 1 + 100, dtype=dtype)
+        mine, plain = compiled(*mine, x, dy), step(*plain, x, dy)
+        assert_same(mine, plain, dtype=dtype, factor=50)
+    assert compiled.report == ""
+    return mine
+
+
+def with_rule(name, params, kept, x, dy):
+    made = [
+        getattr(xp.nn, name)(p, g, *states, *RATES[name])
+        for p, g, *states in zip(params, gradients(x, params[0], dy), *kept, strict=True)
+    ]
+    made = [m if isinstance(m, tuple) else (m,) for m in made]
+    params, *kept = map(list, zip(*made, strict=True))
+    return params, kept
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("name", "states"), [("sgd_step", 0), ("momentum_step", 1), ("nesterov_step", 1)])
+def test_linear_rules_take_the_steps_of_all_parameters_in_one_matrix(name, states, dtype):
+    params, kept = compare(functools.partial(with_rule, name), states=states, dtype=dtype)
+    rows = [params, *kept]
+    matrix = params[0].base
+    assert matrix.shape == (2 * len(rows) + 1, 24)
+    assert all(a.base is matrix for row in rows for a in row)
+
+
+def test_adam_takes_the_steps_one_by_one():
+    params, _ = compare(functools.partial(with_rule, "adam_step"), states=2)
+    assert not any(numpy.shares_memory(params[0], p) for p in params[1:])
+
+
+def test_parameters_of_two_rules_keep_to_their_own():
+    def step(params, kept, x, dy):
+        (weight, bias), ((v, _),) = params, kept
+        d_weight, d_bias = gradients(x, weight, dy)
+        weight, v = xp.nn.momentum_step(weight, d_weight, v, 0.1, 0.9)
+        return [weight, xp.nn.sgd_step(bias, d_bias, 0.5)], [[v, kept[0][1]]]
+
+    compare(step)
+
+
+def test_rates_may_differ_between_parameters():
+    def step(params, kept, x, dy):
+        found = zip(params, gradients(x, params[0], dy), (0.1, 0.7), strict=True)
+        return [xp.nn.sgd_step(p, g, lr) for p, g, lr in found], kept
+
+    compare(step)
+
+
+def test_a_parameter_may_take_two_steps():
+    def step(params, kept, x, dy):
+        weight, bias = params
+        d_weight, d_bias = gradients(x, weight, dy)
+        weight = xp.nn.sgd_step(weight, d_weight, 0.1)
+        bias = xp.nn.sgd_step(bias, d_bias, 0.1)
+        d_weight, d_bias = gradients(x, weight, xp.nn.linear(x, weight, bias))
+        return [xp.nn.sgd_step(weight, d_weight, 0.01), xp.nn.sgd_step(bias, d_bias, 0.01)], kept
+
+    compare(step)
+
+
+def test_a_gradient_may_serve_two_rules():
+    def step(params, kept, x, dy):
+        (p, q), ((v, _),) = params, kept
+        d_weight, _ = gradients(x, p, dy)
+        p = xp.nn.sgd_step(p, d_weight, 0.1)
+        q, v = xp.nn.momentum_step(q, d_weight, v, 0.1, 0.9)
+        return [p, q], [[v, kept[0][1]]]
+
+    compare(step, shapes=((5, 4), (5, 4)))
+
+
+def test_parameters_are_used_as_they_are_after_their_step():
+    def step(params, kept, x, dy):
+        d_weight, d_bias = gradients(x, params[0], dy)
+        weight, bias = xp.nn.sgd_step(params[0], d_weight, 0.1), xp.nn.sgd_step(params[1], d_bias, 0.1)
+        return [weight, bias], kept, xp.nn.linear(x, weight, bias)
+
+    compiled = xp.compile(step)
+    params, kept = [normal(5, 4), normal(4, seed=1)], []
+    for i in range(5):
+        args = normal(6, 5, seed=i), normal(6, 4, seed=-i - 1 + 100)
+        expected = step(copied(params), kept, *args)
+        found = compiled(params, kept, *args)
+        assert_same(found, expected)
+        params = found[0]
+    assert compiled.report == ""
+
+
+def test_gradients_that_are_returned_are_new():
+    def step(params, kept, x, dy):
+        found = gradients(x, params[0], dy)
+        return [xp.nn.sgd_step(p, g, 0.1) for p, g in zip(params, found, strict=True)], kept, found
+
+    compiled = xp.compile(step)
+    params, held = [normal(5, 4), normal(4, seed=1)], []
+    for i in range(5):
+        params, _, found = compiled(params, [], normal(6, 5, seed=i), normal(6, 4, seed=9))
+        held.append((found, copied(found)))
+    assert compiled.report == ""
+    for found, kept in held:
+        assert_same(found, kept, factor=0.0)
+
+
+def test_two_sets_of_parameters_do_not_mix():
+    """What one set's steps returned stays as it is while the other set takes its steps."""
+    step = functools.partial(with_rule, "momentum_step")
+    compiled = xp.compile(step)
+    sets = [([normal(5, 4, seed=i), normal(4, seed=i)], [[normal(5, 4) * 0, normal(4) * 0]]) for i in (1, 2)]
+    expected = copied(sets)
+    for i in range(8):
+        args = normal(6, 5, seed=i), normal(6, 4, seed=50 + i)
+        which = (0, 0, 0, 1, 0, 1, 1, 0)[i]
+        sets[which] = compiled(*sets[which], *args)
+        expected[which] = step(*expected[which], *args)
+        assert_same(sets, expected, factor=50)
+    assert compiled.report == ""

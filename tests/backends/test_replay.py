@@ -1,0 +1,556 @@
+"""Steps that backends replay on processors, beside twins that run every step as it is written."""
+
+import itertools
+import threading
+
+import numpy
+import pytest
+import steps
+from checking import assert_close
+from hypothesis import given, settings
+from steps import (
+    FACTOR,
+    OPTIMIZERS,
+    PLAIN,
+    assert_same,
+    assert_trained_alike,
+    copied,
+    make_images,
+    make_trainer,
+    shifted,
+    train,
+)
+
+import xpnet
+from xpnet.batches import Scaling
+
+
+@pytest.fixture(scope="module", params=["numpy", "numba"])
+def xp(request):
+    try:
+        return xpnet.backend(request.param)
+    except xpnet.BackendUnavailableError as e:
+        pytest.skip(str(e))
+
+
+@settings(deadline=None, derandomize=True, max_examples=100)
+@given(steps.trainings())
+def test_replayed_training_equals_plain_training(xp, training):
+    steps.assert_trains_alike(xp, training)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_training_is_rehearsed_without_a_trace(xp, optimizer):
+    data = xpnet.Dataset(make_images("sparse", (37, 29)), numpy.arange(37) % 3)
+    rehearsed, other = (
+        make_trainer(xp, xpnet.mlp(29, 10, 3), data, optimizer=optimizer)[0] for _ in range(2)
+    )
+    before = {name: numpy.array(p) for name, p in rehearsed.params.items()}
+    rehearsed.rehearse()
+    for name, p in before.items():
+        numpy.testing.assert_array_equal(rehearsed.params[name], p)
+    train(rehearsed, 37)
+    train(other, 37)
+    assert_trained_alike(rehearsed, other)
+
+
+def test_dropout_trains_as_in_the_twin_and_the_report_says_why(xp):
+    model = xpnet.Sequential(xpnet.Linear(29, 10), xpnet.Dropout(0.3), xpnet.ReLU(), xpnet.Linear(10, 3))
+    data = xpnet.Dataset(make_images("sparse", (37, 29)), numpy.arange(37) % 3)
+    (mine, calls), (plain, _) = (make_trainer(n, model, data) for n in (xp, PLAIN))
+    sums, expected = train(mine, 37), train(plain, 37)
+    assert mine._compiled.report == (
+        "`z` of `nn.relu` is an array that neither came as an argument nor was made by `xp.nn`"
+    )
+    assert len(calls) == 12
+    assert_trained_alike(mine, plain)
+    assert_close(PLAIN, numpy.array(sums), expected)
+
+
+class Own:
+    """A rule of one's own, whose state is a count of steps."""
+
+    def __init__(self, update):
+        self._update = update
+
+    def init(self, xp, params):
+        return {"step": 0}
+
+    def __call__(self, xp, params, grads, state):
+        new = {name: self._update(xp, p, grads[name], state["step"]) for name, p in params.items()}
+        return new, {"step": state["step"] + 1}
+
+
+def with_new_arrays(xp, p, grad, step):
+    return p - 0.1 * grad
+
+
+def in_place(xp, p, grad, step):
+    p -= 0.1 * grad
+    return p
+
+
+def by_out(xp, p, grad, step):
+    return numpy.subtract(p, 0.1 * grad, out=p)
+
+
+def with_decay_of_the_gradient_in_place(xp, p, grad, step):
+    grad *= 0.5
+    return xp.nn.sgd_step(p, grad, 0.1)
+
+
+def with_a_rate_divided_by_the_step(xp, p, grad, step):
+    return xp.nn.sgd_step(p, grad, 0.1 / (step + 1))
+
+
+def with_a_rate_to_the_power_of_the_step(xp, p, grad, step):
+    return xp.nn.sgd_step(p, grad, 0.1 * 0.9**step)
+
+
+def with_a_rate_from_a_table(xp, p, grad, step):
+    return xp.nn.sgd_step(p, grad, [0.1, 0.05, *[0.02] * 20][step])
+
+
+def with_half_a_step_more(xp, p, grad, step):
+    return xp.nn.sgd_step(p, grad, 0.1 / float(step + 0.5))
+
+
+def with_a_product_of_the_step(xp, p, grad, step):
+    return xp.nn.sgd_step(p, grad, step * 0.01)
+
+
+def with_the_step_as_rate(xp, p, grad, step):
+    return xp.nn.sgd_step(p, grad, step + 1)
+
+
+RULES = [
+    with_new_arrays,
+    in_place,
+    by_out,
+    with_decay_of_the_gradient_in_place,
+    with_a_rate_divided_by_the_step,
+    with_a_rate_to_the_power_of_the_step,
+    with_a_rate_from_a_table,
+    with_half_a_step_more,
+    with_a_product_of_the_step,
+    with_the_step_as_rate,
+]
+
+
+@pytest.mark.parametrize("update", RULES)
+def test_rule_of_ones_own_trains_as_in_the_twin(xp, update):
+    data = xpnet.Dataset(make_images("dense", (37, 12)), numpy.arange(37) % 3)
+    (mine, _), (plain, _) = (
+        make_trainer(n, xpnet.mlp(12, 3), data, optimizer=Own(update), scaling=Scaling(1e-3))
+        for n in (xp, PLAIN)
+    )
+    train(mine, 37)
+    train(plain, 37)
+    assert_trained_alike(mine, plain)
+
+
+def test_report_names_what_a_rule_of_ones_own_computed(xp):
+    data = xpnet.Dataset(make_images("dense", (37, 12)), numpy.arange(37) % 3)
+    trainer, calls = make_trainer(xp, xpnet.mlp(12, 3), data, optimizer=Own(with_new_arrays))
+    train(trainer, 37)
+    assert trainer._compiled.report == (
+        "the step returns an array that neither came as an argument nor was made by `xp.nn`"
+    )
+    assert len(calls) == 12
+
+
+def test_more_shapes_than_there_are_programs_take_turns(xp):
+    model, sizes = xpnet.mlp(29, 10, 3), [*range(1, 12), 1, 11, 5, *range(11, 0, -1), 3, 3]
+    data = xpnet.Dataset(make_images("sparse", (37, 29)), numpy.arange(37) % 3)
+    (mine, _), (plain, _) = (
+        make_trainer(n, model, data, optimizer=xpnet.Adam(0.01, eps=1e-3), batch_size=100)
+        for n in (xp, PLAIN)
+    )
+    for size in sizes:
+        order = xpnet.Stream(size, "shuffle").permutation(37)[:size]
+        total, expected = mine.epoch(order), plain.epoch(order)
+        assert_close(PLAIN, total, expected, factor=FACTOR)
+    assert mine._compiled.report == ""
+    assert_trained_alike(mine, plain)
+
+
+# A step written out: a layer, a loss and a rule, of whose arrays the two parameters may be overwritten.
+
+
+@pytest.fixture(scope="module")
+def step(xp):
+    def step(params, images, labels, indices):
+        x = xp.nn.gather_batch(images, indices, scale=1 / 255, offset=0.0, dtype=xp.float32)
+        outputs = xp.nn.linear(x, params["weight"], params["bias"])
+        loss, d_outputs = xp.nn.softmax_cross_entropy(outputs, xp.nn.gather_labels(labels, indices))
+        _, d_weight, d_bias = xp.nn.linear_backward(x, params["weight"], d_outputs, input_gradient=False)
+        new = {"weight": d_weight, "bias": d_bias}
+        return {name: xp.nn.sgd_step(p, new[name], 0.5) for name, p in params.items()}, loss
+
+    return step
+
+
+def make_arguments(*, seed=0, kind="sparse", batch=16):
+    random = numpy.random.default_rng(seed)
+    return (
+        {
+            "weight": random.normal(size=(29, 3)).astype(numpy.float32),
+            "bias": random.normal(size=3).astype(numpy.float32),
+        },
+        make_images(kind, (37, 29), seed=seed),
+        random.integers(0, 3, 37).astype(numpy.int32),
+        random.permutation(37)[:batch].astype(numpy.int32),
+    )
+
+
+def assert_replays(xp, step, *calls, dtype="float32"):
+    """Compare a compiled step with the step itself, on copies of each tuple of arguments."""
+    compiled = xp.compile(step)
+    for args in calls:
+        assert_same(compiled(*copied(args)), step(*copied(args)), dtype=dtype)
+    return compiled
+
+
+def recorded(xp, step):
+    """Return the compiled step, whose program has been tried."""
+    compiled = xp.compile(step)
+    for _ in range(2):
+        compiled(*make_arguments())
+    assert compiled.report == ""
+    return compiled
+
+
+@pytest.mark.parametrize("kind", ["sparse", "dense", "blank"])
+def test_other_arrays_of_the_same_shapes_are_used(xp, step, kind):
+    calls = [make_arguments(), make_arguments(), *(make_arguments(seed=i, kind=kind) for i in (1, 2, 1))]
+    assert assert_replays(xp, step, *calls).report == ""
+
+
+def test_what_is_returned_may_be_passed_on_or_forgotten(xp, step):
+    compiled = recorded(xp, step)
+    params, *rest = make_arguments(seed=1)
+    first = compiled(copied(params), *rest)
+    kept = copied(first)
+    second = compiled(first[0], *rest)
+    assert_same(second, step(kept[0], *rest))
+    # From the beginning again, in between another's parameters.
+    compiled(*make_arguments(seed=2))
+    assert_same(compiled(copied(params), *rest), step(copied(params), *rest))
+
+
+@pytest.mark.parametrize("shift", [0, 4, 16, 32])
+def test_parameters_may_begin_anywhere_in_memory(xp, step, shift):
+    compiled = recorded(xp, step)
+    params, *rest = make_arguments(seed=1)
+    expected = copied(params)
+    for _ in range(3):
+        params, loss = compiled(params | {"weight": shifted(params["weight"], shift)}, *rest)
+        expected, expected_loss = step(copied(expected), *rest)
+        assert_same((params, loss), (expected, expected_loss))
+    assert compiled.report == ""
+
+
+def test_parameters_that_cannot_be_written_stay_as_they_are(xp, step):
+    compiled = recorded(xp, step)
+    params, *rest = make_arguments(seed=1)
+    expected = step(copied(params), *rest)
+    frozen = copied(params)
+    for p in frozen.values():
+        p.setflags(write=False)
+    for _ in range(3):
+        assert_same(compiled(frozen, *rest), expected)
+        assert_same(frozen, params, factor=0.0)
+    assert compiled.report == ""
+
+
+def test_results_of_a_step_stay_as_they_are(xp, step):
+    compiled = recorded(xp, step)
+    params, *rest = make_arguments(seed=1)
+    all_losses, kept = [], []
+    for _ in range(4):
+        params, loss = compiled(params, *rest)
+        all_losses.append(loss)
+        kept.append(float(loss))
+    assert [float(loss) for loss in all_losses] == kept
+    assert len(set(kept)) == 4
+
+
+def test_other_dtypes_and_layouts_are_no_mistake(xp, step):
+    compiled = recorded(xp, step)
+    params, images, labels, indices = make_arguments(seed=1)
+    weight = numpy.asfortranarray(params["weight"])
+    for changed in (
+        (params, images.astype(numpy.float32), labels, indices),
+        (params, images, labels.astype(numpy.int64), indices),
+        (params, images, labels, indices.astype(numpy.int64)),
+        (params | {"weight": weight}, images, labels, indices),
+        (params, images, labels, indices),
+    ):
+        assert_same(compiled(*copied(changed)), step(*copied(changed)))
+    assert (
+        "C-contiguous" in recorded_with(xp, step, params | {"weight": weight}, images, labels, indices).report
+    )
+
+
+def recorded_with(xp, step, *args):
+    compiled = xp.compile(step)
+    compiled(*args)
+    return compiled
+
+
+def test_images_that_a_trainer_is_given_anew_are_used(xp):
+    first, second = (
+        xpnet.Dataset(make_images("sparse", (37, 29), seed=i), numpy.arange(37) % (2 + i)) for i in (0, 1)
+    )
+    (mine, calls), (plain, _) = (make_trainer(n, xpnet.mlp(29, 10, 3), first) for n in (xp, PLAIN))
+    for data in (first, second, first):
+        for trainer in (mine, plain):
+            trainer.put(data)
+            train(trainer, 37)
+        assert_trained_alike(mine, plain)
+    assert mine._compiled.report == ""
+    assert len(calls) == 4
+
+
+def test_images_that_change_in_place_are_used(xp):
+    """A data set sees a later change of its arrays; a trainer does when it is given the set again."""
+    images = make_images("sparse", (37, 29))
+    data = xpnet.Dataset(images, numpy.arange(37) % 3)
+    (mine, _), (plain, _) = (make_trainer(n, xpnet.mlp(29, 10, 3), data) for n in (xp, PLAIN))
+    for shift in (0, 1, 5):
+        images[...] = numpy.roll(images, shift, axis=1)
+        for trainer in (mine, plain):
+            trainer.put(data)
+            train(trainer, 37)
+        assert_trained_alike(mine, plain)
+
+
+def test_adams_count_of_steps_is_a_plain_int(xp):
+    data = xpnet.Dataset(make_images("sparse", (32, 29)), numpy.arange(32) % 3)
+    trainer, _ = make_trainer(xp, xpnet.mlp(29, 3), data, optimizer=xpnet.Adam())
+    for epoch in range(1, 4):
+        trainer.epoch(numpy.arange(32, dtype=numpy.int32))
+        assert type(trainer._state["step"]) is int
+        assert trainer._state["step"] == 2 * epoch
+    assert trainer._compiled.report == ""
+
+
+def test_step_without_an_optimizer_gives_new_arrays_each_time(xp):
+    def loss_and_gradient(weight, bias, x, labels):
+        return xp.nn.softmax_cross_entropy(xp.nn.linear(x, weight, bias), labels)
+
+    compiled = xp.compile(loss_and_gradient)
+    random = numpy.random.default_rng(0)
+    weight, bias, *xs = (
+        random.normal(size=size).astype(numpy.float32) for size in ((7, 3), 3, *[(5, 7)] * 4)
+    )
+    labels = numpy.arange(5, dtype=numpy.int32) % 3
+    before = copied((weight, bias, labels))
+    found = [compiled(weight, bias, x, labels) for x in xs]
+    assert compiled.report == ""
+    for (loss, gradient), x in zip(found, xs, strict=True):
+        assert_same((loss, gradient), loss_and_gradient(weight, bias, x, labels))
+    arrays = [a for pair in found[1:] for a in pair]
+    assert not any(numpy.shares_memory(a, b) for a, b in itertools.combinations(arrays, 2))
+    assert_same((weight, bias, labels), before, factor=0.0)
+
+
+def test_step_that_returns_a_loss_alone_returns_it(xp):
+    args = make_arguments()
+
+    def loss_alone(params, images, labels, indices):
+        x = xp.nn.gather_batch(images, indices, scale=1 / 255, offset=-0.5, dtype=xp.float32)
+        outputs = xp.nn.linear(x, params["weight"], params["bias"])
+        return xp.nn.softmax_cross_entropy(outputs, xp.nn.gather_labels(labels, indices))[0]
+
+    assert assert_replays(xp, loss_alone, args, args, make_arguments(seed=1)).report == ""
+
+
+def test_batch_that_is_returned_is_filled(xp):
+    def gathered(images, indices, weight, bias):
+        x = xp.nn.gather_batch(images, indices, scale=1 / 255, offset=0.0, dtype=xp.float32)
+        return x, xp.nn.linear(x, weight, bias)
+
+    params, images, _, indices = make_arguments()
+    compiled = xp.compile(gathered)
+    # As many arrays as are held cannot have the memory of those that were let go.
+    held = [compiled(images, indices, params["weight"], params["bias"]) for _ in range(5)]
+    for x, y in held:
+        assert_same((x, y), gathered(images, indices, params["weight"], params["bias"]))
+
+
+def test_arguments_that_are_passed_on_come_back(xp):
+    args = numpy.ones((2, 3), numpy.float32), {"a": 4, "b": [None, "text", True]}
+
+    def passing(x, rest):
+        return {"y": xp.nn.relu(x), "x": x, "rest": rest, "one": (rest["a"] + 1, ())}
+
+    compiled = assert_replays(xp, passing, args, args, (2 * args[0], {"a": 9, "b": [None, "text", True]}))
+    assert compiled.report == ""
+    assert compiled(*args)["x"] is args[0]
+
+
+def test_number_among_the_arguments_is_used_where_it_goes(xp):
+    def adding(total, value, count):
+        return xp.nn.accumulate(total, value, count), count + 1
+
+    one, two = (numpy.array(x, numpy.float32) for x in (1.0, 2.0))
+    assert_replays(xp, adding, (one, two, 1), (one, two, 2), (two, one, 7))
+
+
+def test_rate_that_is_an_array_is_used(xp):
+    def stepping(param, grad, lr):
+        return xp.nn.sgd_step(param, grad, lr)
+
+    param, grad = (numpy.random.default_rng(i).normal(size=(3, 4)).astype(numpy.float32) for i in (0, 1))
+    rates = [numpy.array(x, numpy.float32) for x in (0.1, 0.1, 0.5)]
+    assert_replays(xp, stepping, *[(param, grad, lr) for lr in rates])
+
+
+def test_weight_of_a_sum_that_is_an_array_is_used(xp):
+    one, two, three = (numpy.array(x, numpy.float32) for x in (1.0, 2.0, 5.0))
+    assert_replays(xp, xp.nn.accumulate, (one, two, two), (one, two, three), (three, two, one))
+
+
+@pytest.mark.parametrize("tied", [(True, False), (False, True)])
+def test_parameters_may_be_one_array_or_two(xp, tied):
+    def stepping(p, q, grad):
+        return xp.nn.sgd_step(p, grad, 0.5), xp.nn.sgd_step(q, grad, 0.25)
+
+    p, q, grad = (numpy.random.default_rng(i).normal(size=(3, 4)).astype(numpy.float32) for i in range(3))
+    compiled = xp.compile(stepping)
+    for is_tied in tied:
+        mine, other = shifted(p), numpy.array(p)
+        actual = compiled(mine, mine if is_tied else numpy.array(q), grad)
+        assert_same(actual, stepping(other, other if is_tied else numpy.array(q), grad))
+
+
+def test_lists_of_other_lengths_are_no_mistake(xp):
+    def last_of_the_first(xs, ys):
+        return xp.nn.relu(xs[-1])
+
+    a, b, c = (numpy.full((2, 2), x, numpy.float32) for x in (1, 2, 3))
+    assert_replays(xp, last_of_the_first, ([a], [b, c]), ([a], [b, c]), ([a, b], [c]))
+
+
+def test_step_may_be_called_by_the_names_of_its_parameters(xp):
+    x = numpy.ones((2, 2), numpy.float32)
+    compiled = xp.compile(lambda x, y: xp.nn.relu_backward(x, y))
+    for _ in range(2):
+        assert_same(compiled(x, y=-x), xp.nn.relu_backward(x, -x))
+
+
+def test_error_in_a_step_is_the_callers_and_the_next_call_is_right(xp):
+    calls = []
+
+    def failing(x):
+        y = xp.nn.relu(x)
+        calls.append(y)
+        if len(calls) == 1:
+            raise ValueError("the first one fails")
+        return y
+
+    nn, compiled, x = xp.nn, xp.compile(failing), numpy.linspace(-1, 1, 6, dtype=numpy.float32)
+    with pytest.raises(ValueError, match="the first one fails"):
+        compiled(x)
+    assert xp.nn is nn
+    for factor in (1, 2, 3):
+        assert_same(compiled(factor * x), nn.relu(factor * x))
+    assert compiled.report == ""
+    assert len(calls) == 3
+
+
+def test_step_inside_a_step_is_right(xp):
+    inner = xp.compile(lambda x: xp.nn.sigmoid(x))
+    x = numpy.linspace(-1, 1, 6, dtype=numpy.float32)
+    assert_replays(xp, lambda x: xp.nn.relu(inner(x)), *[(x,)] * 4, (2 * x,))
+
+
+def test_two_threads_may_call_one_step_at_once(xp, step):
+    compiled = recorded(xp, step)
+    found, errors = {}, []
+    barrier = threading.Barrier(2)
+
+    def work(seed):
+        try:
+            params, *rest = make_arguments(seed=seed)
+            barrier.wait()
+            for _ in range(200):
+                params, _ = compiled(params, *rest)
+            found[seed] = params
+        except Exception as e:
+            errors.append(e)
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in (1, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert compiled.report == ""
+    for seed, params in found.items():
+        expected, *rest = make_arguments(seed=seed)
+        for _ in range(200):
+            expected, _ = step(expected, *rest)
+        assert_same(params, expected, factor=FACTOR)
+
+
+def test_two_threads_may_record_at_once(xp):
+    """Each step begins before the other has ended; then the kernels are where they were."""
+    nn, entered, left = xp.nn, threading.Event(), threading.Event()
+    x = numpy.linspace(-1, 1, 6, dtype=numpy.float32)
+    found = []
+
+    def first(x):
+        entered.wait(10)
+        return xp.nn.relu(x)
+
+    def second(x):
+        entered.set()
+        left.wait(1)  # Should the first one wait for this one, there is no deadlock.
+        return xp.nn.sigmoid(x)
+
+    def call(step, done):
+        found.append((step, xp.compile(step)(x)))
+        done.set()
+
+    begun = threading.Thread(target=call, args=(first, left))
+    begun.start()
+    while xp.nn is nn and begun.is_alive():
+        pass
+    other = threading.Thread(target=call, args=(second, threading.Event()))
+    other.start()
+    begun.join()
+    other.join()
+    restored, xp.nn = xp.nn is nn, nn
+    assert restored
+    for step, y in found:
+        assert_same(y, (nn.relu if step is first else nn.sigmoid)(x))
+
+
+UNUSUAL = {
+    "no rows": ("linear", ((0, 3), (3, 2), (2,)), "float32"),
+    "no features": ("linear", ((4, 0), (0, 2), (2,)), "float32"),
+    "a vector": ("linear", ((3,), (3, 2), (2,)), "float32"),
+    "one bias for all": ("linear", ((4, 3), (3, 2), (1,)), "float32"),
+    "whole numbers": ("relu", ((4, 3),), "int32"),
+    "bytes": ("relu", ((4, 3),), "uint8"),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+def test_what_kernels_do_not_expect_is_not_given_to_them(xp, name):
+    """Kernels trust shapes and dtypes; what NumPy would take beyond those is left to the function."""
+    function, shapes, dtype = UNUSUAL[name]
+    arrays = [numpy.arange(numpy.prod(shape)).reshape(shape).astype(dtype) for shape in shapes]
+
+    def step(*arrays):
+        return getattr(xp.nn, function)(*arrays)
+
+    try:
+        expected = step(*arrays)
+    except ValueError:
+        pytest.skip("the function itself refuses this")
+    compiled = xp.compile(step)
+    for _ in range(4):
+        numpy.testing.assert_array_equal(compiled(*arrays), expected)
