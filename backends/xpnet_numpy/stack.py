@@ -36,6 +36,9 @@ _RULES: dict[str, Callable[..., Rows]] = {
     "nesterov_step": _nesterov_step,
 }
 
+# Wider products take up to 1.8 times as long for each column.
+_COLUMNS = 2**16
+
 
 class Stack:
     """Parameters, what an optimizer keeps of each, and gradients, as rows of a matrix.
@@ -103,8 +106,8 @@ class Stack:
             values[number] = view
         rule = numpy.asarray(self._rule, matrix.dtype)
         # In the rows from the gradients on, these come first.
-        there = rule, matrix[: depth + 1], back, after
-        and_back = numpy.roll(rule, 1, axis=1), matrix[depth:], front, before
+        there = rule, _blocks(matrix[: depth + 1], back), after
+        and_back = numpy.roll(rule, 1, axis=1), _blocks(matrix[depth:], front), before
         self._turns = itertools.cycle([there, and_back])
 
     def _views(self, rows: Array, params: list[Array]) -> list[tuple[int, Array]]:
@@ -113,10 +116,17 @@ class Stack:
 
     def step(self) -> None:
         """Take the steps of all calls."""
-        rule, rows, results, views = next(self._turns)
-        numpy.matmul(rule, rows, out=results)
+        rule, blocks, views = next(self._turns)
+        for rows, results in blocks:
+            numpy.matmul(rule, rows, out=results)
         for number, view in views:
             self._values[number] = view
+
+
+def _blocks(rows: Array, results: Array) -> list[tuple[Array, Array]]:
+    """Return both matrices in blocks of columns."""
+    begins = range(0, rows.shape[1], _COLUMNS)
+    return [(rows[:, i : i + _COLUMNS], results[:, i : i + _COLUMNS]) for i in begins]
 
 
 def _parts(row: Array, like: list[Array]) -> Iterator[Array]:

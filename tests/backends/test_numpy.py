@@ -8,7 +8,7 @@ from checking import assert_close
 from steps import PLAIN, assert_same, copied
 
 import xpnet
-from xpnet_numpy import in_place, xp
+from xpnet_numpy import in_place, stack, xp
 
 RATES = {
     "sgd_step": (0.1,),
@@ -107,7 +107,11 @@ def with_rule(name, params, kept, x, dy):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize(("name", "states"), [("sgd_step", 0), ("momentum_step", 1), ("nesterov_step", 1)])
-def test_linear_rules_take_the_steps_of_all_parameters_in_one_matrix(name, states, dtype):
+@pytest.mark.parametrize("columns", [7, 2**16])
+def test_linear_rules_take_the_steps_of_all_parameters_in_one_matrix(
+    name, states, dtype, columns, monkeypatch
+):
+    monkeypatch.setattr(stack, "_COLUMNS", columns)  # 24 are four blocks, or one
     params, kept = compare(functools.partial(with_rule, name), states=states, dtype=dtype)
     rows = [params, *kept]
     matrix = params[0].base
