@@ -11,7 +11,7 @@ import functools
 import inspect
 import threading
 import types
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import array_api_compat
@@ -223,6 +223,9 @@ def replaced(xp: Any, functions: Any) -> Iterator[None]:
         xp.nn = original
 
 
+_TREES = frozenset((dict, tuple, list))
+
+
 def leaves(tree: Tree) -> list[Any]:
     """Return what dicts, tuples and lists hold, in order; the form of each comes before, as a tuple."""
     found: list[Any] = []
@@ -230,7 +233,10 @@ def leaves(tree: Tree) -> list[Any]:
     return found
 
 
-def _collect(items: Iterable[Any], found: list[Any]) -> None:
+def _collect(items: Collection[Any], found: list[Any]) -> None:
+    if _TREES.isdisjoint(map(type, items)):
+        found += items
+        return
     for item in items:
         kind = type(item)
         if kind is dict:

@@ -6,6 +6,8 @@ A backend makes the programs, and `Replayed` decides when to trust them.
 from __future__ import annotations
 
 import contextlib
+import itertools
+import operator
 import threading
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -83,7 +85,8 @@ class Arguments:
     numbers : dict of int to int
         The numbers of the values among them, by place.
     at_hand : list
-        The leaves of the call; before the first one, what is no leaf of any.
+        The leaves of the last call, or what a program put in their place because they fit too; before the
+        first call, what is no leaf of any.
     """
 
     def __init__(self, recording: Recording) -> None:
@@ -95,23 +98,25 @@ class Arguments:
         self._kinds = [
             _kind(leaf) if place in self.numbers else leaf for place, leaf in enumerate(recording.leaves)
         ]
+        self._places = range(len(self._kinds))
         self.forget()
+
+    def moved(self, values: list[Any]) -> list[int]:
+        """Return the places of the leaves that are not those at hand."""
+        return [*itertools.compress(self._places, map(operator.is_not, values, self.at_hand))]
 
     def fit(self, values: list[Any]) -> bool:
         """Return whether these leaves have the form, the shapes and the dtypes of the recorded ones."""
         if len(values) != len(self._kinds):
             return False
-        if len({id(values[place]) for place in self.numbers}) < len(self.numbers):
-            return False
-        for place, (value, same, kind) in enumerate(zip(values, self.at_hand, self._kinds, strict=True)):
-            if value is same:
-                continue
+        for place in self.moved(values):
+            value, kind = values[place], self._kinds[place]
             if place in self.numbers:
                 if _kind(value) != kind:
                     return False
             elif type(value) is not type(kind) or (type(kind) is not int and value != kind):
                 return False
-        return True
+        return len({id(values[place]) for place in self.numbers}) == len(self.numbers)
 
     def forget(self) -> None:
         """Let go of the leaves at hand."""

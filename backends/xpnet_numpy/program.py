@@ -18,8 +18,8 @@ from xpnet_numpy import in_place
 from xpnet_numpy.stack import Stack
 
 Array = Any
-# A function, the numbers of the values that it takes, and those of what it returns.
-Operation = tuple[Callable[..., Any], Sequence[int], Sequence[int | None]]
+# A function, what finds its arguments among the values, and the numbers of what it returns.
+Operation = tuple[Callable[..., Any], Callable[[list[Any]], tuple[Any, ...]], Sequence[int | None]]
 
 
 class Program:
@@ -53,9 +53,14 @@ class Program:
             if Stack.suits(alike, recording.values, once, self._written):
                 self._stacks.append(Stack(alike, self._values))
                 self._written.difference_update(self._stacks[-1].gradients)
-                self._operations.append((self._stacks[-1].step, (), ()))
+                self._operations.append((self._stacks[-1].step, _picked([]), ()))
             else:
                 self._operations += map(self._operation, alike)
+        self._stacked = [
+            (place, number)
+            for place, number in self._arguments.numbers.items()
+            if any(number in stack.changed for stack in self._stacks)
+        ]
         self.origins = [
             recording.values[leaf].argument if type(leaf) is Reference else None for leaf in results
         ]
@@ -73,7 +78,7 @@ class Program:
             array = self._recorded[number].array
             self._values[number] = numpy.empty(array.shape, array.dtype)
         self._written.update(results)
-        return functools.partial(write, **call.numbers), [*call.references, *results], ()
+        return functools.partial(write, **call.numbers), _picked([*call.references, *results]), ()
 
     def _as_recorded(self, call: Call) -> Operation:
         """Return a call of the portable twin, which makes new arrays."""
@@ -85,7 +90,7 @@ class Program:
                 inputs[key] = len(self._values)
                 self._counters.append((len(self._values), value))
                 self._values.append(None)
-        return call.function_of(*inputs), [*inputs.values()], call.results
+        return call.function_of(*inputs), _picked([*inputs.values()]), call.results
 
     def _getter(self, number: int) -> Callable[[], Array]:
         return lambda: self._values[number]
@@ -106,22 +111,34 @@ class Program:
 
     def __call__(self, values: list[Any]) -> Any:
         """See `xpnet.replay.Program`."""
-        own, numbers = self._values, self._arguments.numbers
-        self._arguments.at_hand = values
-        moved = [number for place, number in numbers.items() if own[number] is not values[place]]
-        for place, number in numbers.items():
-            own[number] = values[place]
+        own, arguments = self._values, self._arguments
+        moved = {arguments.numbers[place] for place in arguments.moved(values) if place in arguments.numbers}
+        for place, number in arguments.numbers.items():
+            if number in moved:
+                own[number] = values[place]
+        arguments.at_hand = values
         for number, counter in self._counters:
             own[number] = values[counter.argument] + counter.added
         for stack in self._stacks:
             if not stack.changed.isdisjoint(moved):
                 stack.load()
         for function, inputs, results in self._operations:
-            made = function(*[own[number] for number in inputs])
-            for result, array in zip(results, made if type(made) is tuple else (made,), strict=False):
-                if result is not None:
-                    own[result] = array
+            made = function(*inputs(own))
+            if results:
+                for result, array in zip(results, made if type(made) is tuple else (made,), strict=True):
+                    if result is not None:
+                        own[result] = array
+        # What is returned may come next, and is known then.
+        for place, number in self._stacked:
+            values[place] = own[number]
         return self._make_result()
+
+
+def _picked(numbers: Sequence[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
+    """Return a function that returns the values of these numbers."""
+    if len(numbers) > 1:
+        return operator.itemgetter(*numbers)
+    return lambda values: tuple(values[number] for number in numbers)
 
 
 def _takes(write: Callable[..., Any], call: Call) -> bool:
