@@ -4,6 +4,7 @@
 need no new arrays, and the steps of an optimizer on a `stack`. They are NumPy's functions and nothing else.
 """
 
+import functools
 from typing import Any
 
 import numpy
@@ -15,7 +16,7 @@ from xpnet_numpy.program import Program
 
 
 def _compile(step: Any) -> Replayed:
-    return Replayed(xp, step, Program)
+    return Replayed(xp, step, functools.partial(Program, stacks={}))
 
 
 xp: Namespace = Namespace("numpy", numpy, compile=_compile, advice=blas_advice)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import inspect
 import itertools
@@ -28,6 +29,8 @@ class Program:
     Parameters
     ----------
     recording : Recording
+    stacks : dict
+        What programs of one step share, so that parameters move from one to the other as they are.
 
     Raises
     ------
@@ -35,7 +38,7 @@ class Program:
         If it makes use of a whole number that may change, other than as the number of an Adam step.
     """
 
-    def __init__(self, recording: Recording) -> None:
+    def __init__(self, recording: Recording, stacks: dict[Any, Stack]) -> None:
         calls, results = recording.calls, leaves(recording.result)
         self._recorded = recording.values
         self._arguments = Arguments(recording)
@@ -46,25 +49,36 @@ class Program:
         self._changed = set(changes)
         once = {n for n, times in changes.items() if times == 1 and recording.values[n].argument is not None}
         self._written: set[int] = set()
-        self._stacks: list[Stack] = []
+        self._stacked: list[_Stacked] = []
         self._operations: list[Operation] = []
         for _, group in itertools.groupby(calls, operator.attrgetter("name")):
             alike = list(group)
             if Stack.suits(alike, recording.values, once, self._written):
-                self._stacks.append(Stack(alike, self._values))
-                self._written.difference_update(self._stacks[-1].gradients)
-                self._operations.append((self._stacks[-1].step, _picked([]), ()))
+                self._operations.append(self._stack(alike, stacks))
             else:
                 self._operations += map(self._operation, alike)
-        self._stacked = [
-            (place, number)
-            for place, number in self._arguments.numbers.items()
-            if any(number in stack.changed for stack in self._stacks)
-        ]
         self.origins = [
             recording.values[leaf].argument if type(leaf) is Reference else None for leaf in results
         ]
         self._make_result = self._arguments.result(recording.result, self._getter)
+
+    def _stack(self, calls: Sequence[Call], stacks: dict[Any, Stack]) -> Operation:
+        """Return steps of an optimizer as an operation."""
+        changed = [number for row in zip(*[call.changed for call in calls], strict=True) for number in row]
+        gradients = [call.arguments["grad"] for call in calls]
+        places = [self._recorded[number].argument for number in changed]
+        kinds = [(place, self._recorded[n].array.shape) for place, n in zip(places, changed, strict=True)]
+        key = calls[0].name, *calls[0].numbers.items(), *kinds, self._recorded[gradients[0]].array.dtype
+        stacked = _Stacked(stacks.setdefault(key, Stack(calls)), places, changed, gradients)
+        self._stacked.append(stacked)
+        # Another step cannot take them for what it makes, for they are in the rows of this one.
+        self._written.difference_update(gradients)
+
+        def step() -> None:
+            stacked.stack.step()
+            stacked.put(self._values)
+
+        return step, _picked([]), ()
 
     def _operation(self, call: Call) -> Operation:
         """Return a call as an operation, which writes into arrays of the program if it can."""
@@ -112,16 +126,13 @@ class Program:
     def __call__(self, values: list[Any]) -> Any:
         """See `xpnet.replay.Program`."""
         own, arguments = self._values, self._arguments
-        moved = {arguments.numbers[place] for place in arguments.moved(values) if place in arguments.numbers}
-        for place, number in arguments.numbers.items():
-            if number in moved:
-                own[number] = values[place]
-        arguments.at_hand = values
+        for place in arguments.moved(values):
+            if place in arguments.numbers:
+                own[arguments.numbers[place]] = values[place]
         for number, counter in self._counters:
             own[number] = values[counter.argument] + counter.added
-        for stack in self._stacks:
-            if not stack.changed.isdisjoint(moved):
-                stack.load()
+        for stacked in self._stacked:
+            stacked.load(values, own)
         for function, inputs, results in self._operations:
             made = function(*inputs(own))
             if results:
@@ -129,9 +140,33 @@ class Program:
                     if result is not None:
                         own[result] = array
         # What is returned may come next, and is known then.
-        for place, number in self._stacked:
-            values[place] = own[number]
+        for stacked in self._stacked:
+            for place, array in zip(stacked.places, stacked.stack.changed, strict=True):
+                values[place] = array
+        arguments.at_hand = values
         return self._make_result()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Stacked:
+    """A stack in a program: the places of its arrays among the arguments, and their numbers."""
+
+    stack: Stack
+    places: Sequence[Any]
+    changed: Sequence[int]
+    gradients: Sequence[int]
+
+    def load(self, values: list[Any], own: list[Any]) -> None:
+        """Let the arguments be in the stack."""
+        self.stack.load([values[place] for place in self.places])
+        self.put(own)
+        for number, array in zip(self.gradients, self.stack.gradients, strict=True):
+            own[number] = array
+
+    def put(self, own: list[Any]) -> None:
+        """Let what the stack changes be what it is now."""
+        for number, array in zip(self.changed, self.stack.changed, strict=True):
+            own[number] = array
 
 
 def _picked(numbers: Sequence[int]) -> Callable[[list[Any]], tuple[Any, ...]]:

@@ -6,12 +6,13 @@ That is a single pass by all threads of the BLAS, with no array in between; the 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+import operator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy
 
-from xpnet.recording import IN_PLACE, Call, Value
+from xpnet.recording import Call, Value
 
 Array = Any
 Rows = list[list[float]]
@@ -50,24 +51,19 @@ class Stack:
     ----------
     calls : sequence of Call
         Steps that `suits` says can be taken together.
-    values : list
-        The arrays of a program, by number. Those of the stack are put there, as views of its rows.
 
     Attributes
     ----------
-    changed : set of int
-        The numbers of the arrays that a step changes.
-    gradients : list of int
+    changed : list of array
+        What the next step changes: parameters, then what is kept of the first of them, and so on.
+    gradients : list of array
+        Where that step finds the gradients.
     """
 
-    def __init__(self, calls: Sequence[Call], values: list[Any]) -> None:
-        name = calls[0].name
-        self._rows = [[call.arguments[key] for call in calls] for key in IN_PLACE[name]]
-        self.gradients = [call.arguments["grad"] for call in calls]
-        self._rule = _RULES[name](**calls[0].numbers)
-        self._values = values
-        self._order = [number for row in self._rows for number in row]
-        self.changed = set(self._order)
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self._rule = _RULES[calls[0].name](**calls[0].numbers)
+        self.changed: list[Array] = []
+        self.gradients: list[Array] = []
 
     @staticmethod
     def suits(calls: Sequence[Call], values: Sequence[Value], once: set[int], written: set[int]) -> bool:
@@ -93,45 +89,44 @@ class Stack:
             and written.issuperset(call.arguments["grad"] for call in calls)
         )
 
-    def load(self) -> None:
-        """Copy what a step changes into a new matrix, for someone may still hold views of the one before."""
-        values, depth = self._values, len(self._rows)
-        params = [values[number] for number in self._rows[0]]
+    def load(self, arrays: Sequence[Array]) -> None:
+        """Let these be what the next step changes.
+
+        If they are not the stack's own, they are copied into a new matrix: someone may still hold views of the
+        one before.
+        """
+        if len(self.changed) == len(arrays) and all(map(operator.is_, self.changed, arrays)):
+            return
+        depth = len(self._rule)
+        params = arrays[: len(arrays) // depth]
         matrix = numpy.empty((2 * depth + 1, sum(p.size for p in params)), params[0].dtype)
         front, back = matrix[:depth], matrix[depth + 1 :]
-        before, after = self._views(front, params), self._views(back, params)
-        for number, view in before:
-            view[...] = values[number]
-        for number, view in (*before, *zip(self.gradients, _parts(matrix[depth], params), strict=True)):
-            values[number] = view
+        self.changed, after = _views(front, params), _views(back, params)
+        self.gradients = _views(matrix[depth:][:1], params)
+        for view, array in zip(self.changed, arrays, strict=True):
+            view[...] = array
         rule = numpy.asarray(self._rule, matrix.dtype)
         # In the rows from the gradients on, these come first.
         there = rule, _blocks(matrix[: depth + 1], back), after
-        and_back = numpy.roll(rule, 1, axis=1), _blocks(matrix[depth:], front), before
+        and_back = numpy.roll(rule, 1, axis=1), _blocks(matrix[depth:], front), self.changed
         self._turns = itertools.cycle([there, and_back])
-
-    def _views(self, rows: Array, params: list[Array]) -> list[tuple[int, Array]]:
-        parts = (part for row in rows for part in _parts(row, params))
-        return [*zip(self._order, parts, strict=True)]
 
     def step(self) -> None:
         """Take the steps of all calls."""
-        rule, blocks, views = next(self._turns)
+        rule, blocks, self.changed = next(self._turns)
         for rows, results in blocks:
             numpy.matmul(rule, rows, out=results)
-        for number, view in views:
-            self._values[number] = view
+
+
+def _views(rows: Array, params: Sequence[Array]) -> list[Array]:
+    """Return views of rows that hold arrays with the shapes of parameters, one behind the other."""
+    ends = [*itertools.accumulate(p.size for p in params)]
+    return [
+        row[end - p.size : end].reshape(p.shape) for row in rows for p, end in zip(params, ends, strict=True)
+    ]
 
 
 def _blocks(rows: Array, results: Array) -> list[tuple[Array, Array]]:
     """Return both matrices in blocks of columns."""
     begins = range(0, rows.shape[1], _COLUMNS)
     return [(rows[:, i : i + _COLUMNS], results[:, i : i + _COLUMNS]) for i in begins]
-
-
-def _parts(row: Array, like: list[Array]) -> Iterator[Array]:
-    """Yield views of a row, one after the other, with the shapes of these arrays."""
-    end = 0
-    for array in like:
-        begin, end = end, end + array.size
-        yield row[begin:end].reshape(array.shape)

@@ -197,16 +197,30 @@ def test_gradients_that_are_returned_are_new():
         assert_same(found, kept, factor=0.0)
 
 
-def test_two_sets_of_parameters_do_not_mix():
-    """What one set's steps returned stays as it is while the other set takes its steps."""
+@pytest.mark.parametrize("batches", [(6,), (6, 3)])
+def test_two_sets_of_parameters_do_not_mix(batches):
+    """What one set's steps returned stays as it is while the other set takes its steps, in any program."""
     step = functools.partial(with_rule, "momentum_step")
     compiled = xp.compile(step)
     sets = [([normal(5, 4, seed=i), normal(4, seed=i)], [[normal(5, 4) * 0, normal(4) * 0]]) for i in (1, 2)]
     expected = copied(sets)
-    for i in range(8):
-        args = normal(6, 5, seed=i), normal(6, 4, seed=50 + i)
-        which = (0, 0, 0, 1, 0, 1, 1, 0)[i]
+    chosen = numpy.random.default_rng(0)
+    for i in range(40):
+        which, batch = chosen.choice(2), chosen.choice(batches)
+        args = normal(batch, 5, seed=i), normal(batch, 4, seed=50 + i)
         sets[which] = compiled(*sets[which], *args)
         expected[which] = step(*expected[which], *args)
-        assert_same(sets, expected, factor=50)
+        assert_same(sets, expected, factor=200)
     assert compiled.report == ""
+
+
+def test_parameters_move_between_programs_as_they_are():
+    compiled = xp.compile(functools.partial(with_rule, "momentum_step"))
+    found = [normal(5, 4), normal(4)], [[normal(5, 4) * 0, normal(4) * 0]]
+    matrices = []
+    for i in range(12):
+        batch = 6 if i % 2 else 3
+        found = compiled(*found, normal(batch, 5, seed=i), normal(batch, 4, seed=50 + i))
+        matrices.append(found[0][0].base)
+    assert compiled.report == ""
+    assert all(matrix is matrices[-1] for matrix in matrices[4:])
