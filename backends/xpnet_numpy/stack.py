@@ -92,8 +92,7 @@ class Stack:
     def load(self, arrays: Sequence[Array]) -> None:
         """Let these be what the next step changes.
 
-        If they are not the stack's own, they are copied into a new matrix: someone may still hold views of the
-        one before.
+        Others than the stack's own are copied into a new matrix: someone may still hold views of the old one.
         """
         if len(self.changed) == len(arrays) and all(map(operator.is_, self.changed, arrays)):
             return
