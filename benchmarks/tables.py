@@ -99,6 +99,54 @@ def _goals(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     yield "Memory of a Numba training beyond imports", "400 MB", f"{memory / 1e6:.0f} MB"
 
 
+# What the GPU goals are measured against.
+_NEEDED_ON_GPU = {"xpnet cupy", "JAX scan", "PyTorch CUDA graph", "PyTorch eager"}
+
+
+def gpu_goals(folder: pathlib.Path) -> str:
+    """Return what `cupy` aims at, a table for each file that can tell, or one that owes it."""
+    parts = []
+    for found in _read(folder):
+        if {r["name"] for r in found["results"]} >= _NEEDED_ON_GPU:
+            parts.append(_gpu_table(_gpu_measured(found)) + f"\n{_conditions(found, 'xpnet', 'peer')}")
+    return "\n".join(parts) or _gpu_table(["owed"] * len(_GPU_GOALS))
+
+
+_GPU_GOALS = [
+    ("CuPy epoch / JAX scan epoch", "at most 0.5"),
+    ("CuPy epoch / PyTorch CUDA-graph epoch", "at most 0.5"),
+    ("CuPy epoch / PyTorch eager epoch", "at most 0.1"),
+    ("Launches a step (nodes of the graph)", "at most 8"),
+    ("784-4096-4096-10, batch 8192: share of the float32 matrix rate", "at least 70%"),
+    ("784-4096-4096-10, batch 8192: share of the TF32 matrix rate", "at least 70%"),
+    ("First epoch, with all that comes before it", "under 5 s"),
+]
+
+
+def _gpu_table(measured: Sequence[str]) -> str:
+    rows = [
+        f"| {name} | {goal} | {text} |\n" for (name, goal), text in zip(_GPU_GOALS, measured, strict=True)
+    ]
+    return "".join(["| figure | goal | measured |\n", "| --- | ---: | ---: |\n", *rows])
+
+
+def _gpu_measured(found: dict[str, Any]) -> list[str]:
+    by_name = {r["name"]: r for r in found["results"]}
+    mine = by_name["xpnet cupy"]
+    others = (by_name[name]["seconds"] for name in ("JAX scan", "PyTorch CUDA graph", "PyTorch eager"))
+    (shares,) = found.get("shares", {"": {}}).values()
+    launches = mine.get("launches_per_step")
+    return [
+        *(_median(mine["seconds"], seconds) for seconds in others),
+        "owed" if launches is None else str(launches),
+        *(f"{statistics.median(shares[name]):.0%}" if name in shares else "owed" for name in _ON_GPU),
+        f"{mine['prepare_seconds'] + mine['seconds'][0]:.1f} s",
+    ]
+
+
+_ON_GPU = ("cupy", "cupy in TF32")
+
+
 def _median(seconds: Sequence[float], others: Sequence[float]) -> str:
     return f"{statistics.median(a / b for a, b in zip(seconds, others, strict=True)):.2f}"
 
@@ -129,6 +177,7 @@ def replaced(text: str, folder: pathlib.Path) -> str:
         ("headline", headline(folder)),
         ("results", section(folder)),
         ("goals", goals(folder)),
+        ("gpu goals", gpu_goals(folder)),
     ):
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
         before, _, rest = text.partition(begin)

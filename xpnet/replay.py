@@ -166,6 +166,8 @@ class Replayed:
     ----------
     report : str
         Why it cannot be replayed; empty while it can.
+    programs : list of Program
+        The last used first.
     """
 
     def __init__(
@@ -183,7 +185,7 @@ class Replayed:
         self._make_program = make_program
         self._functions = functions
         self._quiet = quiet
-        self._programs: list[Program] = []
+        self.programs: list[Program] = []
         self._trusted: set[Program] = set()
         self._running = threading.Lock()
 
@@ -194,10 +196,10 @@ class Replayed:
             return self._step(*args, **kwargs)
         try:
             values = leaves((args, kwargs))
-            for i, program in enumerate(self._programs):
+            for i, program in enumerate(self.programs):
                 if program.fits(values):
                     if i > 0:
-                        self._programs.insert(0, self._programs.pop(i))
+                        self.programs.insert(0, self.programs.pop(i))
                     if program in self._trusted:
                         return program(values)
                     break
@@ -225,11 +227,11 @@ class Replayed:
             self.report, result = e.args
             return result
         try:
-            self._programs.insert(0, self._make_program(recording))
+            self.programs.insert(0, self._make_program(recording))
         except Exception as e:  # The step has run, and its results are good, whatever is wrong here.
             self.report = str(e) if isinstance(e, NotReplayableError) else f"{type(e).__name__}: {e}"
-        self._trusted.difference_update(self._programs[_MOST_PROGRAMS:])
-        del self._programs[_MOST_PROGRAMS:]
+        self._trusted.difference_update(self.programs[_MOST_PROGRAMS:])
+        del self.programs[_MOST_PROGRAMS:]
         return result
 
     def _try(self, program: Program, values: list[Any], args: Any, kwargs: Any) -> Any:

@@ -43,6 +43,8 @@ class Trainer:
     ----------
     params : dict of arrays of `xp`
         As they are after the last step.
+    compiled : callable
+        The step, as ``xp.compile`` returned it.
     """
 
     def __init__(
@@ -70,7 +72,7 @@ class Trainer:
         self._dtype = dtype
         self._scaling = scaling
         self.put(train)
-        self._compiled = xp.compile(self._step)
+        self.compiled = xp.compile(self._step)
 
     def put(self, train: Dataset) -> None:
         """Move a training set to the device, in place of the one before."""
@@ -90,7 +92,7 @@ class Trainer:
         indices = xp.asarray(order)
         total = xp.zeros((), dtype=self._images.dtype)
         for begin, end in spans(len(order), self._batch_size):
-            self.params, self._state, total = self._compiled(
+            self.params, self._state, total = self.compiled(
                 self.params, self._state, total, self._images.images, self._labels, indices[begin:end]
             )
             advance(1)
@@ -108,7 +110,7 @@ class Trainer:
             for size in sorted(sizes, reverse=True):
                 indices = xp.arange(size, dtype=xp.int32)
                 for _ in range(REHEARSALS):
-                    params, state, total = self._compiled(
+                    params, state, total = self.compiled(
                         params, state, total, self._images.images, self._labels, indices
                     )
             xp.synchronize()
@@ -117,7 +119,7 @@ class Trainer:
 
     def close(self) -> None:
         """Let go of what the compiled step holds on the device, which it and the trainer would keep alive."""
-        del self._compiled
+        del self.compiled
 
     def _step(
         self, params: Params, state: State, total: Array, images: Array, labels: Array, indices: Array

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
+import sys
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -76,6 +78,17 @@ class Program:
     def changes(self, place: int) -> bool:
         """See `xpnet.replay.Program`."""
         return self._numbers.get(place) in self._plan.changed
+
+    @property
+    def nodes(self) -> int:
+        """How many nodes the graph has: launches of kernels, copies and fills. There are none without one."""
+        count = ctypes.c_size_t(0)
+        if self._graph is not None:
+            driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+            status = driver.cuGraphGetNodes(ctypes.c_void_p(self._graph.graph), None, ctypes.byref(count))
+            if status:
+                raise RuntimeError(f"cuGraphGetNodes: status {status}")
+        return count.value
 
     def forget(self) -> None:
         """See `xpnet.replay.Program`."""

@@ -1,4 +1,4 @@
-"""What an epoch of the default network does not show: small steps, large ones, and the start of a process."""
+"""What an epoch of the default network does not show: other steps, the start of a process, large products."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ STEPS = {
     # A learning rate at which wide networks do not saturate: denormal numbers would be timed.
     "784-1024-1024-10, batch 256": Workload(sizes=(784, 1024, 1024, 10), batch_size=256, lr=0.1, limit=4096),
 }
+# Products so large that a GPU's matrix rate is all that counts; six whole batches.
+LARGE = Workload(sizes=(784, 4096, 4096, 10), batch_size=8192, lr=0.1, limit=6 * 8192)
 _TRAINING = ("train", "--epochs", "1")
 
 
@@ -61,6 +63,34 @@ def comparisons(
     for _ in range(rounds):
         for backend in backends:
             found["processes"][backend].append(_process_seconds(backend, threads))
+    return found
+
+
+def shares(
+    backends: Sequence[str], *, rounds: int, threads: int, workload: Workload = LARGE
+) -> dict[str, list[float]]:
+    """Return, by backend, the share of the matrix rate at which it trains a large network, in each round.
+
+    That is the time of the network's matrix products alone, by the backend's own library, over that of its
+    epochs, in turns.
+
+    Parameters
+    ----------
+    backends : sequence of str
+        A name with ``" in TF32"`` behind it stands for products in TF32, on both sides.
+    rounds, threads : int
+    workload : Workload
+
+    Raises
+    ------
+    UnusableError
+        If one cannot run.
+    """
+    found = {}
+    for name in backends:
+        entries = [Entry("xpnet", name), Entry("limit", f"gemm on {name}")]
+        epochs, products = laps(entries, workload, rounds=rounds, threads=threads).values()
+        found[name] = [limit / epoch for limit, epoch in zip(products, epochs, strict=True)]
     return found
 
 

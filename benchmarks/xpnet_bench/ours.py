@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 
 import numpy as np
@@ -16,6 +17,8 @@ from xpnet_bench.limit import epoch_bytes, epoch_products, operand_pairs
 from xpnet_bench.workload import Workload
 
 LOSS = "softmax_cross_entropy"
+# What follows the name of a backend whose large products may be TF32.
+IN_TF32 = " in TF32"
 # A device that had finished gives up a value in well under a tenth of an epoch.
 _LATE_SHARE, _LATE_SECONDS = 0.1, 0.005
 
@@ -23,13 +26,19 @@ _LATE_SHARE, _LATE_SECONDS = 0.1, 0.005
 def namespace(backend: str) -> xpnet.Namespace:
     """Return a backend's namespace.
 
+    Parameters
+    ----------
+    backend : str
+        A name, and ``" in TF32"`` behind it if large products may be that.
+
     Raises
     ------
     UnusableError
         If there is none, or it cannot be used here.
     """
     try:
-        return xpnet.backend(backend)
+        xp = xpnet.backend(backend.removesuffix(IN_TF32))
+        return xp.with_tf32() if backend.endswith(IN_TF32) else xp
     except (xpnet.UnknownBackendError, xpnet.BackendUnavailableError) as e:
         raise UnusableError(str(e)) from e
 
@@ -87,6 +96,11 @@ class Epochs:
                 f"but its result came {late:.3f} s later; correct the backend's `synchronize`"
             )
 
+    def launches(self) -> int | None:
+        """Return how often a full batch's step launches something on a device; None where it does not."""
+        programs = getattr(self._trainer.compiled, "programs", [])
+        return max((program.nodes for program in programs if hasattr(program, "nodes")), default=None)
+
     def device_bytes(self) -> int | None:
         """Return how much memory the library's pool took from the device; None where there is no pool."""
         pool = getattr(self.xp.library, "get_default_memory_pool", None)
@@ -98,13 +112,21 @@ class Epochs:
 
 
 class Products:
-    """The limit: an epoch's matrix products and nothing else, in a backend's own library."""
+    """The limit: an epoch's matrix products and nothing else, in a backend's own library.
+
+    Parameters
+    ----------
+    backend : str
+        With ``" in TF32"`` behind it, CuPy's products are that; it reads a variable when it is imported.
+    """
 
     kind: Kind = "limit"
 
     def __init__(self, backend: str) -> None:
         self.name = "limit: gemm" if backend == "numpy" else f"limit: gemm on {backend}"
         self.backend = backend
+        if backend.endswith(IN_TF32):
+            os.environ["CUPY_TF32"] = "1"
         self.xp = namespace(backend)
         self.versions = dict(self.xp.versions)
 

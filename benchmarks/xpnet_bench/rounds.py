@@ -224,6 +224,7 @@ def _result(lane: Lane, first: Lane) -> dict[str, Any]:
         "peak_rss_bytes": finish["peak_rss_bytes"],
         "imported_rss_bytes": lane.about["imported_rss_bytes"],
         "device_bytes": finish["device_bytes"],
+        "launches_per_step": finish["launches_per_step"],
         "share_of_limit": None,
     }
 
@@ -258,7 +259,11 @@ def default_entries(backends: Sequence[str], peers: Sequence[str]) -> Iterator[E
     yield from (Entry("xpnet", name) for name in backends)
     yield from (Entry("peer", name) for name in peers)
     yield Entry("limit", "gemm on numpy")
-    for name in backends:
-        if name.partition(":")[0] == "cupy":
-            yield Entry("limit", f"gemm on {name}")
-            yield Entry("limit", f"bandwidth on {name}")
+    for name in filter(is_on_gpu, backends):
+        yield Entry("limit", f"gemm on {name}")
+        yield Entry("limit", f"bandwidth on {name}")
+
+
+def is_on_gpu(backend: str) -> bool:
+    """Return whether a backend's work is done on a GPU."""
+    return backend.partition(":")[0] == "cupy"

@@ -89,7 +89,13 @@ class Worker:
         """Tell what was reached and how much memory it took."""
         accuracy = self._competitor.accuracy()
         device_bytes = getattr(self._competitor, "device_bytes", lambda: None)()
-        return {"accuracy": accuracy, "peak_rss_bytes": _peak_rss(), "device_bytes": device_bytes}
+        launches = getattr(self._competitor, "launches", lambda: None)()
+        return {
+            "accuracy": accuracy,
+            "peak_rss_bytes": _peak_rss(),
+            "device_bytes": device_bytes,
+            "launches_per_step": launches,
+        }
 
 
 def _rest() -> None:

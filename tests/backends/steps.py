@@ -170,7 +170,7 @@ def assert_trains_alike(xp, training):
     model, data, options = training
     (mine, calls), (plain, _) = (make_trainer(n, model, data, **options) for n in (xp, PLAIN))
     sums, expected = train(mine, len(data)), train(plain, len(data))
-    assert mine._compiled.report == ""
+    assert mine.compiled.report == ""
     assert all(calls.count(size) <= 2 for size in calls)  # Each size of batch is recorded, and tried once.
     dtype = options["dtype"]
     assert_trained_alike(mine, plain, dtype=dtype)

@@ -40,11 +40,11 @@ def train(trainer, n, *, epochs=4):
 
 
 def programs_of(trainer):
-    return trainer._compiled._programs
+    return trainer.compiled.programs
 
 
 def assert_trained_alike(actual, expected, *, tolerance=1e-10):
-    assert actual._compiled.report == ""
+    assert actual.compiled.report == ""
     for name, p in expected.params.items():
         numpy.testing.assert_allclose(actual.params[name], p, rtol=tolerance, atol=tolerance)
 
@@ -167,7 +167,7 @@ def test_other_arrays_are_used_and_captured_when_they_come_again(xp):
         x, w, b = args
         numpy.testing.assert_allclose(compiled(*args), numpy.maximum(x @ w + b, 0), rtol=1e-12)
     assert compiled.report == ""
-    assert compiled._programs[0].captures == 3
+    assert compiled.programs[0].captures == 3
 
 
 def test_results_of_a_captured_step_stay_as_they_are(xp):
@@ -233,7 +233,7 @@ def test_a_capture_that_fails_leaves_the_step_as_it_is_and_says_why(xp, monkeypa
     mine, plain = (make_trainer(on, model, data) for on in (xp, PLAIN))
     losses = train(mine, len(data)), train(plain, len(data))
     numpy.testing.assert_allclose(*losses, rtol=1e-10)
-    assert mine._compiled.report == "RuntimeError: cudaErrorStreamCaptureUnsupported: no"
+    assert mine.compiled.report == "RuntimeError: cudaErrorStreamCaptureUnsupported: no"
 
 
 def test_dropout_trains_as_in_the_twin_and_the_report_says_why(xp):
@@ -241,7 +241,7 @@ def test_dropout_trains_as_in_the_twin_and_the_report_says_why(xp):
     model, data = xpnet.Sequential(*layers), make_data()
     mine, plain = (make_trainer(on, model, data) for on in (xp, PLAIN))
     numpy.testing.assert_allclose(train(mine, len(data)), train(plain, len(data)), rtol=1e-10)
-    assert "is an array that neither came as an argument nor was made by `xp.nn`" in mine._compiled.report
+    assert "is an array that neither came as an argument nor was made by `xp.nn`" in mine.compiled.report
 
 
 def test_what_was_made_at_the_recording_is_let_go(xp):
@@ -278,5 +278,5 @@ def test_a_rate_that_is_an_array_is_not_taken_for_a_number(xp):
 
     compiled = xp.compile(step)
     compiled(*[xp.asarray(numpy.ones(shape)) for shape in ((5, 4), (4, 3), (3,), (5, 3), ())])
-    (program,) = compiled._programs
+    (program,) = compiled.programs
     assert [task.name for task in program._plan.tasks] == ["linear_gradient", "sgd_step", "sgd_step"]

@@ -70,7 +70,7 @@ def test_order_of_the_parts_of_a_stage_changes_no_bit(training, largest):
         if largest > 2000:
             patch.setattr(replay, "PARTS", 64)
         found = train(backwards, len(data))
-    assert forwards._compiled.report == backwards._compiled.report == ""
+    assert forwards.compiled.report == backwards.compiled.report == ""
     assert sums == found
     for name, p in forwards.params.items():
         numpy.testing.assert_array_equal(p, backwards.params[name])

@@ -59,7 +59,7 @@ def test_dropout_trains_as_in_the_twin_and_the_report_says_why(xp):
     data = xpnet.Dataset(make_images("sparse", (37, 29)), numpy.arange(37) % 3)
     (mine, calls), (plain, _) = (make_trainer(n, model, data) for n in (xp, PLAIN))
     sums, expected = train(mine, 37), train(plain, 37)
-    assert mine._compiled.report == (
+    assert mine.compiled.report == (
         "`z` of `nn.relu` is an array that neither came as an argument nor was made by `xp.nn`"
     )
     assert len(calls) == 12
@@ -153,7 +153,7 @@ def test_report_names_what_a_rule_of_ones_own_computed(xp):
     data = xpnet.Dataset(make_images("dense", (37, 12)), numpy.arange(37) % 3)
     trainer, calls = make_trainer(xp, xpnet.mlp(12, 3), data, optimizer=Own(with_new_arrays))
     train(trainer, 37)
-    assert trainer._compiled.report == (
+    assert trainer.compiled.report == (
         "the step returns an array that neither came as an argument nor was made by `xp.nn`"
     )
     assert len(calls) == 12
@@ -170,7 +170,7 @@ def test_more_shapes_than_there_are_programs_take_turns(xp):
         order = xpnet.Stream(size, "shuffle").permutation(37)[:size]
         total, expected = mine.epoch(order), plain.epoch(order)
         assert_close(PLAIN, total, expected, factor=FACTOR)
-    assert mine._compiled.report == ""
+    assert mine.compiled.report == ""
     assert_trained_alike(mine, plain)
 
 
@@ -308,7 +308,7 @@ def test_images_that_a_trainer_is_given_anew_are_used(xp):
             trainer.put(data)
             train(trainer, 37)
         assert_trained_alike(mine, plain)
-    assert mine._compiled.report == ""
+    assert mine.compiled.report == ""
     assert len(calls) == 4
 
 
@@ -332,7 +332,7 @@ def test_adams_count_of_steps_is_a_plain_int(xp):
         trainer.epoch(numpy.arange(32, dtype=numpy.int32))
         assert type(trainer._state["step"]) is int
         assert trainer._state["step"] == 2 * epoch
-    assert trainer._compiled.report == ""
+    assert trainer.compiled.report == ""
 
 
 def test_step_without_an_optimizer_gives_new_arrays_each_time(xp):

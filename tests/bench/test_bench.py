@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 from test_cli import run
 
-from xpnet_bench import chart, comparisons, results, rounds
-from xpnet_bench.errors import DishonestError
+from xpnet_bench import chart, comparisons, ours, results, rounds
+from xpnet_bench.errors import DishonestError, UnusableError
 from xpnet_bench.rounds import check_accuracies
 from xpnet_bench.workload import Workload
 
@@ -164,6 +164,7 @@ def test_older_or_foreign_results_are_refused(tmp_path, content, message):
         (["--backend", "numpy", "--backend", "numpy"], 2, "`--backend` names one twice: numpy, numpy"),
         (["--threads", "999"], 2, "`--threads` is 999, but there are "),
         (["--rounds", "0"], 2, "0 is not in the range x>=1"),
+        (["--backend", "numpy", "--tf32"], 2, "`--tf32` is for a GPU, but this would time numpy"),
     ],
 )
 def test_bad_input_is_one_line(args, status, message):
@@ -214,6 +215,68 @@ def test_comparisons_time_steps_and_whole_processes(monkeypatch):
     assert len(seconds) == len(found["processes"]["numpy"]) == 2
     # A whole process imports NumPy; a step of fifty images is far from that.
     assert 0 < max(seconds) < min(found["processes"]["numpy"])
+
+
+def test_shares_are_the_time_of_the_products_over_that_of_the_training():
+    workload = Workload(sizes=(784, 256, 10), batch_size=200, limit=400)
+    found = comparisons.shares(["numpy"], rounds=2, threads=1, workload=workload)
+    ((name, values),) = found.items()
+    assert name == "numpy"
+    assert len(values) == 2
+    assert all(0 < value < 1.2 for value in values)
+
+
+def test_large_network_is_as_large_as_the_goal_says():
+    assert comparisons.LARGE.sizes == (784, 4096, 4096, 10)
+    assert comparisons.LARGE.batch_size == 8192
+    assert comparisons.LARGE.limit % 8192 == 0
+
+
+def test_tf32_is_asked_of_the_backend():
+    with pytest.raises(UnusableError, match="'numpy' has no products in TF32"):
+        ours.Epochs("numpy in TF32")
+
+
+def gpu_results(**changes):
+    names = {"xpnet cupy": 1.0, "JAX scan": 4.0, "PyTorch CUDA graph": 2.0, "PyTorch eager": 20.0}
+    found = {
+        "schema_version": results.SCHEMA_VERSION,
+        "date": "2026-01-02T03:04:05+00:00",
+        "machine": {"processor": "abacus", "threads": 2, "blas": "beads"},
+        "versions": {"xpnet": "0"},
+        "workload": {"sizes": [1, 1], "batch_size": 1, "dtype": "float32"},
+        "results": [
+            {"name": name, "kind": "peer", "seconds": [s, s, 9 * s], "prepare_seconds": 2.5, "versions": {}}
+            for name, s in names.items()
+        ],
+    }
+    found["results"][0]["launches_per_step"] = 8
+    return found | changes
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, ["owed", "owed"]),
+        ({"shares": {"large": {"cupy": [0.7, 0.8, 0.9]}}}, ["80%", "owed"]),
+        ({"shares": {"large": {"cupy": [0.5], "cupy in TF32": [0.75]}}}, ["50%", "75%"]),
+    ],
+)
+def test_gpu_goals_are_medians_and_what_was_not_measured_is_owed(tmp_path, changes, expected):
+    assert [row[2] for row in goals_table("gpu_goals", tmp_path)] == ["owed"] * 7
+    (tmp_path / "r.json").write_text(json.dumps(gpu_results(**changes)))
+    measured = [row[2] for row in goals_table("gpu_goals", tmp_path)]
+    assert measured == ["0.25", "0.50", "0.05", "8", *expected, "3.5 s"]
+
+
+def goals_table(function, folder):
+    """Return the cells of a table of goals for the results in a folder."""
+    code = f"import pathlib, tables; print(tables.{function}(pathlib.Path({str(folder)!r})))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True
+    )
+    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    return rows[2:]
 
 
 def test_goals_are_medians_of_ratios(tmp_path):

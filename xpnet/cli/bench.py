@@ -29,6 +29,11 @@ from xpnet.cli.options import check_distinct, json_option, output_path, write_js
 @click.option("--quick", is_flag=True, help="Fewer images and rounds: an answer within a minute.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Epochs of each. [default: 5; quick 3]")
 @click.option("--threads", type=click.IntRange(min=1), help="For every library. [default: all processors]")
+@click.option(
+    "--tf32",
+    is_flag=True,
+    help="On a GPU, time a large network too: in float32 and in TF32, as `train --tf32`.",
+)
 @click.option("--sweep", is_flag=True, help="Also vary batch size, width and number of images.")
 @json_option("the results")
 @click.option("--plot", type=output_path, metavar="PATH", help="Draw the results (PNG, SVG or PDF).")
@@ -38,6 +43,7 @@ def bench(
     quick: bool,
     rounds: int | None,
     threads: int | None,
+    tf32: bool,
     sweep: bool,
     json_path: pathlib.Path | None,
     plot: pathlib.Path | None,
@@ -48,11 +54,12 @@ def bench(
     compared is the ratio to the first in each round; single times drift with the machine.
     """
     # The package that times is beside this one, and imports it.
-    from xpnet_bench.comparisons import comparisons
+    from xpnet_bench.comparisons import comparisons, shares
     from xpnet_bench.errors import UnusableError
+    from xpnet_bench.ours import IN_TF32
     from xpnet_bench.peers import PEERS
     from xpnet_bench.results import document, table
-    from xpnet_bench.rounds import default_entries, default_threads, race
+    from xpnet_bench.rounds import default_entries, default_threads, is_on_gpu, race
     from xpnet_bench.sweep import sweeps
     from xpnet_bench.workload import Workload
 
@@ -66,6 +73,11 @@ def bench(
     for name in backends:
         xpnet.backend(name)
     usable = backends or _usable()
+    on_gpu = [name for name in usable if is_on_gpu(name)]
+    if tf32 and not on_gpu:
+        raise click.UsageError(
+            f"`--tf32` is for a GPU, but this would time {', '.join(usable)}; add `--backend cupy`"
+        )
     if threads is not None and threads > default_threads():
         raise click.UsageError(f"`--threads` is {threads}, but there are {default_threads()} processors")
     threads = threads or default_threads()
@@ -81,6 +93,12 @@ def bench(
         ran = [r["name"] for r in figures if r["name"] == "JAX scan"]
         try:
             found["comparisons"] = comparisons(usable, ran, rounds=rounds, threads=threads)
+        except UnusableError as e:
+            click.echo(f"skipped: {e}")
+    if on_gpu and (tf32 or (peers and not quick)):
+        names = [*on_gpu, *(f"{name}{IN_TF32}" for name in on_gpu if tf32)]
+        try:
+            found["shares"] = {"784-4096-4096-10, batch 8192": shares(names, rounds=rounds, threads=threads)}
         except UnusableError as e:
             click.echo(f"skipped: {e}")
     if sweep:
