@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 import threading
@@ -106,8 +107,11 @@ class Team:
 
 
 def address(array: Array) -> int:
-    """Return where an array begins in memory."""
-    return array.__array_interface__["data"][0]
+    """Return where an array that is stored row by row begins in memory."""
+    try:  # In a third of the time.
+        return ctypes.addressof(ctypes.c_char.from_buffer(array))
+    except (TypeError, ValueError):  # It cannot be written, or is empty.
+        return array.__array_interface__["data"][0]
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
