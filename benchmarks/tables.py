@@ -133,11 +133,11 @@ def _gpu_table(measured: Sequence[str]) -> str:
 def _gpu_measured(found: dict[str, Any]) -> list[str]:
     by_name = {r["name"]: r for r in found["results"]}
     mine = by_name["xpnet cupy"]
-    others = (by_name[name]["seconds"] for name in ("JAX scan", "PyTorch CUDA graph", "PyTorch eager"))
+    others = (by_name[name] for name in ("JAX scan", "PyTorch CUDA graph", "PyTorch eager"))
     (shares,) = found.get("shares", {"": {}}).values()
     launches = mine.get("launches_per_step")
     return [
-        *(_median(mine["seconds"], seconds) for seconds in others),
+        *(_median(mine["seconds"], r["seconds"]) if r["device"] != "cpu" else "owed" for r in others),
         "owed" if launches is None else str(launches),
         *(f"{statistics.median(shares[name]):.0%}" if name in shares else "owed" for name in _ON_GPU),
         f"{mine['prepare_seconds'] + mine['seconds'][0]:.1f} s",

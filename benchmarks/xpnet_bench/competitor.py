@@ -23,6 +23,8 @@ class Competitor(Protocol):
     kind : {"xpnet", "peer", "limit"}
     versions : dict of str to str
         The libraries that matter for its speed.
+    device : str, optional
+        Where it works. If there is none, on the processor.
     """
 
     name: str

@@ -61,6 +61,7 @@ class Epochs:
         self.backend = backend
         self.xp = namespace(backend)
         self.versions = {"xpnet": xpnet.__version__, **self.xp.versions}
+        self.device = str(self.xp.device)
 
     def prepare(self, workload: Workload) -> None:
         """Put the data on the device, make the parameters and compile."""

@@ -213,6 +213,7 @@ def _result(lane: Lane, first: Lane) -> dict[str, Any]:
         "name": lane.about["name"],
         "backend": lane.about["backend"],
         "kind": lane.entry.kind,
+        "device": lane.about["device"],
         "versions": lane.about["versions"],
         "seconds": lane.seconds,
         "median": median,

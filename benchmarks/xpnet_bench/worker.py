@@ -70,6 +70,7 @@ class Worker:
             "name": self._competitor.name,
             "backend": self._competitor.backend,
             "versions": self._competitor.versions,
+            "device": getattr(self._competitor, "device", "cpu"),
             "images": self._images,
             "prepare_seconds": prepared,
             "blas": blas_advice()[0].removeprefix("BLAS: "),

@@ -246,7 +246,14 @@ def gpu_results(**changes):
         "versions": {"xpnet": "0"},
         "workload": {"sizes": [1, 1], "batch_size": 1, "dtype": "float32"},
         "results": [
-            {"name": name, "kind": "peer", "seconds": [s, s, 9 * s], "prepare_seconds": 2.5, "versions": {}}
+            {
+                "name": name,
+                "kind": "peer",
+                "device": "cuda",
+                "seconds": [s, s, 9 * s],
+                "prepare_seconds": 2.5,
+                "versions": {},
+            }
             for name, s in names.items()
         ],
     }
@@ -267,6 +274,13 @@ def test_gpu_goals_are_medians_and_what_was_not_measured_is_owed(tmp_path, chang
     (tmp_path / "r.json").write_text(json.dumps(gpu_results(**changes)))
     measured = [row[2] for row in goals_table("gpu_goals", tmp_path)]
     assert measured == ["0.25", "0.50", "0.05", "8", *expected, "3.5 s"]
+
+
+def test_a_peer_on_the_processor_is_no_measure_for_a_gpu(tmp_path):
+    found = gpu_results()
+    found["results"][1]["device"] = "cpu"
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    assert [row[2] for row in goals_table("gpu_goals", tmp_path)][:3] == ["owed", "0.50", "0.05"]
 
 
 def goals_table(function, folder):

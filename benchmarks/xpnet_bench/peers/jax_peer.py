@@ -24,6 +24,7 @@ class JaxScan:
 
     def __init__(self) -> None:
         self.versions = {"jax": jax.__version__, "jaxlib": jax.lib.__version__}
+        self.device = jax.default_backend()
 
     def prepare(self, workload: Workload) -> None:
         """Load the data, make the parameters, compile, and rehearse with an epoch."""

@@ -17,6 +17,11 @@ Tensor = Any
 Step = Callable[[Tensor], object]
 
 
+def device() -> torch.device:
+    """Return where networks are trained: on a GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 class Network:
     """Data, parameters and velocities, all on the GPU where there is one.
 
@@ -27,7 +32,7 @@ class Network:
         if "OMP_NUM_THREADS" in os.environ:
             torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         self.workload = workload
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = device()
         (self.images, self.labels), self.test = (self._put(data) for data in workload.data())
         self.start = [torch.from_numpy(array) for layer in workload.initial() for array in layer]
         self.params = [p.to(self.device, copy=True).requires_grad_() for p in self.start]

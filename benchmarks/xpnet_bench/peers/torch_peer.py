@@ -12,7 +12,7 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from xpnet_bench.competitor import Kind
 from xpnet_bench.peers.errors import PeerUnavailableError
-from xpnet_bench.peers.torch_network import Network, Step, Tensor
+from xpnet_bench.peers.torch_network import Network, Step, Tensor, device
 from xpnet_bench.workload import Layer, Workload
 
 
@@ -43,6 +43,7 @@ class TorchPeer:
     def __init__(self, name: str, make_step: Callable[[Network], Step]) -> None:
         self.name = name
         self.versions = {"torch": torch.__version__}
+        self.device = device().type
         self._make_step = make_step
 
     def prepare(self, workload: Workload) -> None:

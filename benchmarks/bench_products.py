@@ -1,0 +1,48 @@
+"""A linear layer by kernels of ours and by cuBLAS, with what follows: `LARGEST_PRODUCT` is where they meet.
+
+On a GPU alone; ``pytest benchmarks/bench_products.py`` prints both beside each other, by shape.
+"""
+
+import numpy as np
+import pytest
+
+from xpnet_bench.limit import backward_products, forward_product
+
+# Rows, inputs and outputs: the course's network, then products of 2**18 to 2**30 multiplications.
+SHAPES = [
+    (128, 784, 64),
+    (128, 64, 10),
+    *[(side, side, side) for side in (64, 128, 192, 256, 384, 512, 768, 1024)],
+]
+STEPS = 20
+
+
+@pytest.mark.parametrize("by", ["ours", "cuBLAS", "cuBLAS in TF32"])
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+def bench_layer_by_who_multiplies(benchmark, record, monkeypatch, xp, shape, by):
+    if xp.name != "cupy":
+        pytest.skip("cuBLAS is for a GPU")
+    from xpnet_cupy import products
+
+    monkeypatch.setattr(products, "LARGEST_PRODUCT", 2**62 if by == "ours" else 0)
+    layer = products.Products(tf32=by == "cuBLAS in TF32")
+    batch, n_in, n_out = shape
+    random = np.random.Generator(np.random.Philox(0))
+    x, weight, dy = (
+        xp.asarray(random.random(size, np.float32)) for size in ((batch, n_in), (n_in, n_out), (batch, n_out))
+    )
+    bias = xp.zeros((n_out,), dtype=xp.float32)
+    velocities = xp.zeros_like(weight), xp.zeros_like(bias)
+
+    def steps():
+        # Many without a wait, because a single one is done before the host has asked for it.
+        for _ in range(STEPS):
+            layer.activated("sigmoid", x, weight, bias)
+            layer.backward("sigmoid", weight, dy, x)
+            layer.step("momentum_step", x, dy, (weight, velocities[0]), (bias, velocities[1]), 1e-9, 0.9)
+        xp.synchronize()
+
+    benchmark.group = "x".join(map(str, shape))
+    benchmark.pedantic(steps, rounds=10, warmup_rounds=2)
+    products_of_a_step = [forward_product(*shape), *backward_products(*shape, input_gradient=True)]
+    record(batch=batch, sizes=shape[1:], examples=STEPS * batch, products=STEPS * products_of_a_step, by=by)
