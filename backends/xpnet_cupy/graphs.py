@@ -128,7 +128,7 @@ class Program:
     def _write_places(self, values: list[Any]) -> None:
         for i, place in enumerate(self._plan.places):
             value = values[place.argument]
-            wanted = place.added + (value.data.ptr if is_array(value) else value)
+            wanted = place.added + (value.data.ptr if place.argument in self._numbers else value)
             if self._held[i] != wanted:
                 self._table[i] = wanted
             self._held[i] = wanted + place.advance
