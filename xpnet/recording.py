@@ -132,7 +132,9 @@ class Call:
     def function_of(self, *keys: str) -> Callable[..., Any]:
         """Return the function with these arguments left to give, in their order."""
         others = {key: value for key, value in self.arguments.items() if key not in keys}
-        if keys == tuple(self.arguments)[: len(keys)]:
+        parameters = _SIGNATURES[self.name].parameters
+        named = any(parameters[key].kind is inspect.Parameter.KEYWORD_ONLY for key in keys)
+        if keys == tuple(self.arguments)[: len(keys)] and not named:
             return functools.partial(self.function, **others)
         return lambda *found: self.function(**dict(zip(keys, found, strict=True)), **others)
 

@@ -143,6 +143,7 @@ def fit(
                 if any(wish is True for wish in wishes):
                     break
         trainer.close()
+        run.params = trainer.params
         if held_out is not None:
             held_out.close()
     return run

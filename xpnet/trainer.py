@@ -118,8 +118,9 @@ class Trainer:
             self._dropout = own
 
     def close(self) -> None:
-        """Let go of what the compiled step holds on the device, which it and the trainer would keep alive."""
+        """Let go of what the compiled step holds, which parameters that are parts of it would keep alive."""
         del self.compiled
+        self.params = {name: self.xp.asarray(p, copy=True) for name, p in self.params.items()}
 
     def _step(
         self, params: Params, state: State, total: Array, images: Array, labels: Array, indices: Array

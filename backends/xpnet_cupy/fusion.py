@@ -246,7 +246,7 @@ class _Fusing:
         self.done.update(steps)
         call = self._calls[steps[0]]
         states = [tuple(self._calls[j].changed) for j in steps]
-        numbers = _numbers(call)
+        numbers = [*call.numbers.values()]
         counted: tuple[int, ...] = ()
         if call.name == "adam_step" and isinstance(numbers[0], Counter):
             counted, numbers = (self._unbias(call),), numbers[1:]
@@ -288,7 +288,7 @@ class _Fusing:
         states = [*of_weight.changed, *of_bias.changed]
         if (
             of_weight.name != of_bias.name
-            or _numbers(of_weight) != _numbers(of_bias)
+            or of_weight.numbers != of_bias.numbers
             # With the gradients; another array is there in the place of a number.
             or len(of_weight.references) + len(of_bias.references) > len(states) + 2
             or len(self._dtypes(x, dy, *states)) > 1
@@ -338,8 +338,3 @@ class _Fusing:
 def _add_loss(name: str, weight: float, outputs: Array, targets: Array, total: Array) -> Array:
     """Add a loss to a total, and return its gradient."""
     return kernels.loss(name, outputs, targets, total, weight)[1]
-
-
-def _numbers(call: Call) -> list[Any]:
-    """Return what a call is given beside arrays."""
-    return [value for value in call.arguments.values() if not isinstance(value, Reference)]

@@ -67,6 +67,8 @@ class Program:
             self._given.get(plan.same.get(leaf, leaf)) if type(leaf) is Reference else None
             for leaf in leaves(recording.result)
         ]
+        # What makes the result must not know of this program, which is freed as soon as it is let go.
+        self._results: dict[int, Array] = {}
         self._make_result = self._arguments.result(recording.result, self._getter)
         self.forget()
         weakref.finalize(self, scratch.drop, self._device.id, self._stream.ptr)
@@ -80,20 +82,22 @@ class Program:
         return self._numbers.get(place) in self._plan.changed
 
     @property
-    def nodes(self) -> int:
-        """How many nodes the graph has: launches of kernels, copies and fills. There are none without one."""
+    def nodes(self) -> int | None:
+        """How many launches, copies and fills the graph has; None while there is no graph."""
+        if self._graph is None:
+            return None
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
         count = ctypes.c_size_t(0)
-        if self._graph is not None:
-            driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-            status = driver.cuGraphGetNodes(ctypes.c_void_p(self._graph.graph), None, ctypes.byref(count))
-            if status:
-                raise RuntimeError(f"cuGraphGetNodes: status {status}")
+        status = driver.cuGraphGetNodes(ctypes.c_void_p(self._graph.graph), None, ctypes.byref(count))
+        if status:
+            raise RuntimeError(f"cuGraphGetNodes: status {status}")
         return count.value
 
     def forget(self) -> None:
         """See `xpnet.replay.Program`."""
         self._graph = None
         self._arguments.forget()
+        self._results.update(dict.fromkeys(self._results))
         # What the table holds, as far as the host knows.
         self._held: list[int | None] = [None] * len(self._plan.places)
 
@@ -111,14 +115,12 @@ class Program:
                 self._graph = self._capture()
             self._arguments.at_hand = values
             self._write_places(values)
-            try:
-                if self._graph is None:
-                    self._launch_each()
-                else:
-                    self._graph.launch()
-            except BaseException:
-                self.forget()  # Nobody knows how far the table has moved on.
-                raise
+            if self._graph is None:
+                self._launch_each()
+            else:
+                self._graph.launch()
+            for number in self._results:
+                self._results[number] = self._found(number)
             return self._make_result()
 
     def _bind(self, values: list[Any]) -> None:
@@ -178,12 +180,15 @@ class Program:
             yield
 
     def _getter(self, number: int) -> Callable[[], Array]:
+        self._results[number] = None
+        return functools.partial(self._results.__getitem__, number)
+
+    def _found(self, number: int) -> Array:
         number = self._plan.same.get(number, number)
         if number in self._given:
-            place = self._given[number]
-            return lambda: self._arguments.at_hand[place]
+            return self._arguments.at_hand[self._given[number]]
         # The next launch of the graph overwrites its own arrays.
-        return lambda: self._values[number] if self._graph is None else self._values[number].copy()
+        return self._values[number] if self._graph is None else self._values[number].copy()
 
 
 def replayed(xp: Any, step: Any, products: Products) -> Replayed:

@@ -59,7 +59,6 @@ class Program:
         self._compressed = plan.compressed
         self._changed = plan.changed
         self._arguments = Arguments(recording)
-        self._places = self._arguments.numbers
         self._fresh = [
             (i, plan.slots[i].shape, plan.slots[i].dtype)
             for i in {r for r in leaves(recording.result) if isinstance(r, Reference)}
@@ -105,7 +104,7 @@ class Program:
 
     def changes(self, place: int) -> bool:
         """See `xpnet.replay.Program`."""
-        return self._places.get(place) in self._changed
+        return self._arguments.numbers.get(place) in self._changed
 
     def forget(self) -> None:
         """See `xpnet.replay.Program`."""
@@ -126,7 +125,7 @@ class Program:
 
     def __call__(self, values: list[Any]) -> Any:
         """See `xpnet.replay.Program`."""
-        for place, slot in self._places.items():
+        for place, slot in self._arguments.numbers.items():
             if values[place] is not self._arguments.at_hand[place]:
                 values[place] = self._bind(slot, numpy.asarray(values[place]))
         self._arguments.at_hand = values

@@ -37,7 +37,7 @@ THREADS = min(_count_threads(), PARTS)
 
 
 class Placed(NamedTuple):
-    """An array, and where it begins in memory: to ask for that takes 1 µs, as long as a call."""
+    """An array, and where it begins in memory, so that nobody asks for that at every call."""
 
     array: Array
     address: int

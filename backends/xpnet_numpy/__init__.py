@@ -1,10 +1,11 @@
 """The backend `numpy`: the reference, which calls the portable twins as they are.
 
 `compile` replays whole steps: `program` carries out what was recorded by the functions of `in_place`, which
-need no new arrays, and the steps of an optimizer on a `stack`. They are NumPy's functions and nothing else.
+write where they are told, and takes the steps of an optimizer on a `stack`.
 """
 
 import functools
+import weakref
 from typing import Any
 
 import numpy
@@ -16,7 +17,7 @@ from xpnet_numpy.program import Program
 
 
 def _compile(step: Any) -> Replayed:
-    return Replayed(xp, step, functools.partial(Program, stacks={}))
+    return Replayed(xp, step, functools.partial(Program, stacks=weakref.WeakValueDictionary()))
 
 
 xp: Namespace = Namespace("numpy", numpy, compile=_compile, advice=blas_advice)

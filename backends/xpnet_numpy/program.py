@@ -8,7 +8,7 @@ import functools
 import inspect
 import itertools
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import Any
 
 import numpy
@@ -29,7 +29,7 @@ class Program:
     Parameters
     ----------
     recording : Recording
-    stacks : dict
+    stacks : mapping
         What programs of one step share, so that parameters move from one to the other as they are.
 
     Raises
@@ -38,7 +38,7 @@ class Program:
         If it makes use of a whole number that may change, other than as the number of an Adam step.
     """
 
-    def __init__(self, recording: Recording, stacks: dict[Any, Stack]) -> None:
+    def __init__(self, recording: Recording, stacks: MutableMapping[Any, Stack]) -> None:
         calls, results = recording.calls, leaves(recording.result)
         self._recorded = recording.values
         self._arguments = Arguments(recording)
@@ -46,11 +46,13 @@ class Program:
         self._counters: list[tuple[int, Counter]] = []
         self._returned = {leaf for leaf in results if isinstance(leaf, Reference)}
         changes = collections.Counter(number for call in calls for number in call.changed)
-        self._changed = set(changes)
+        self._changed = {place: n for place, n in self._arguments.numbers.items() if n in changes}
         once = {n for n, times in changes.items() if times == 1 and recording.values[n].argument is not None}
         self._written: set[int] = set()
         self._stacked: list[_Stacked] = []
         self._operations: list[Operation] = []
+        for call in calls:
+            call.check_numbers()
         for _, group in itertools.groupby(calls, operator.attrgetter("name")):
             alike = list(group)
             if Stack.suits(alike, recording.values, once, self._written):
@@ -62,7 +64,7 @@ class Program:
         ]
         self._make_result = self._arguments.result(recording.result, self._getter)
 
-    def _stack(self, calls: Sequence[Call], stacks: dict[Any, Stack]) -> Operation:
+    def _stack(self, calls: Sequence[Call], stacks: MutableMapping[Any, Stack]) -> Operation:
         """Return steps of an optimizer as an operation."""
         changed = [number for row in zip(*[call.changed for call in calls], strict=True) for number in row]
         gradients = [call.arguments["grad"] for call in calls]
@@ -74,15 +76,17 @@ class Program:
         # Another step cannot take them for what it makes, for they are in the rows of this one.
         self._written.difference_update(gradients)
 
+        values = (
+            self._values
+        )  # The operation must not know of this program, which is freed as soon as it is let go.
+
         def step() -> None:
-            stacked.stack.step()
-            stacked.put(self._values)
+            stacked.step(values)
 
         return step, _picked([]), ()
 
     def _operation(self, call: Call) -> Operation:
         """Return a call as an operation, which writes into arrays of the program if it can."""
-        call.check_numbers()
         write = in_place.FUNCTIONS.get(call.name)
         results = [number for number in call.results if number is not None]
         # What the step returns must be new, for the next call writes to the program's own arrays again.
@@ -107,7 +111,7 @@ class Program:
         return call.function_of(*inputs), _picked([*inputs.values()]), call.results
 
     def _getter(self, number: int) -> Callable[[], Array]:
-        return lambda: self._values[number]
+        return functools.partial(self._values.__getitem__, int(number))
 
     def fits(self, values: list[Any]) -> bool:
         """See `xpnet.replay.Program`."""
@@ -115,7 +119,7 @@ class Program:
 
     def changes(self, place: int) -> bool:
         """See `xpnet.replay.Program`."""
-        return self._arguments.numbers.get(place) in self._changed
+        return place in self._changed
 
     def forget(self) -> None:
         """See `xpnet.replay.Program`."""
@@ -140,9 +144,8 @@ class Program:
                     if result is not None:
                         own[result] = array
         # What is returned may come next, and is known then.
-        for stacked in self._stacked:
-            for place, array in zip(stacked.places, stacked.stack.changed, strict=True):
-                values[place] = array
+        for place, number in self._changed.items():
+            values[place] = own[number]
         arguments.at_hand = values
         return self._make_result()
 
@@ -159,12 +162,12 @@ class _Stacked:
     def load(self, values: list[Any], own: list[Any]) -> None:
         """Let the arguments be in the stack."""
         self.stack.load([values[place] for place in self.places])
-        self.put(own)
         for number, array in zip(self.gradients, self.stack.gradients, strict=True):
             own[number] = array
 
-    def put(self, own: list[Any]) -> None:
-        """Let what the stack changes be what it is now."""
+    def step(self, own: list[Any]) -> None:
+        """Take the step, and let what it changed be what it is now."""
+        self.stack.step()
         for number, array in zip(self.changed, self.stack.changed, strict=True):
             own[number] = array
 
@@ -179,6 +182,6 @@ def _picked(numbers: Sequence[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
 def _takes(write: Callable[..., Any], call: Call) -> bool:
     """Return whether all that `write` takes as arrays are arrays in this call."""
     parameters = inspect.signature(write).parameters.values()
-    return call.numbers.keys() <= {
+    return call.numbers.keys() == {
         parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
     }

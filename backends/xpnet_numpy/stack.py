@@ -85,6 +85,7 @@ class Stack:
             and all(call.numbers == calls[0].numbers for call in calls)
             and len(set(arrays)) == len(arrays)
             and len({values[number].array.dtype for number in arrays}) == 1
+            and all(len({values[n].array.shape for n in call.references}) == 1 for call in calls)
             and once.issuperset(number for call in calls for number in call.changed)
             and written.issuperset(call.arguments["grad"] for call in calls)
         )
@@ -104,6 +105,8 @@ class Stack:
         self.gradients = _views(matrix[depth:][:1], params)
         for view, array in zip(self.changed, arrays, strict=True):
             view[...] = array
+        # A product would make nan of an infinite parameter times the 0 in the rule of a velocity.
+        self._is_finite = bool(numpy.isfinite(front).all())
         rule = numpy.asarray(self._rule, matrix.dtype)
         # In the rows from the gradients on, these come first.
         there = rule, _blocks(matrix[: depth + 1], back), after
@@ -114,7 +117,11 @@ class Stack:
         """Take the steps of all calls."""
         rule, blocks, self.changed = next(self._turns)
         for rows, results in blocks:
-            numpy.matmul(rule, rows, out=results)
+            if self._is_finite:
+                numpy.matmul(rule, rows, out=results)
+            else:
+                for result, factors in zip(results, rule, strict=True):
+                    result[...] = sum(f * row for f, row in zip(factors, rows, strict=True) if f)
 
 
 def _views(rows: Array, params: Sequence[Array]) -> list[Array]:

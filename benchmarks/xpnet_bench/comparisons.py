@@ -18,6 +18,7 @@ STEPS = {
     "784-1024-1024-10, batch 256": Workload(sizes=(784, 1024, 1024, 10), batch_size=256, lr=0.1, limit=4096),
 }
 # Products so large that a GPU's matrix rate is all that counts; six whole batches.
+LARGE_NAME = "784-4096-4096-10, batch 8192"
 LARGE = Workload(sizes=(784, 4096, 4096, 10), batch_size=8192, lr=0.1, limit=6 * 8192)
 _TRAINING = ("train", "--epochs", "1")
 

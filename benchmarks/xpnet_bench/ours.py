@@ -100,7 +100,7 @@ class Epochs:
     def launches(self) -> int | None:
         """Return how often a full batch's step launches something on a device; None where it does not."""
         programs = getattr(self._trainer.compiled, "programs", [])
-        return max((program.nodes for program in programs if hasattr(program, "nodes")), default=None)
+        return max(filter(None, (getattr(program, "nodes", None) for program in programs)), default=None)
 
     def device_bytes(self) -> int | None:
         """Return how much memory the library's pool took from the device; None where there is no pool."""
@@ -118,7 +118,7 @@ class Products:
     Parameters
     ----------
     backend : str
-        With ``" in TF32"`` behind it, CuPy's products are that; it reads a variable when it is imported.
+        With ``" in TF32"`` behind it, CuPy's products are that: a variable tells it so before its first one.
     """
 
     kind: Kind = "limit"
@@ -129,6 +129,7 @@ class Products:
         if backend.endswith(IN_TF32):
             os.environ["CUPY_TF32"] = "1"
         self.xp = namespace(backend)
+        self.device = str(self.xp.device)
         self.versions = dict(self.xp.versions)
 
     def prepare(self, workload: Workload) -> None:
@@ -158,6 +159,7 @@ class Copies:
         self.name = f"limit: bandwidth on {backend}"
         self.backend = backend
         self.xp = namespace(backend)
+        self.device = str(self.xp.device)
         self.versions = dict(self.xp.versions)
 
     def prepare(self, workload: Workload) -> None:

@@ -244,6 +244,19 @@ def test_dropout_trains_as_in_the_twin_and_the_report_says_why(xp):
     assert "is an array that neither came as an argument nor was made by `xp.nn`" in mine.compiled.report
 
 
+def test_programs_are_let_go_with_the_trainer(xp):
+    model, data = xpnet.mlp(11, 9, 3, activation="relu"), make_data()
+    trainer = make_trainer(xp, model, data)
+    train(trainer, len(data))
+    programs = [weakref.ref(program) for program in programs_of(trainer)]
+    gc.disable()
+    try:
+        trainer.close()
+        assert [program() for program in programs] == [None, None]
+    finally:
+        gc.enable()
+
+
 def test_what_was_made_at_the_recording_is_let_go(xp):
     made = []
 

@@ -35,11 +35,12 @@ CASES = {
     ),
     "float images": ("gather_batch", (normal(9, 5), positions(9)), 1.0, 0.0),
     "labels": ("gather_labels", (positions(3, size=9), positions(9))),
+    "labels in rows": ("gather_labels", (positions(3, size=(9, 2)), positions(9))),
     "linear": ("linear", (normal(6, 5), normal(5, 4, seed=1), normal(4, seed=2))),
     "all gradients": ("linear_backward", (normal(6, 5), normal(5, 4, seed=1), normal(6, 4, seed=2)), True),
     "first layer": ("linear_backward", (normal(6, 5), normal(5, 4, seed=1), normal(6, 4, seed=2)), False),
-    "relu": ("relu", (normal(6, 5),)),
     "sigmoid": ("sigmoid", (normal(6, 5, scale=4.0),)),
+    "unsigned labels": ("softmax_cross_entropy", (normal(6, 3), positions(3).astype(numpy.uint64))),
     "saturated sigmoid": ("sigmoid", (normal(6, 5, scale=1e4),)),
     "sigmoid_backward": ("sigmoid_backward", (normal(6, 5), normal(6, 5, seed=1))),
     **{
@@ -72,6 +73,14 @@ def test_functions_write_what_the_twins_return(case, dtype):
     assert_same(arrays, before, factor=0.0)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_small_values_of_sigmoid_are_as_exact_as_large_ones(dtype):
+    z = numpy.linspace(-80, 80, 1001).astype(dtype)
+    found = numpy.empty_like(z)
+    in_place.sigmoid(z, found)
+    numpy.testing.assert_allclose(found, xpnet.nn.sigmoid(numpy, z), rtol=50 * numpy.finfo(dtype).eps)
+
+
 def test_every_function_has_a_case():
     assert {name for name, *_ in CASES.values()} == set(in_place.FUNCTIONS)
 
@@ -81,14 +90,15 @@ def gradients(x, weight, dy):
     return d_weight, d_bias
 
 
-def compare(step, *, shapes=((5, 4), (4,)), states=1, calls=6, dtype="float32"):
+def compare(step, *, shapes=((5, 4), (4,)), states=1, calls=12, batches=(6,), dtype="float32"):
     """Compare steps with those of a compiled step, each taking what the one before returned."""
     params = [normal(*shape, seed=i, dtype=dtype) for i, shape in enumerate(shapes)]
     kept = [[numpy.zeros_like(p) for p in params] for _ in range(states)]
     mine, plain = (params, kept), (copied(params), copied(kept))
     compiled = xp.compile(step)
     for i in range(calls):
-        x, dy = normal(6, 5, seed=i, dtype=dtype), normal(6, 4, seed=-i - 1 + 100, dtype=dtype)
+        batch = batches[i % len(batches)]
+        x, dy = normal(batch, 5, seed=i, dtype=dtype), normal(batch, 4, seed=100 + i, dtype=dtype)
         mine, plain = compiled(*mine, x, dy), step(*plain, x, dy)
         assert_same(mine, plain, dtype=dtype, factor=50)
     assert compiled.report == ""
@@ -140,6 +150,73 @@ def test_rates_may_differ_between_parameters():
         return [xp.nn.sgd_step(p, g, lr) for p, g, lr in found], kept
 
     compare(step)
+
+
+def test_rates_may_differ_between_sizes_of_batches():
+    def step(params, kept, x, dy):
+        found = zip(params, gradients(x, params[0], dy), strict=True)
+        return [xp.nn.sgd_step(p, g, x.shape[0] / 100) for p, g in found], kept
+
+    compare(step, batches=(6, 3))
+
+
+def test_a_gradient_may_serve_two_parameters():
+    def step(params, kept, x, dy):
+        d_weight, _ = gradients(x, params[0], dy)
+        return [xp.nn.sgd_step(p, d_weight, 0.1) for p in params], kept
+
+    compare(step, shapes=((5, 4), (5, 4)))
+
+
+def test_a_bias_may_be_a_row():
+    def step(params, kept, x, dy):
+        found = zip(params, gradients(x, params[0], dy), strict=True)
+        return [xp.nn.sgd_step(p, g, 0.1) for p, g in found], kept
+
+    compare(step, shapes=((5, 4), (1, 4)))
+
+
+def test_a_number_that_is_the_rate_is_no_part_of_a_program():
+    def step(params, kept, x, dy, lr):
+        found = zip(params, gradients(x, params[0], dy), strict=True)
+        return [xp.nn.sgd_step(p, g, lr) for p, g in found], kept
+
+    compiled = xp.compile(step)
+    params = [normal(5, 4), normal(4, seed=1)]
+    expected = copied(params)
+    for lr in (1, 1, 1, 2, 3):
+        args = normal(6, 5, seed=lr), normal(6, 4, seed=9), lr
+        params, _ = compiled(params, [], *args)
+        expected, _ = step(expected, [], *args)
+        assert_same(params, expected, factor=50)
+    assert "`lr` of `nn.sgd_step` is a number that may change" in compiled.report
+
+
+def test_a_parameter_may_be_infinite():
+    step = functools.partial(with_rule, "momentum_step")
+    params = [normal(5, 4), numpy.array([0, -numpy.inf, 1, 2], numpy.float32)]
+    mine = plain = params, [[numpy.zeros_like(p) for p in params]]
+    compiled = xp.compile(step)
+    mine, plain = copied(mine), copied(plain)
+    for i in range(5):
+        args = normal(6, 5, seed=i), normal(6, 4, seed=50 + i)
+        mine, plain = compiled(*mine, *args), step(*plain, *args)
+        for a, b in zip([*mine[0], *mine[1][0]], [*plain[0], *plain[1][0]], strict=True):
+            numpy.testing.assert_allclose(a, b, rtol=1e-5)
+    assert compiled.report == ""
+
+
+def test_a_scale_that_is_an_array_is_used():
+    def step(images, indices, scale):
+        x = xp.nn.gather_batch(images, indices, scale=scale, offset=0.0, dtype=xp.float32)
+        return xp.nn.relu(x)
+
+    compiled = xp.compile(step)
+    images = positions(256, size=(9, 5)).astype(numpy.uint8)
+    for value in (0.5, 0.5, 0.25, 0.125):
+        args = images, positions(9), numpy.array(value, numpy.float32)
+        assert_same(compiled(*args), step(*args))
+    assert compiled.report == ""
 
 
 def test_a_parameter_may_take_two_steps():
@@ -212,6 +289,12 @@ def test_two_sets_of_parameters_do_not_mix(batches):
         expected[which] = step(*expected[which], *args)
         assert_same(sets, expected, factor=200)
     assert compiled.report == ""
+
+
+def test_a_run_keeps_its_parameters_and_nothing_else():
+    data = xpnet.Dataset(positions(256, size=(9, 5)).astype(numpy.uint8), positions(3, size=9))
+    run = xpnet.fit(xp, xpnet.mlp(5, 3), data, optimizer=xpnet.Momentum(0.1), epochs=1, batch_size=4)
+    assert all(p.base is None for p in run.params.values())
 
 
 def test_parameters_move_between_programs_as_they_are():

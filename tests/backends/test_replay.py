@@ -1,7 +1,10 @@
 """Steps that backends replay on processors, beside twins that run every step as it is written."""
 
+import gc
 import itertools
 import threading
+import weakref
+from unittest import mock
 
 import numpy
 import pytest
@@ -458,6 +461,50 @@ def test_error_in_a_step_is_the_callers_and_the_next_call_is_right(xp):
         assert_same(compiled(factor * x), nn.relu(factor * x))
     assert compiled.report == ""
     assert len(calls) == 3
+
+
+def test_call_after_an_error_uses_its_own_arrays(xp, step):
+    compiled = recorded(xp, step)
+    params, images, labels, indices = make_arguments(seed=1)
+    compiled(copied(params), images, labels, indices)
+    others = make_images("dense", (37, 29), seed=5)
+    if xp.name == "numpy":
+        with pytest.raises(IndexError):
+            compiled(copied(params), others, labels, numpy.full_like(indices, 99))
+    else:
+        with (
+            mock.patch("xpnet_numba.replay.compress", side_effect=MemoryError),
+            pytest.raises(MemoryError),
+        ):
+            compiled(copied(params), others, labels, indices)
+    for data in (images, others):
+        args = data, labels, indices
+        assert_same(compiled(copied(params), *args), step(copied(params), *args))
+    assert compiled.report == ""
+
+
+def test_programs_are_let_go_with_the_step(xp, step):
+    compiled = recorded(xp, step)
+    compiled(*make_arguments())
+    (program,) = map(weakref.ref, compiled.programs)
+    gc.disable()
+    try:
+        del compiled
+        assert program() is None
+    finally:
+        gc.enable()
+
+
+def test_scalars_are_as_good_as_arrays(xp):
+    def stepping(param, grad, total, value):
+        return xp.nn.sgd_step(param, grad, 0.1), xp.nn.accumulate(total, value, numpy.float64(0.5))
+
+    one, two, three, four = map(numpy.float32, range(1, 5))
+    compiled = xp.compile(stepping)
+    for _ in range(5):
+        args = one, two, three, four
+        found, expected = compiled(*args), stepping(*args)
+        assert_same(found, expected)
 
 
 def test_step_inside_a_step_is_right(xp):

@@ -226,12 +226,6 @@ def test_shares_are_the_time_of_the_products_over_that_of_the_training():
     assert all(0 < value < 1.2 for value in values)
 
 
-def test_large_network_is_as_large_as_the_goal_says():
-    assert comparisons.LARGE.sizes == (784, 4096, 4096, 10)
-    assert comparisons.LARGE.batch_size == 8192
-    assert comparisons.LARGE.limit % 8192 == 0
-
-
 def test_tf32_is_asked_of_the_backend():
     with pytest.raises(UnusableError, match="'numpy' has no products in TF32"):
         ours.Epochs("numpy in TF32")

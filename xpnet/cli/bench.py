@@ -54,7 +54,7 @@ def bench(
     compared is the ratio to the first in each round; single times drift with the machine.
     """
     # The package that times is beside this one, and imports it.
-    from xpnet_bench.comparisons import comparisons, shares
+    from xpnet_bench.comparisons import LARGE_NAME, comparisons, shares
     from xpnet_bench.errors import UnusableError
     from xpnet_bench.ours import IN_TF32
     from xpnet_bench.peers import PEERS
@@ -98,7 +98,7 @@ def bench(
     if on_gpu and (tf32 or (peers and not quick)):
         names = [*on_gpu, *(f"{name}{IN_TF32}" for name in on_gpu if tf32)]
         try:
-            found["shares"] = {"784-4096-4096-10, batch 8192": shares(names, rounds=rounds, threads=threads)}
+            found["shares"] = {LARGE_NAME: shares(names, rounds=rounds, threads=threads)}
         except UnusableError as e:
             click.echo(f"skipped: {e}")
     if sweep:

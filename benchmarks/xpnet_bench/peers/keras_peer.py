@@ -32,6 +32,7 @@ class KerasOnJax:
             cause = f"Keras was imported before, with the backend {keras.backend.backend()!r}"
             raise PeerUnavailableError(self.name, cause, "use it in a process of its own")
         self.versions = {"keras": keras.__version__, "jax": jax.__version__}
+        self.device = jax.default_backend()
 
     def prepare(self, workload: Workload) -> None:
         """Load the data as float32, make the parameters, compile, and rehearse."""
