@@ -12,9 +12,6 @@ import numpy
 
 Array = Any
 
-# exp() of it is below overflow, and 1 / (1 + exp()) is no denormal number, with which arithmetic is slow.
-_LARGEST_EXPONENT = {"float32": 87, "float64": 708}
-
 
 def gather_labels(labels: Array, indices: Array, gathered: Array) -> None:
     """See `xpnet.nn.gather_labels`."""
@@ -48,8 +45,8 @@ def linear_backward(x: Array, weight: Array, dy: Array, *gradients: Array, input
 def sigmoid(z: Array, y: Array) -> None:
     """See `xpnet.nn.sigmoid`."""
     numpy.negative(z, out=y)
-    numpy.minimum(y, _LARGEST_EXPONENT[y.dtype.name], out=y)
-    numpy.exp(y, out=y)
+    with numpy.errstate(over="ignore"):  # Where exp() overflows, 1 / (1 + exp()) is 0, as it should be.
+        numpy.exp(y, out=y)
     y += 1
     numpy.reciprocal(y, out=y)
 
