@@ -138,12 +138,6 @@ class Call:
             return functools.partial(self.function, **others)
         return lambda *found: self.function(**dict(zip(keys, found, strict=True)), **others)
 
-    def check_numbers(self) -> None:
-        """Raise a `NotReplayableError` if a number that may change is no number of an Adam step."""
-        for key, value in self.arguments.items():
-            if isinstance(value, Counter) and (self.name, key) != ("adam_step", "step"):
-                raise NotReplayableError(f"`{key}` of `nn.{self.name}` is a number that may change")
-
 
 class Reference(int):
     """The number of a value, so that it is not taken for any other number."""
@@ -193,8 +187,9 @@ def record(
     Raises
     ------
     NotReplayableError
-        If it used an array that neither came with its arguments nor was made by `xp.nn`. The results are the
-        error's second argument, for the step has run.
+        If it used an array that neither came with its arguments nor was made by `xp.nn`, or a whole number
+        that may change, other than as the number of an Adam step. The results are the error's second
+        argument, for the step has run.
     """
     inputs = args, kwargs or {}
     flat = leaves(inputs)
@@ -334,6 +329,9 @@ class _Recorder:
         self.calls.append(Call(name, function, arguments, numbers))
 
     def _argument(self, name: str, key: str, value: Any) -> Any:
+        # A program would keep it as it was, but for the number of an Adam step, which all programs look up.
+        if isinstance(value, Counter) and (name, key) != ("adam_step", "step"):
+            raise NotReplayableError(f"`{key}` of `nn.{name}` is a number that may change")
         if isinstance(value, numpy.generic) and id(value) not in self._numbers:
             return value.item()
         return self._reference(value, f"`{key}` of `nn.{name}` is an array") if is_array(value) else value

@@ -245,7 +245,8 @@ class Replayed:
         """Do what the step does, and see whether the program does the same with copies."""
         changed = [program.changes(i) for i in range(len(values))]
         try:
-            replayed = program([self._copy(v) if c else v for v, c in zip(values, changed, strict=True)])
+            copies = [self._copy(v) if c else v for v, c in zip(values, changed, strict=True)]
+            replayed = self._carry_out(program, copies)
             found = [self._on_host(leaf) for leaf in leaves(replayed)]
         except Exception as e:  # On copies: the step itself can still be taken.
             self.report = f"{type(e).__name__}: {e}"

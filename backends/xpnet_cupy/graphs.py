@@ -34,11 +34,6 @@ class Program:
     recording : Recording
     products : Products
 
-    Raises
-    ------
-    NotReplayableError
-        If the step cannot be made into tasks.
-
     Attributes
     ----------
     captures : int

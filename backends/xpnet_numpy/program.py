@@ -31,11 +31,6 @@ class Program:
     recording : Recording
     stacks : mapping
         What programs of one step share, so that parameters move from one to the other as they are.
-
-    Raises
-    ------
-    NotReplayableError
-        If it makes use of a whole number that may change, other than as the number of an Adam step.
     """
 
     def __init__(self, recording: Recording, stacks: MutableMapping[Any, Stack]) -> None:
@@ -51,8 +46,6 @@ class Program:
         self._written: set[int] = set()
         self._stacked: list[_Stacked] = []
         self._operations: list[Operation] = []
-        for call in calls:
-            call.check_numbers()
         for _, group in itertools.groupby(calls, operator.attrgetter("name")):
             alike = list(group)
             if Stack.suits(alike, recording.values, once, self._written):
@@ -76,14 +69,8 @@ class Program:
         # Another step cannot take them for what it makes, for they are in the rows of this one.
         self._written.difference_update(gradients)
 
-        values = (
-            self._values
-        )  # The operation must not know of this program, which is freed as soon as it is let go.
-
-        def step() -> None:
-            stacked.step(values)
-
-        return step, _picked([]), ()
+        # Not bound to this program, which would not be freed as soon as it is let go.
+        return functools.partial(stacked.step, self._values), _picked([]), ()
 
     def _operation(self, call: Call) -> Operation:
         """Return a call as an operation, which writes into arrays of the program if it can."""
