@@ -102,17 +102,7 @@ def _goals(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 # What the GPU goals are measured against.
 _NEEDED_ON_GPU = {"xpnet cupy", "JAX scan", "PyTorch CUDA graph", "PyTorch eager"}
-
-
-def gpu_goals(folder: pathlib.Path) -> str:
-    """Return what `cupy` aims at, a table for each file that can tell, or one that owes it."""
-    parts = []
-    for found in _read(folder):
-        if {r["name"] for r in found["results"]} >= _NEEDED_ON_GPU:
-            parts.append(_gpu_table(_gpu_measured(found)) + f"\n{_conditions(found, 'xpnet', 'peer')}")
-    return "\n".join(parts) or _gpu_table(["owed"] * len(_GPU_GOALS))
-
-
+_ON_GPU = ("cupy", f"cupy{IN_TF32}")
 _GPU_GOALS = [
     ("CuPy epoch / JAX scan epoch", "at most 0.5"),
     ("CuPy epoch / PyTorch CUDA-graph epoch", "at most 0.5"),
@@ -122,6 +112,15 @@ _GPU_GOALS = [
     ("784-4096-4096-10, batch 8192: share of the TF32 matrix rate", "at least 70%"),
     ("First epoch, with compilation", "under 5 s"),
 ]
+
+
+def gpu_goals(folder: pathlib.Path) -> str:
+    """Return what `cupy` aims at, a table for each file that can tell, or one that owes it."""
+    parts = []
+    for found in _read(folder):
+        if {r["name"] for r in found["results"]} >= _NEEDED_ON_GPU:
+            parts.append(_gpu_table(_gpu_measured(found)) + f"\n{_conditions(found, 'xpnet', 'peer')}")
+    return "\n".join(parts) or _gpu_table(["owed"] * len(_GPU_GOALS))
 
 
 def _gpu_table(measured: Sequence[str]) -> str:
@@ -143,9 +142,6 @@ def _gpu_measured(found: dict[str, Any]) -> list[str]:
         *(f"{statistics.median(shares[name]):.0%}" if name in shares else "owed" for name in _ON_GPU),
         f"{mine['prepare_seconds'] + mine['seconds'][0]:.1f} s",
     ]
-
-
-_ON_GPU = ("cupy", f"cupy{IN_TF32}")
 
 
 def _median(seconds: Sequence[float], others: Sequence[float]) -> str:
