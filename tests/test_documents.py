@@ -29,7 +29,7 @@ def test_opening_program_prints_the_accuracy_it_names(tmp_path, monkeypatch):
 
 def test_written_out_training_step_learns(tmp_path, monkeypatch):
     monkeypatch.setenv("XPNET_BACKEND", "numpy")
-    assert float(run(PROGRAMS[1], tmp_path)) < 0.3
+    assert float(run(PROGRAMS[1], tmp_path)) < 0.35
 
 
 def test_readme_has_these_two_programs():

@@ -12,6 +12,7 @@ import numpy
 
 from xpnet import nn
 from xpnet.errors import BackendUnavailableError
+from xpnet.folding import fold
 
 Array = Any
 Step = TypeVar("Step", bound=Callable[..., Any])
@@ -164,6 +165,27 @@ class Namespace:
         speed `step` up; it is empty if it could.
         """
         return step if self._compile is None else self._compile(step)
+
+    def fold(self, step: Callable[..., Any], carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
+        """Return what ``for item in items: carry = step(*carry, *item)`` makes of `carry`.
+
+        A step that `compile` returned passes its results on to itself with less Python in between.
+
+        Parameters
+        ----------
+        step : callable
+            Returns a tuple as long as `carry`.
+        carry : tuple
+            The step's first arguments; they may be overwritten if `step` may do that.
+        items : iterable of tuple
+            Its other arguments, one tuple for each call.
+
+        Raises
+        ------
+        TypeError
+            If `carry`, an item or what the step returns is not such a tuple.
+        """
+        return getattr(step, "fold", functools.partial(fold, step))(carry, items)
 
     def on(self, device: str) -> Namespace:
         """Return this backend on another device: ``"1"`` for the second GPU.

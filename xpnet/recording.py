@@ -163,6 +163,11 @@ class Recording:
     calls: list[Call]
     result: Tree
 
+    @property
+    def numbers(self) -> dict[int, int]:
+        """The numbers of the values that are leaves of the arguments, by place."""
+        return {v.argument: number for number, v in enumerate(self.values) if v.argument is not None}
+
 
 def record(
     xp: Any,

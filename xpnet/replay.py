@@ -6,27 +6,17 @@ A backend makes the programs, and `Replayed` decides when to trust them.
 from __future__ import annotations
 
 import contextlib
-import itertools
-import operator
 import threading
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy
 
-from xpnet.recording import (
-    Counter,
-    NotReplayableError,
-    Recording,
-    Reference,
-    is_array,
-    leaves,
-    record,
-    replaced,
-)
+from xpnet.folding import fold, next_carry
+from xpnet.program import Program, Replay
+from xpnet.recording import NotReplayableError, Recording, is_array, leaves, record, replaced
 
 Array = Any
-Tree = Any
 
 # Each keeps arrays for what is between arguments and results; the least recently used one makes room.
 _MOST_PROGRAMS = 8
@@ -39,110 +29,8 @@ _OTHER_RESULTS = (
     "or compute with values that it reads"
 )
 
-_NOTHING = object()
-
 # Held while a step is recorded or tried: that changes `xp.nn` for all threads.
 _watching = threading.Lock()
-
-
-class Program(Protocol):
-    """A recorded step, ready to be carried out on other arrays of the same shapes.
-
-    Leaves are those of the arguments, in the order of `recording.leaves`.
-    """
-
-    @property
-    def origins(self) -> list[int | None]:
-        """For each leaf of the result, which leaf of the arguments it is, changed or not."""
-        ...
-
-    def fits(self, values: list[Any]) -> bool:
-        """Return whether these leaves have the form, the shapes and the dtypes of the recorded ones."""
-        ...
-
-    def changes(self, place: int) -> bool:
-        """Return whether the leaf at a place is an array that is changed."""
-        ...
-
-    def forget(self) -> None:
-        """Let go of the arguments."""
-        ...
-
-    def __call__(self, values: list[Any]) -> Any:
-        """Carry the program out on leaves that fit, and return what the step returns."""
-        ...
-
-
-class Arguments:
-    """The leaves of a program's arguments: what they must be like, and which ones are at hand.
-
-    Parameters
-    ----------
-    recording : Recording
-
-    Attributes
-    ----------
-    numbers : dict of int to int
-        The numbers of the values among them, by place.
-    at_hand : list
-        The leaves of the last call, or what a program put in their place because they fit too; before the
-        first call, what is no leaf of any.
-    """
-
-    def __init__(self, recording: Recording) -> None:
-        self.numbers = {
-            value.argument: number
-            for number, value in enumerate(recording.values)
-            if value.argument is not None
-        }
-        self._kinds = [
-            _kind(leaf) if place in self.numbers else leaf for place, leaf in enumerate(recording.leaves)
-        ]
-        self._places = range(len(self._kinds))
-        self.forget()
-
-    def moved(self, values: list[Any]) -> list[int]:
-        """Return the places of the leaves that are not those at hand."""
-        return [*itertools.compress(self._places, map(operator.is_not, values, self.at_hand))]
-
-    def fit(self, values: list[Any]) -> bool:
-        """Return whether these leaves have the form, the shapes and the dtypes of the recorded ones."""
-        if len(values) != len(self._kinds):
-            return False
-        for place in self.moved(values):
-            value, kind = values[place], self._kinds[place]
-            if place in self.numbers:
-                if _kind(value) != kind:
-                    return False
-            elif type(value) is not type(kind) or (type(kind) is not int and value != kind):
-                return False
-        return len({id(values[place]) for place in self.numbers}) == len(self.numbers)
-
-    def forget(self) -> None:
-        """Let go of the leaves at hand."""
-        self.at_hand: list[Any] = [_NOTHING] * len(self._kinds)
-
-    def result(self, tree: Tree, array: Callable[[Reference], Callable[[], Array]]) -> Callable[[], Tree]:
-        """Return a function that makes what a step returns, from the arrays and the leaves at hand.
-
-        Parameters
-        ----------
-        tree : tree
-            Its form: the result of a recording.
-        array : callable
-            Takes the number of a value, and returns a function that returns its array.
-        """
-        if type(tree) is dict:
-            items = [(key, self.result(item, array)) for key, item in tree.items()]
-            return lambda: {key: make() for key, make in items}
-        if type(tree) is tuple or type(tree) is list:
-            kind, makers = type(tree), [self.result(item, array) for item in tree]
-            return lambda: kind([make() for make in makers])
-        if type(tree) is Reference:
-            return array(tree)
-        if type(tree) is Counter:
-            return lambda: self.at_hand[tree.argument] + tree.added
-        return lambda: tree
 
 
 class Replayed:
@@ -166,8 +54,6 @@ class Replayed:
     ----------
     report : str
         Why it cannot be replayed; empty while it can.
-    programs : list of Program
-        The last used first.
     """
 
     def __init__(
@@ -185,45 +71,71 @@ class Replayed:
         self._make_program = make_program
         self._functions = functions
         self._quiet = quiet
-        self.programs: list[Program] = []
-        self._trusted: set[Program] = set()
+        self._replays: list[Replay] = []
+        self._trusted: set[Replay] = set()
+        self._last: Replay | None = None  # what did the last call, if one did
         self._running = threading.Lock()
+
+    @property
+    def programs(self) -> list[Program]:
+        """The programs, the last used first."""
+        return [replay.program for replay in self._replays]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the step does."""
         # Another thread may be in the midst of a program, whose arrays are there once.
-        if self.report or not self._running.acquire(blocking=False):
+        if not self._running.acquire(blocking=False):
             return self._step(*args, **kwargs)
         try:
-            values = leaves((args, kwargs))
-            for i, program in enumerate(self.programs):
-                if program.fits(values):
-                    if i > 0:
-                        self.programs.insert(0, self.programs.pop(i))
-                    if program in self._trusted:
-                        return self._carry_out(program, values)
-                    break
-            else:
-                program = None
-            return self._watch(program, values, args, kwargs)
+            return self._call(*args, **kwargs)
         finally:
             self._running.release()
 
-    def _carry_out(self, program: Program, values: list[Any]) -> Any:
+    def fold(self, carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
+        """See `xpnet.Namespace.fold`."""
+        if not self._running.acquire(blocking=False):
+            return fold(self._step, carry, items)
         try:
-            return program(values)
-        except BaseException:
-            program.forget()  # Nobody knows how far it came.
-            raise
+            return self._fold(carry, items)
+        finally:
+            self._running.release()
 
-    def _watch(self, program: Program | None, values: list[Any], args: Any, kwargs: Any) -> Any:
+    def _fold(self, carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
+        replay: Replay | None = None  # whose last results are the carry
+        for item in items:
+            if replay is not None:
+                if replay.follow(item):
+                    continue
+                carry = replay.result()
+            carry = next_carry(self._call, carry, item)
+            replay = self._last
+        return carry if replay is None else replay.result()
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
+        self._last = None
+        if self.report:
+            return self._step(*args, **kwargs)
+        values = leaves((args, kwargs))
+        for i, replay in enumerate(self._replays):
+            moved = replay.moved(values)
+            if moved is not None:
+                if i > 0:
+                    self._replays.insert(0, self._replays.pop(i))
+                if replay not in self._trusted:
+                    return self._watch(self._try, replay, values, args, kwargs)
+                replay.run(values, moved)
+                self._last = replay
+                return replay.result()
+        return self._watch(self._record, args, kwargs)
+
+    def _watch(self, watched: Callable[..., Any], *given: Any) -> Any:
+        """Record or try the step, unless that is done to another one just now."""
         if not _watching.acquire(blocking=False):
+            args, kwargs = given[-2:]
             return self._step(*args, **kwargs)
         try:
             with self._quiet():
-                if program is None:
-                    return self._record(args, kwargs)
-                return self._try(program, values, args, kwargs)
+                return watched(*given)
         finally:
             _watching.release()
 
@@ -234,33 +146,33 @@ class Replayed:
             self.report, result = e.args
             return result
         try:
-            self.programs.insert(0, self._make_program(recording))
+            self._replays.insert(0, Replay(recording, self._make_program(recording)))
         except Exception as e:  # The step has run, and its results are good, whatever is wrong here.
             self.report = str(e) if isinstance(e, NotReplayableError) else f"{type(e).__name__}: {e}"
-        self._trusted.difference_update(self.programs[_MOST_PROGRAMS:])
-        del self.programs[_MOST_PROGRAMS:]
+        self._trusted.difference_update(self._replays[_MOST_PROGRAMS:])
+        del self._replays[_MOST_PROGRAMS:]
         return result
 
-    def _try(self, program: Program, values: list[Any], args: Any, kwargs: Any) -> Any:
+    def _try(self, replay: Replay, values: list[Any], args: Any, kwargs: Any) -> Any:
         """Do what the step does, and see whether the program does the same with copies."""
-        changed = [program.changes(i) for i in range(len(values))]
+        changed = [replay.changes(i) for i in range(len(values))]
         try:
             copies = [self._copy(v) if c else v for v, c in zip(values, changed, strict=True)]
-            replayed = self._carry_out(program, copies)
-            found = [self._on_host(leaf) for leaf in leaves(replayed)]
+            replay.run(copies, [*range(len(values))])
+            found = [self._on_host(leaf) for leaf in leaves(replay.result())]
         except Exception as e:  # On copies: the step itself can still be taken.
             self.report = f"{type(e).__name__}: {e}"
             return self._step(*args, **kwargs)
-        program.forget()
+        replay.forget()
         before = [self._on_host(value) if self._is_float(value) else value for value in values]
         with replaced(self._xp, self._functions or self._xp.nn):
             result = self._step(*args, **kwargs)
         expected = [self._on_host(leaf) for leaf in leaves(result)]
-        starts = [None if place is None else before[place] for place in program.origins]
+        starts = [None if place is None else before[place] for place in replay.origins]
         same = all(map(_is_near, found, expected, starts))
         kept = [i for i, value in enumerate(values) if self._is_float(value) and not changed[i]]
         if same and all(self._is_as_before(values[i], before[i]) for i in kept):
-            self._trusted.add(program)
+            self._trusted.add(replay)
         else:
             self.report = _OTHER_RESULTS
         return result
@@ -278,14 +190,6 @@ class Replayed:
 
     def _is_as_before(self, value: Array, before: Array) -> bool:
         return numpy.array_equal(self._xp.to_host(value), before, equal_nan=True)
-
-
-def _kind(array: Any) -> Any:
-    """Return what must be alike in arrays that take each other's place; None for what is no array."""
-    try:
-        return array.shape, array.dtype, array.device, array.flags.c_contiguous
-    except AttributeError:
-        return None
 
 
 def _is_near(found: Any, expected: Any, start: Any) -> bool:

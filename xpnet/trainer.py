@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -90,29 +90,27 @@ class Trainer:
         """
         xp = self.xp
         indices = xp.asarray(order)
-        total = xp.zeros((), dtype=self._images.dtype)
-        for begin, end in spans(len(order), self._batch_size):
-            self.params, self._state, total = self.compiled(
-                self.params, self._state, total, self._images.images, self._labels, indices[begin:end]
-            )
-            advance(1)
+
+        def batches() -> Iterator[tuple[Array, Array, Array]]:
+            for begin, end in spans(len(order), self._batch_size):
+                yield self._images.images, self._labels, indices[begin:end]
+                advance(1)
+
+        carry = self.params, self._state, xp.zeros((), dtype=self._images.dtype)
+        self.params, self._state, total = xp.fold(self.compiled, carry, batches())
         return total
 
     def rehearse(self) -> None:
         """Take steps of each size on copies, with other dropout masks, so that all is compiled."""
         xp = self.xp
         params = {name: xp.asarray(p, copy=True) for name, p in self.params.items()}
-        state = self._optimizer.init(xp, params)
-        total = xp.zeros((), dtype=self._images.dtype)
+        carry = params, self._optimizer.init(xp, params), xp.zeros((), dtype=self._images.dtype)
         sizes = {end - begin for begin, end in spans(len(self._images), self._batch_size)}
         own, self._dropout = self._dropout, Stream(0, "dropout")
         try:
             for size in sorted(sizes, reverse=True):
-                indices = xp.arange(size, dtype=xp.int32)
-                for _ in range(REHEARSALS):
-                    params, state, total = self.compiled(
-                        params, state, total, self._images.images, self._labels, indices
-                    )
+                batch = self._images.images, self._labels, xp.arange(size, dtype=xp.int32)
+                carry = xp.fold(self.compiled, carry, [batch] * REHEARSALS)
             xp.synchronize()
         finally:
             self._dropout = own

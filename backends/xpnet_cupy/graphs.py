@@ -7,13 +7,13 @@ import ctypes
 import functools
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import cupy
 
-from xpnet.recording import Recording, Reference, is_array, leaves
-from xpnet.replay import Arguments, Replayed
+from xpnet.recording import Recording, Reference
+from xpnet.replay import Replayed
 from xpnet_cupy import scratch
 from xpnet_cupy.fusion import fuse
 from xpnet_cupy.products import Products
@@ -22,7 +22,7 @@ Array = Any
 
 
 class Program:
-    """A recorded step on other arrays of the same shapes, see `xpnet.replay.Program`.
+    """A recorded step on other arrays of the same shapes, see `xpnet.program.Program`.
 
     A graph keeps the addresses of the arrays that it was captured with. So it is captured when arrays come
     for the second time in a row; until then the tasks are launched one by one. Indices, totals and numbers of
@@ -43,13 +43,13 @@ class Program:
     def __init__(self, recording: Recording, products: Products) -> None:
         self.captures = 0
         self._plan = plan = fuse(recording, products)
-        self._arguments = Arguments(recording)
-        self._numbers = self._arguments.numbers
-        self._given = {number: i for i, number in self._numbers.items()}
+        self.changed = plan.changed
+        self._numbers = recording.numbers
+        self._given: dict[int, Array] = {}
         moving = {place.argument for place in plan.places}
-        self._fixed = [i for i in self._numbers if i not in moving]
+        self._fixed = {i for i in self._numbers if i not in moving}
         self._made = {number for task in plan.tasks for number in task.results if number is not None}
-        self._made -= set(self._given)
+        self._made.difference_update(self._numbers.values())
         self._values: list[Any] = [None] * plan.size
         self._device = cupy.cuda.Device()
         self._stream = cupy.cuda.Stream(non_blocking=True)
@@ -58,23 +58,8 @@ class Program:
         for i, place in enumerate(plan.places):
             self._values[place.number] = self._table[i : i + 1]
         self._graph: Any = None
-        self.origins = [
-            self._given.get(plan.same.get(leaf, leaf)) if type(leaf) is Reference else None
-            for leaf in leaves(recording.result)
-        ]
-        # What makes the result must not know of this program, which is freed as soon as it is let go.
-        self._results: dict[int, Array] = {}
-        self._make_result = self._arguments.result(recording.result, self._getter)
         self.forget()
         weakref.finalize(self, scratch.drop, self._device.id, self._stream.ptr)
-
-    def fits(self, values: list[Any]) -> bool:
-        """See `xpnet.replay.Program`."""
-        return self._arguments.fit(values)
-
-    def changes(self, place: int) -> bool:
-        """See `xpnet.replay.Program`."""
-        return self._numbers.get(place) in self._plan.changed
 
     @property
     def nodes(self) -> int | None:
@@ -88,35 +73,48 @@ class Program:
             raise RuntimeError(f"cuGraphGetNodes: status {status}")
         return count.value
 
+    def array(self, number: Reference) -> Array:
+        """See `xpnet.program.Program`."""
+        found = self._plan.same.get(number, number)
+        if found in self._given:
+            return self._given[found]
+        # The next launch of the graph overwrites its own arrays.
+        with self._device:
+            return self._values[found] if self._graph is None else self._values[found].copy()
+
     def forget(self) -> None:
-        """See `xpnet.replay.Program`."""
+        """See `xpnet.program.Program`."""
         self._graph = None
-        self._arguments.forget()
-        self._results.update(dict.fromkeys(self._results))
+        self._given.clear()
+        for i in self._fixed:
+            self._values[self._numbers[i]] = None
         # What the table holds, as far as the host knows.
         self._held: list[int | None] = [None] * len(self._plan.places)
 
-    def __call__(self, values: list[Any]) -> Any:
-        """See `xpnet.replay.Program`."""
+    def run(self, values: list[Any], moved: list[int]) -> None:
+        """See `xpnet.program.Program`."""
         with self._device:
             if not self.captures:
                 self._warm_up(values)
                 self._bind(values)
                 self._graph = self._capture()
-            elif not all(_is_same(values[i], self._arguments.at_hand[i]) for i in self._fixed):
+            elif any(i in self._fixed and not self._has(i, values[i].data.ptr) for i in moved):
                 self._graph = None
                 self._bind(values)
             elif self._graph is None:
                 self._graph = self._capture()
-            self._arguments.at_hand = values
+            for i in moved:
+                if i in self._numbers:
+                    self._given[self._numbers[i]] = values[i]
             self._write_places(values)
             if self._graph is None:
                 self._launch_each()
             else:
                 self._graph.launch()
-            for number in self._results:
-                self._results[number] = self._found(number)
-            return self._make_result()
+
+    def _has(self, i: int, pointer: int) -> bool:
+        bound = self._values[self._numbers[i]]
+        return bound is not None and bound.data.ptr == pointer
 
     def _bind(self, values: list[Any]) -> None:
         for i in self._fixed:
@@ -142,7 +140,7 @@ class Program:
     def _warm_up(self, values: list[Any]) -> None:
         """Launch each task once on copies, so that nothing is compiled or loaded in a capture."""
         copies = [
-            value.copy() if is_array(value) and self.changes(i) else value for i, value in enumerate(values)
+            value.copy() if self._numbers.get(i) in self.changed else value for i, value in enumerate(values)
         ]
         self._bind(copies)
         self._write_places(copies)
@@ -174,22 +172,7 @@ class Program:
         with self._stream, cupy.cuda.using_allocator(self._pool.malloc):
             yield
 
-    def _getter(self, number: int) -> Callable[[], Array]:
-        self._results[number] = None
-        return functools.partial(self._results.__getitem__, number)
-
-    def _found(self, number: int) -> Array:
-        number = self._plan.same.get(number, number)
-        if number in self._given:
-            return self._arguments.at_hand[self._given[number]]
-        # The next launch of the graph overwrites its own arrays.
-        return self._values[number] if self._graph is None else self._values[number].copy()
-
 
 def replayed(xp: Any, step: Any, products: Products) -> Replayed:
     """Return a step that is replaced by graphs of what it does."""
     return Replayed(xp, step, functools.partial(Program, products=products))
-
-
-def _is_same(array: Array, other: Any) -> bool:
-    return array is other or (is_array(other) and array.data.ptr == other.data.ptr)

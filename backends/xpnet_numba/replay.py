@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy
 
 from xpnet.recording import Recording, Reference, leaves
-from xpnet.replay import Arguments
 from xpnet_numba import layout, machine_code
 from xpnet_numba.program import BLOCKS, make_plan
 from xpnet_numba.stages import Operation, Plan
@@ -45,7 +43,7 @@ class CompressedImages:
 
 
 class Program:
-    """A recorded step on other arrays of the same shapes, see `xpnet.replay.Program`.
+    """A recorded step on other arrays of the same shapes, see `xpnet.program.Program`.
 
     Parameters
     ----------
@@ -57,8 +55,8 @@ class Program:
         plan = make_plan(recording)
         self._images = images
         self._compressed = plan.compressed
-        self._changed = plan.changed
-        self._arguments = Arguments(recording)
+        self.changed = plan.changed
+        self._arguments = recording.numbers
         self._fresh = [
             (i, plan.slots[i].shape, plan.slots[i].dtype)
             for i in {r for r in leaves(recording.result) if isinstance(r, Reference)}
@@ -66,11 +64,6 @@ class Program:
         ]
         self._arrays = [
             aligned(slot.shape if slot.argument is None else (0,), slot.dtype) for slot in plan.slots
-        ]
-        self._make_result = self._arguments.result(recording.result, self._getter)
-        self.origins = [
-            plan.slots[leaf].argument if type(leaf) is Reference else None
-            for leaf in leaves(recording.result)
         ]
         self._slots = numpy.array([address(array) for array in self._arrays], numpy.int64)
         self._operations, self._numbers = _tables(plan)
@@ -98,21 +91,18 @@ class Program:
         program[layout.COUNT] = len(stages)
         return Placed.of(program), host
 
-    def fits(self, values: list[Any]) -> bool:
-        """See `xpnet.replay.Program`."""
-        return self._arguments.fit(values)
-
-    def changes(self, place: int) -> bool:
-        """See `xpnet.replay.Program`."""
-        return self._arguments.numbers.get(place) in self._changed
+    def array(self, number: Reference) -> Array:
+        """See `xpnet.program.Program`."""
+        return self._arrays[number]
 
     def forget(self) -> None:
-        """See `xpnet.replay.Program`."""
-        self._arguments.forget()
+        """See `xpnet.program.Program`."""
+        for slot in self._arguments.values():
+            self._arrays[slot] = None
 
     def _bind(self, slot: int, array: Array) -> Array:
         """Let a slot stand for an array, or for a copy of it, and return which."""
-        if slot in self._changed and (address(array) % LINE or not array.flags.writeable):
+        if slot in self.changed and (address(array) % LINE or not array.flags.writeable):
             # An optimizer need not return the arrays that it was given; its users take those returned.
             given, array = array, aligned(array.shape, array.dtype)
             array[...] = given
@@ -123,12 +113,11 @@ class Program:
                 self._bind(place, found)
         return array
 
-    def __call__(self, values: list[Any]) -> Any:
-        """See `xpnet.replay.Program`."""
-        for place, slot in self._arguments.numbers.items():
-            if values[place] is not self._arguments.at_hand[place]:
-                values[place] = self._bind(slot, numpy.asarray(values[place]))
-        self._arguments.at_hand = values
+    def run(self, values: list[Any], moved: list[int]) -> None:
+        """See `xpnet.program.Program`."""
+        for place in moved:
+            if place in self._arguments:
+                values[place] = self._bind(self._arguments[place], numpy.asarray(values[place]))
         for i, shape, dtype in self._fresh:
             self._bind(i, numpy.empty(shape, dtype))
         for row, counter, numbers in self._counted:
@@ -139,10 +128,6 @@ class Program:
                 self._team.carry_out(program, helped=self._helped)
             if operation is not None and operation.host is not None:
                 operation.host(*[self._arrays[i] for i in operation.operands])
-        return self._make_result()
-
-    def _getter(self, number: int) -> Callable[[], Array]:
-        return functools.partial(self._arrays.__getitem__, int(number))
 
 
 def _tables(plan: Plan) -> tuple[Array, Array]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import collections
-import dataclasses
 import functools
 import inspect
 import itertools
 import operator
-from collections.abc import Callable, MutableMapping, Sequence
+from collections.abc import Callable, Collection, MutableMapping, Sequence
 from typing import Any
 
 import numpy
 
 from xpnet.recording import Call, Counter, Recording, Reference, leaves
-from xpnet.replay import Arguments
 from xpnet_numpy import in_place
 from xpnet_numpy.stack import Stack
 
@@ -24,7 +22,7 @@ Operation = tuple[Callable[..., Any], Callable[[list[Any]], tuple[Any, ...]], Se
 
 
 class Program:
-    """A recorded step on other arrays of the same shapes, see `xpnet.replay.Program`.
+    """A recorded step on other arrays of the same shapes, see `xpnet.program.Program`.
 
     Parameters
     ----------
@@ -34,14 +32,15 @@ class Program:
     """
 
     def __init__(self, recording: Recording, stacks: MutableMapping[Any, Stack]) -> None:
-        calls, results = recording.calls, leaves(recording.result)
+        calls = recording.calls
         self._recorded = recording.values
-        self._arguments = Arguments(recording)
+        self._arguments = recording.numbers
         self._values: list[Any] = [None] * len(recording.values)
         self._counters: list[tuple[int, Counter]] = []
-        self._returned = {leaf for leaf in results if isinstance(leaf, Reference)}
+        self._returned = {leaf for leaf in leaves(recording.result) if isinstance(leaf, Reference)}
         changes = collections.Counter(number for call in calls for number in call.changed)
-        self._changed = {place: n for place, n in self._arguments.numbers.items() if n in changes}
+        self.changed = changes.keys()
+        self._changed = [(place, n) for place, n in self._arguments.items() if n in changes]
         once = {n for n, times in changes.items() if times == 1 and recording.values[n].argument is not None}
         self._written: set[int] = set()
         self._stacked: list[_Stacked] = []
@@ -52,10 +51,6 @@ class Program:
                 self._operations.append(self._stack(alike, stacks))
             else:
                 self._operations += map(self._operation, alike)
-        self.origins = [
-            recording.values[leaf].argument if type(leaf) is Reference else None for leaf in results
-        ]
-        self._make_result = self._arguments.result(recording.result, self._getter)
 
     def _stack(self, calls: Sequence[Call], stacks: MutableMapping[Any, Stack]) -> Operation:
         """Return steps of an optimizer as an operation."""
@@ -97,66 +92,64 @@ class Program:
                 self._values.append(None)
         return call.function_of(*inputs), _picked([*inputs.values()]), call.results
 
-    def _getter(self, number: int) -> Callable[[], Array]:
-        return functools.partial(self._values.__getitem__, int(number))
-
-    def fits(self, values: list[Any]) -> bool:
-        """See `xpnet.replay.Program`."""
-        return self._arguments.fit(values)
-
-    def changes(self, place: int) -> bool:
-        """See `xpnet.replay.Program`."""
-        return place in self._changed
+    def array(self, number: Reference) -> Array:
+        """See `xpnet.program.Program`."""
+        return self._values[number]
 
     def forget(self) -> None:
-        """See `xpnet.replay.Program`."""
-        self._arguments.forget()
-        for number in self._arguments.numbers.values():
+        """See `xpnet.program.Program`."""
+        for number in self._arguments.values():
             self._values[number] = None
 
-    def __call__(self, values: list[Any]) -> Any:
-        """See `xpnet.replay.Program`."""
+    def run(self, values: list[Any], moved: list[int]) -> None:
+        """See `xpnet.program.Program`."""
         own, arguments = self._values, self._arguments
-        for place in arguments.moved(values):
-            if place in arguments.numbers:
-                own[arguments.numbers[place]] = values[place]
+        for place in moved:
+            if place in arguments:
+                own[arguments[place]] = values[place]
         for number, counter in self._counters:
             own[number] = values[counter.argument] + counter.added
         for stacked in self._stacked:
-            stacked.load(values, own)
+            stacked.load(own, moved)
         for function, inputs, results in self._operations:
             made = function(*inputs(own))
             if results:
                 for result, array in zip(results, made if type(made) is tuple else (made,), strict=True):
                     if result is not None:
                         own[result] = array
-        # What is returned may come next, and is known then.
-        for place, number in self._changed.items():
+        for place, number in self._changed:
             values[place] = own[number]
-        arguments.at_hand = values
-        return self._make_result()
 
 
-@dataclasses.dataclass(frozen=True)
 class _Stacked:
     """A stack in a program: the places of its arrays among the arguments, and their numbers."""
 
-    stack: Stack
-    places: Sequence[Any]
-    changed: Sequence[int]
-    gradients: Sequence[int]
+    def __init__(
+        self, stack: Stack, places: Collection[Any], changed: Sequence[int], gradients: Sequence[int]
+    ) -> None:
+        self._stack = stack
+        self._places = frozenset(places)
+        self._changed = changed
+        self._gradients = gradients
+        self._pick = _picked(changed)
+        self._left: Sequence[Array] | None = None  # in the stack, by the last step
 
-    def load(self, values: list[Any], own: list[Any]) -> None:
-        """Let the arguments be in the stack."""
-        self.stack.load([values[place] for place in self.places])
-        for number, array in zip(self.gradients, self.stack.gradients, strict=True):
-            own[number] = array
+    def load(self, own: list[Any], moved: Collection[int]) -> None:
+        """Let what is changed be in the stack, unless it is that which was left there."""
+        if self._stack.changed is not self._left or not self._places.isdisjoint(moved):
+            self._stack.load(self._pick(own))
+            _put(own, self._gradients, self._stack.gradients)
 
     def step(self, own: list[Any]) -> None:
         """Take the step, and let what it changed be what it is now."""
-        self.stack.step()
-        for number, array in zip(self.changed, self.stack.changed, strict=True):
-            own[number] = array
+        self._stack.step()
+        self._left = self._stack.changed
+        _put(own, self._changed, self._left)
+
+
+def _put(own: list[Any], numbers: Sequence[int], arrays: Sequence[Array]) -> None:
+    for number, array in zip(numbers, arrays, strict=True):
+        own[number] = array
 
 
 def _picked(numbers: Sequence[int]) -> Callable[[list[Any]], tuple[Any, ...]]:

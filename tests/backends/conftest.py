@@ -1,9 +1,20 @@
-"""The backend `cupy` on this processor, for the tests of its source and of its graphs."""
+"""Backends that replay, and `cupy` on this processor, for the tests of its source and of its graphs."""
 
 from unittest import mock
 
 import cuda_on_host
 import pytest
+
+import xpnet
+
+
+@pytest.fixture(scope="session", params=["numpy", "numba"])
+def replaying(request):
+    """Give the backends that replay on processors."""
+    try:
+        return xpnet.backend(request.param)
+    except xpnet.BackendUnavailableError as e:
+        pytest.skip(str(e))
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from steps import (
     assert_same,
     assert_trained_alike,
     copied,
+    make_arguments,
     make_images,
     make_trainer,
     shifted,
@@ -28,12 +29,9 @@ import xpnet
 from xpnet.batches import Scaling
 
 
-@pytest.fixture(scope="module", params=["numpy", "numba"])
-def xp(request):
-    try:
-        return xpnet.backend(request.param)
-    except xpnet.BackendUnavailableError as e:
-        pytest.skip(str(e))
+@pytest.fixture(scope="module")
+def xp(replaying):
+    return replaying
 
 
 @settings(deadline=None, derandomize=True, max_examples=100)
@@ -177,33 +175,9 @@ def test_more_shapes_than_there_are_programs_take_turns(xp):
     assert_trained_alike(mine, plain)
 
 
-# A step written out: a layer, a loss and a rule, of whose arrays the two parameters may be overwritten.
-
-
 @pytest.fixture(scope="module")
 def step(xp):
-    def step(params, images, labels, indices):
-        x = xp.nn.gather_batch(images, indices, scale=1 / 255, offset=0.0, dtype=xp.float32)
-        outputs = xp.nn.linear(x, params["weight"], params["bias"])
-        loss, d_outputs = xp.nn.softmax_cross_entropy(outputs, xp.nn.gather_labels(labels, indices))
-        _, d_weight, d_bias = xp.nn.linear_backward(x, params["weight"], d_outputs, input_gradient=False)
-        new = {"weight": d_weight, "bias": d_bias}
-        return {name: xp.nn.sgd_step(p, new[name], 0.5) for name, p in params.items()}, loss
-
-    return step
-
-
-def make_arguments(*, seed=0, kind="sparse", batch=16):
-    random = numpy.random.default_rng(seed)
-    return (
-        {
-            "weight": random.normal(size=(29, 3)).astype(numpy.float32),
-            "bias": random.normal(size=3).astype(numpy.float32),
-        },
-        make_images(kind, (37, 29), seed=seed),
-        random.integers(0, 3, 37).astype(numpy.int32),
-        random.permutation(37)[:batch].astype(numpy.int32),
-    )
+    return steps.make_step(xp)
 
 
 def assert_replays(xp, step, *calls, dtype="float32"):

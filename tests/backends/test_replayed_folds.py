@@ -1,0 +1,190 @@
+"""Folds of compiled steps, beside the loops that they stand for."""
+
+from unittest import mock
+
+import numpy
+import pytest
+from steps import FACTOR, assert_same, copied, make_arguments, make_step
+
+import xpnet.folding
+import xpnet.replay
+
+
+@pytest.fixture(scope="module")
+def xp(replaying):
+    return replaying
+
+
+@pytest.fixture(scope="module")
+def step(xp):
+    take = make_step(xp)
+
+    def step(params, total, images, labels, indices):
+        params, loss = take(params, images, labels, indices)
+        return params, xp.nn.accumulate(total, loss, 0.5)
+
+    return step
+
+
+def make_batches(sizes, *, seed=0, **more):
+    """Return a carry, and items with as many indices as said."""
+    params, images, labels, _ = make_arguments(seed=seed)
+    random = numpy.random.default_rng(seed)
+    items = [(images, labels, random.permutation(37)[:size].astype(numpy.int32)) for size in sizes]
+    return (params, numpy.zeros((), numpy.float32)), items
+
+
+def folded(step, carry, items):
+    """Return what a plain loop makes of copies."""
+    carry = copied(carry)
+    for item in items:
+        carry = step(*carry, *copied(item))
+    return carry
+
+
+def assert_folds(xp, step, carry, items, *, compiled=None):
+    """Compare a fold with a loop, and return the compiled step."""
+    compiled = compiled or xp.compile(step)
+    expected = folded(step, carry, items)
+    assert_same(xp.fold(compiled, copied(carry), items), expected, factor=FACTOR)
+    return compiled
+
+
+@pytest.mark.parametrize("sizes", [[16] * 9, [16, 16, 16, 16, 5] * 4, [16, 5] * 6, [16], [16, 16]])
+def test_fold_equals_the_loop(xp, step, sizes):
+    assert assert_folds(xp, step, *make_batches(sizes)).report == ""
+
+
+def test_one_fold_after_another_begins_with_its_own_carry(xp, step):
+    compiled = None
+    for seed in (0, 1, 0, 2):
+        compiled = assert_folds(xp, step, *make_batches([16] * 5, seed=seed), compiled=compiled)
+    assert compiled.report == ""
+
+
+@pytest.fixture
+def calls():
+    """What counts the items of folds that are replayed as if by a call."""
+    with mock.patch.object(xpnet.replay, "next_carry", side_effect=xpnet.folding.next_carry) as calls:
+        yield calls
+
+
+def test_fold_goes_on_without_a_call_for_each_item(xp, step, calls):
+    """The first item of a size is recorded, the second tried, and from the third on one follows another."""
+    assert_folds(xp, step, *make_batches([16] * 12 + [5] * 5))
+    assert calls.call_count == 6
+
+
+def test_images_may_change_from_item_to_item(xp, step):
+    carry, items = make_batches([16] * 8)
+    others = make_arguments(seed=7, kind="dense")[1]
+    items[4:] = [(others, *rest) for _, *rest in items[4:]]
+    assert assert_folds(xp, step, carry, items).report == ""
+
+
+def test_other_dtypes_between_items_are_no_mistake(xp, step):
+    carry, items = make_batches([16] * 8)
+    images, labels, indices = items[5]
+    items[5] = images, labels.astype(numpy.int64), indices
+    items[6] = images.astype(numpy.float32), labels, indices
+    assert assert_folds(xp, step, carry, items).report == ""
+
+
+def test_item_may_hold_an_array_of_the_carry(xp):
+    def step(rate, total, x):
+        return rate, xp.nn.accumulate(total, x, 0.5)
+
+    rate, *xs = (numpy.array(i, numpy.float32) for i in range(1, 9))
+    xs[5] = rate
+    compiled = xp.compile(step)
+    found = xp.fold(compiled, (rate, numpy.zeros((), numpy.float32)), [(x,) for x in xs])
+    assert found[0] is rate
+    assert found[1] == sum(xs) / 2
+    assert compiled.report == "the step is given one array twice"
+
+
+def test_results_of_another_shape_than_the_carry_are_no_mistake(xp, calls):
+    def step(labels, indices):
+        return (xp.nn.gather_labels(labels, indices),)
+
+    labels = numpy.arange(37, dtype=numpy.int32)
+    items = [(numpy.roll(numpy.arange(-5, 0, dtype=numpy.int32), i),) for i in range(3)]
+    compiled = xp.compile(step)
+    for _ in range(4):
+        calls.reset_mock()
+        assert_folds(xp, step, (labels,), items, compiled=compiled)
+    assert compiled.report == ""
+    assert calls.call_count == 2
+
+
+def test_carries_that_change_places_do(xp):
+    def step(a, b, x):
+        return xp.nn.relu(b), xp.nn.accumulate(a, x, 1.0)
+
+    a, b, *xs = (numpy.array(i, numpy.float32) for i in range(9))
+    assert_folds(xp, step, (a, b), [(x,) for x in xs])
+
+    def swap(p, q, grad):
+        return xp.nn.sgd_step(q, grad, 0.5), p
+
+    p, q, *grads = (numpy.random.default_rng(i).normal(size=(3, 4)).astype(numpy.float32) for i in range(9))
+    assert_folds(xp, swap, (p, q), [(grad,) for grad in grads])
+
+
+def test_counts_and_trees_are_carried(xp):
+    def step(state, done, item):
+        p, mean, variance, count = state.values()
+        p, mean, variance = xp.nn.adam_step(p, item["x"], mean, variance, count + 1, 0.1, 0.9, 0.99, 1e-3)
+        return dict(zip(state, (p, mean, variance, count + 1), strict=True)), (done[0] + 3, None)
+
+    arrays = [numpy.random.default_rng(i).normal(size=(3, 4)).astype(numpy.float32) for i in range(9)]
+    state = {"p": arrays[0], "mean": 0 * arrays[0], "variance": 0 * arrays[0], "step": 0}
+    items = [({"x": x},) for x in arrays[1:]]
+    compiled = assert_folds(xp, step, (state, (0, None)), items)
+    assert compiled.report == ""
+    state, done = xp.fold(compiled, (copied(state), (0, None)), items)
+    assert (type(state["step"]), state["step"], done) == (int, 8, (24, None))
+
+
+def test_fold_after_an_error_is_right(xp, step):
+    carry, items = make_batches([16] * 6)
+    compiled = assert_folds(xp, step, carry, items)
+
+    def failing():
+        yield from items[:5]
+        raise ValueError("no more images")
+
+    with pytest.raises(ValueError, match="no more images"):
+        xp.fold(compiled, copied(carry), failing())
+    if xp.name == "numpy":
+        wrong = *items[0][:2], numpy.full(16, 99, numpy.int32)
+        with pytest.raises(IndexError):
+            xp.fold(compiled, copied(carry), [*items[:5], wrong])
+    assert_folds(xp, step, carry, items, compiled=compiled)
+    assert compiled.report == ""
+
+
+def test_step_that_is_called_while_it_is_folded_is_right(xp, step):
+    carry, items = make_batches([16] * 6)
+    other, _ = make_batches([], seed=3)
+    compiled, found = xp.compile(step), []
+
+    def calling():
+        for item in items:
+            found.append(compiled(*copied(other), *item))
+            yield item
+
+    assert_same(xp.fold(compiled, copied(carry), calling()), folded(step, carry, items), factor=FACTOR)
+    for result, item in zip(found, items, strict=True):
+        assert_same(result, step(*copied(other), *item), factor=FACTOR)
+
+
+def test_step_that_cannot_be_replayed_is_folded_as_it_is(xp):
+    def step(total, x):
+        return (total + x,)
+
+    compiled = xp.compile(step)
+    zeros, ones = numpy.zeros(3, numpy.float32), numpy.ones(3, numpy.float32)
+    (total,) = xp.fold(compiled, (zeros,), [(ones,)] * 5)
+    numpy.testing.assert_array_equal(total, 5)
+    assert "nor was made by `xp.nn`" in compiled.report
