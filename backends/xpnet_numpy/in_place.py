@@ -44,11 +44,9 @@ def linear_backward(x: Array, weight: Array, dy: Array, *gradients: Array, input
 
 def sigmoid(z: Array, y: Array) -> None:
     """See `xpnet.nn.sigmoid`."""
-    numpy.negative(z, out=y)
-    with numpy.errstate(over="ignore"):  # Where exp() overflows, 1 / (1 + exp()) is 0, as it should be.
-        numpy.exp(y, out=y)
-    y += 1
-    numpy.reciprocal(y, out=y)
+    numpy.minimum(z, 80, out=y)  # lest exp() overflows; from there on, the quotient is 1 in either dtype
+    numpy.exp(y, out=y)
+    numpy.divide(y, 1 + y, out=y)
 
 
 def sigmoid_backward(y: Array, dy: Array, dz: Array) -> None:
