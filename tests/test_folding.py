@@ -45,8 +45,10 @@ def test_items_are_taken_one_by_one(xp):
 @pytest.mark.parametrize(
     ("carry", "items", "message"),
     [
-        ([1, 2], [(3,)], r"carry must be a tuple of arguments of the step, got list"),
+        ([1, 2], [(3,)], r"`carry` must be a tuple of arguments of the step, got list"),
         ((1, 2), [[3]], r"each of `items` must be a tuple of arguments of the step, got list"),
+        ((1, 2), [(3,)] * 5 + [[3]], r"each of `items` must be a tuple of arguments of the step, got list"),
+        ([1, 2], [], r"`carry` must be a tuple of arguments of the step, got list"),
         ((1, 2), [np.ones(1)], r"each of `items` must be .*, got ndarray"),
         ((1,), [(2, 3)], r"the step must return a tuple like `carry`, .* 1 elements, got a tuple of 2"),
     ],

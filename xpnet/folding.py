@@ -7,10 +7,16 @@ from typing import Any
 
 
 def fold(step: Callable[..., Any], carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
-    """See `xpnet.Namespace.fold`; this is what it does with a step that is no more than a function."""
+    """See `xpnet.Namespace.fold`: what it does with a step that is no more than a function."""
     for item in items:
         carry = next_carry(step, carry, item)
     return carry
+
+
+def check_tuple(what: str, found: Any) -> None:
+    """Raise TypeError unless arguments of a step are in a tuple."""
+    if type(found) is not tuple:
+        raise TypeError(f"{what} must be a tuple of arguments of the step, got {type(found).__name__}")
 
 
 def next_carry(step: Callable[..., Any], carry: Any, item: Any) -> Any:
@@ -21,9 +27,7 @@ def next_carry(step: Callable[..., Any], carry: Any, item: Any) -> Any:
     TypeError
         If they are not, or if `item` is no tuple.
     """
-    for what, found in (("carry", carry), ("each of `items`", item)):
-        if type(found) is not tuple:
-            raise TypeError(f"{what} must be a tuple of arguments of the step, got {type(found).__name__}")
+    check_tuple("each of `items`", item)
     result = step(*carry, *item)
     if type(result) is not tuple or len(result) != len(carry):
         found = f"a tuple of {len(result)}" if type(result) is tuple else type(result).__name__

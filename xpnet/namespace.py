@@ -12,7 +12,7 @@ import numpy
 
 from xpnet import nn
 from xpnet.errors import BackendUnavailableError
-from xpnet.folding import fold
+from xpnet.folding import check_tuple, fold
 
 Array = Any
 Step = TypeVar("Step", bound=Callable[..., Any])
@@ -169,14 +169,15 @@ class Namespace:
     def fold(self, step: Callable[..., Any], carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
         """Return what ``for item in items: carry = step(*carry, *item)`` makes of `carry`.
 
-        A step that `compile` returned passes its results on to itself with less Python in between.
+        A step that `compile` returned passes its results on to itself with less Python in between. What is
+        carried is lost if an exception ends the loop, and what was given as `carry` may be overwritten then.
 
         Parameters
         ----------
         step : callable
             Returns a tuple as long as `carry`.
         carry : tuple
-            The step's first arguments; they may be overwritten if `step` may do that.
+            The step's first arguments.
         items : iterable of tuple
             Its other arguments, one tuple for each call.
 
@@ -185,6 +186,7 @@ class Namespace:
         TypeError
             If `carry`, an item or what the step returns is not such a tuple.
         """
+        check_tuple("`carry`", carry)
         return getattr(step, "fold", functools.partial(fold, step))(carry, items)
 
     def on(self, device: str) -> Namespace:

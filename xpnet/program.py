@@ -24,15 +24,16 @@ class Program(Protocol):
         """The values that are changed in place."""
         ...
 
-    def run(self, values: list[Any], moved: list[int]) -> None:
+    def run(self, values: list[Any], moved: list[tuple[int, int]]) -> None:
         """Carry the step out.
 
         Parameters
         ----------
         values : list
-            The leaves of the arguments. What is put in the place of one is what comes next, for all we know.
-        moved : list of int
-            The places of those that are not the ones of the run before.
+            The leaves of the arguments. The program may put others in their places, such as what it made of
+            an array that it changed: a run on these has them where it expects them.
+        moved : list of (int, int)
+            The places and the numbers of the arrays that are not those of the run before.
         """
         ...
 
@@ -56,88 +57,89 @@ class Replay:
     Attributes
     ----------
     program : Program
-    origins : list of int or None
-        For each leaf of the result, which leaf of the arguments it is, changed or not.
     result : callable
         Returns what the step returns, after `run`.
     """
 
     def __init__(self, recording: Recording, program: Program) -> None:
         self.program = program
-        results = leaves(recording.result)
-        self.origins = [
-            recording.values[leaf].argument if type(leaf) is Reference else None for leaf in results
-        ]
-        self._arrays = recording.numbers.keys()
-        self._changed = {place for place, number in recording.numbers.items() if number in program.changed}
+        self._given = recording.given
+        self._changed = {place for place, number in self._given.items() if number in program.changed}
         self._kinds = [
-            _kind(leaf) if place in self._arrays else leaf for place, leaf in enumerate(recording.leaves)
+            _kind(leaf) if place in self._given else leaf for place, leaf in enumerate(recording.leaves)
         ]
         self._places = range(len(self._kinds))
+        self._is_array = [place in self._given for place in self._places]
         self._at_hand: list[Any] = [_NOTHING] * len(self._kinds)
         self.result = self._maker(recording.result)
-        # The form of all arguments and that of the positional ones come first, and that of what is returned.
-        self._begin = 1 + len(results)  # of what is not carried over from a result to the next arguments
-        carried = [*enumerate(zip(results[1:], self.origins[1:], strict=True), 2)]
-        self._carried = [
-            (place, self._maker(leaf))
-            for place, (leaf, origin) in carried
-            if type(leaf) in (Reference, Counter) and place != origin
-        ]
+        # The leaves of `(total, count), {}` and an item `(x,)` are a form of all, a form of three, total,
+        # count, x and no names; those of a result `(total, count)` are a form of two, total and count.
+        results = leaves(recording.result)
+        self._begin = 1 + len(results)  # of the leaves of items
         self._follows = self._begin < len(self._kinds) and all(
             self._fits(place, recording.values[leaf].array if type(leaf) is Reference else plain(leaf))
-            for place, (leaf, _) in carried
+            for place, leaf in enumerate(results[1:], 2)
         )
+        self._carried = [
+            (place, self._maker(leaf))
+            for place, leaf in enumerate(results[1:], 2)
+            if type(leaf) is Counter or (type(leaf) is Reference and recording.values[leaf].argument != place)
+        ]
 
     def _fits(self, place: int, value: Any) -> bool:
         """Return whether a leaf has the form, the shape and the dtype of the recorded one."""
         kind = self._kinds[place]
-        if place in self._arrays:
+        if self._is_array[place]:
             return bool(_kind(value) == kind)
         return type(value) is type(kind) and (type(kind) is int or value == kind)
+
+    def _are_distinct(self, values: list[Any]) -> bool:
+        """Return whether no array stands in two places; if one does, that is not what was recorded."""
+        return len({*map(id, itertools.compress(values, self._is_array))}) == len(self._given)
 
     def moved(self, values: list[Any]) -> list[int] | None:
         """Return the places of the leaves that are not those at hand; None if they do not all fit."""
         if len(values) != len(self._kinds):
             return None
         moved = [*itertools.compress(self._places, map(operator.is_not, values, self._at_hand))]
-        if not all(self._fits(place, values[place]) for place in moved):
-            return None
-        return moved if len({id(values[place]) for place in self._arrays}) == len(self._arrays) else None
+        fit = all(self._fits(place, values[place]) for place in moved) and self._are_distinct(values)
+        return moved if fit else None
 
-    def follow(self, item: tuple[Any, ...]) -> bool:
-        """Run on what the last run returned and, behind that, an item; return False if that does not fit."""
-        at_hand, given = self._at_hand, leaves(item)[1:]
-        if not self._follows or self._begin + len(given) + 1 != len(at_hand):
+    def follow(self, item: Any) -> bool:
+        """Run on what the last run returned and, behind that, an item: see `Namespace.fold`.
+
+        Return False, and do nothing, if that does not fit. The last run must be the one that made the carry.
+        """
+        given = leaves(item)[1:]
+        if not self._follows or type(item) is not tuple or self._begin + len(given) + 1 != len(self._kinds):
             return False
-        moved = [(place, make()) for place, make in self._carried]
+        values, moved = self._at_hand.copy(), []
+        for place, make in self._carried:
+            values[place] = make()
+            moved.append(place)
         for place, value in enumerate(given, self._begin):
-            if value is not at_hand[place]:
-                # An array that stands in two places is not what was recorded.
-                if not self._fits(place, value) or (place in self._arrays and self._is_at_hand(value)):
+            if value is not values[place]:
+                if not self._fits(place, value):
                     return False
-                moved.append((place, value))
-        for place, value in moved:
-            at_hand[place] = value
-        self.run(at_hand, [place for place, _ in moved])
+                values[place] = value
+                moved.append(place)
+        if not self._are_distinct(values):
+            return False
+        self.run(values, moved)
         return True
-
-    def _is_at_hand(self, value: Any) -> bool:
-        return any(map(operator.is_, self._at_hand, itertools.repeat(value)))
 
     def changes(self, place: int) -> bool:
         """Return whether the leaf at a place is an array that is changed."""
         return place in self._changed
 
     def run(self, values: list[Any], moved: list[int]) -> None:
-        """See `Program`; leaves must fit."""
+        """See `Program`; `moved` are places, and the leaves must fit."""
         try:
-            self.program.run(values, moved)
-        except BaseException:
-            self.forget()  # Nobody knows how far it came.
-            raise
-        if values is not self._at_hand:
+            self.program.run(values, [(i, self._given[i]) for i in moved if self._is_array[i]])
             self._at_hand[:] = values
+        except BaseException:  # Nobody knows how far it came.
+            self.forget()
+            raise
 
     def forget(self) -> None:
         """See `Program`."""
@@ -158,8 +160,8 @@ class Replay:
         if type(tree) is Reference:
             return functools.partial(self.program.array, tree)
         if type(tree) is Counter:
-            at_hand = self._at_hand
-            return lambda: at_hand[tree.argument] + tree.added
+            at_hand, argument, added = self._at_hand, tree.argument, tree.added
+            return lambda: at_hand[argument] + added
         return lambda: tree
 
 

@@ -164,8 +164,8 @@ class Recording:
     result: Tree
 
     @property
-    def numbers(self) -> dict[int, int]:
-        """The numbers of the values that are leaves of the arguments, by place."""
+    def given(self) -> dict[int, int]:
+        """The numbers of the arrays among the leaves of the arguments, by place."""
         return {v.argument: number for number, v in enumerate(self.values) if v.argument is not None}
 
 
@@ -211,7 +211,7 @@ def record(
     result = rebuilt(result, map(plain, leaves(result)))
     if recorder.reason:
         raise NotReplayableError(recorder.reason, result)
-    return result, Recording(flat, recorder.values, recorder.calls, template)
+    return result, Recording(flat, *recorder.handed_over(), template)
 
 
 @contextlib.contextmanager
@@ -270,6 +270,12 @@ class _Recorder:
         self._numbers: dict[int, int] = {}  # by the identity of the array, which `_kept` keeps alive
         self._kept: list[Any] = []
         self.thread: int | None = threading.get_ident()
+
+    def handed_over(self) -> tuple[list[Value], list[Call]]:
+        """Return what was noted, and keep none of it, for the counters among the arguments know this."""
+        noted = self.values, self.calls
+        self.values, self.calls, self._kept = [], [], []
+        return noted
 
     def fail(self, reason: str) -> None:
         self.reason = self.reason or reason

@@ -105,6 +105,7 @@ class Replayed:
         for item in items:
             if replay is not None:
                 if replay.follow(item):
+                    carry = ()  # which would keep arrays alive
                     continue
                 carry = replay.result()
             carry = next_carry(self._call, carry, item)
@@ -122,20 +123,21 @@ class Replayed:
                 if i > 0:
                     self._replays.insert(0, self._replays.pop(i))
                 if replay not in self._trusted:
-                    return self._watch(self._try, replay, values, args, kwargs)
+                    return self._watch(replay, values, args, kwargs)
                 replay.run(values, moved)
                 self._last = replay
                 return replay.result()
-        return self._watch(self._record, args, kwargs)
+        return self._watch(None, values, args, kwargs)
 
-    def _watch(self, watched: Callable[..., Any], *given: Any) -> Any:
+    def _watch(self, replay: Replay | None, values: list[Any], args: Any, kwargs: Any) -> Any:
         """Record or try the step, unless that is done to another one just now."""
         if not _watching.acquire(blocking=False):
-            args, kwargs = given[-2:]
             return self._step(*args, **kwargs)
         try:
             with self._quiet():
-                return watched(*given)
+                if replay is None:
+                    return self._record(args, kwargs)
+                return self._try(replay, values, args, kwargs)
         finally:
             _watching.release()
 
@@ -159,7 +161,8 @@ class Replayed:
         try:
             copies = [self._copy(v) if c else v for v, c in zip(values, changed, strict=True)]
             replay.run(copies, [*range(len(values))])
-            found = [self._on_host(leaf) for leaf in leaves(replay.result())]
+            results = leaves(replay.result())
+            found = [self._on_host(leaf) for leaf in results]
         except Exception as e:  # On copies: the step itself can still be taken.
             self.report = f"{type(e).__name__}: {e}"
             return self._step(*args, **kwargs)
@@ -168,7 +171,8 @@ class Replayed:
         with replaced(self._xp, self._functions or self._xp.nn):
             result = self._step(*args, **kwargs)
         expected = [self._on_host(leaf) for leaf in leaves(result)]
-        starts = [None if place is None else before[place] for place in replay.origins]
+        given = {id(copy): start for copy, start in zip(copies, before, strict=True)}
+        starts = [given.get(id(leaf)) for leaf in results]
         same = all(map(_is_near, found, expected, starts))
         kept = [i for i, value in enumerate(values) if self._is_float(value) and not changed[i]]
         if same and all(self._is_as_before(values[i], before[i]) for i in kept):

@@ -44,12 +44,13 @@ class Program:
         self.captures = 0
         self._plan = plan = fuse(recording, products)
         self.changed = plan.changed
-        self._numbers = recording.numbers
-        self._given: dict[int, Array] = {}
+        self._given = recording.given
+        self._arrays: dict[int, Array] = {}  # the arguments, by number
+        self._copies: dict[int, Array] = {}
         moving = {place.argument for place in plan.places}
-        self._fixed = {i for i in self._numbers if i not in moving}
+        self._fixed = {i: number for i, number in self._given.items() if i not in moving}
         self._made = {number for task in plan.tasks for number in task.results if number is not None}
-        self._made.difference_update(self._numbers.values())
+        self._made.difference_update(self._given.values())
         self._values: list[Any] = [None] * plan.size
         self._device = cupy.cuda.Device()
         self._stream = cupy.cuda.Stream(non_blocking=True)
@@ -76,54 +77,59 @@ class Program:
     def array(self, number: Reference) -> Array:
         """See `xpnet.program.Program`."""
         found = self._plan.same.get(number, number)
-        if found in self._given:
-            return self._given[found]
-        # The next launch of the graph overwrites its own arrays.
-        with self._device:
-            return self._values[found] if self._graph is None else self._values[found].copy()
+        if found in self._arrays:
+            return self._arrays[found]
+        if self._graph is None:
+            return self._values[found]
+        if found not in self._copies:  # The next launch of the graph overwrites its own arrays.
+            with self._device:
+                self._copies[found] = self._values[found].copy()
+        return self._copies[found]
 
     def forget(self) -> None:
         """See `xpnet.program.Program`."""
         self._graph = None
-        self._given.clear()
-        for i in self._fixed:
-            self._values[self._numbers[i]] = None
+        self._arrays.clear()
+        self._copies.clear()
+        for number in self._fixed.values():
+            self._values[number] = None
         # What the table holds, as far as the host knows.
         self._held: list[int | None] = [None] * len(self._plan.places)
 
-    def run(self, values: list[Any], moved: list[int]) -> None:
+    def run(self, values: list[Any], moved: list[tuple[int, int]]) -> None:
         """See `xpnet.program.Program`."""
         with self._device:
             if not self.captures:
                 self._warm_up(values)
                 self._bind(values)
                 self._graph = self._capture()
-            elif any(i in self._fixed and not self._has(i, values[i].data.ptr) for i in moved):
+            elif any(i in self._fixed and not self._has(number, values[i]) for i, number in moved):
                 self._graph = None
                 self._bind(values)
             elif self._graph is None:
                 self._graph = self._capture()
-            for i in moved:
-                if i in self._numbers:
-                    self._given[self._numbers[i]] = values[i]
+            for i, number in moved:
+                self._arrays[number] = values[i]
+            self._copies.clear()
             self._write_places(values)
             if self._graph is None:
                 self._launch_each()
             else:
                 self._graph.launch()
 
-    def _has(self, i: int, pointer: int) -> bool:
-        bound = self._values[self._numbers[i]]
-        return bound is not None and bound.data.ptr == pointer
+    def _has(self, number: int, array: Array) -> bool:
+        """Return whether a value lies where this array does."""
+        bound = self._values[number]
+        return bound is not None and bound.data.ptr == array.data.ptr
 
     def _bind(self, values: list[Any]) -> None:
-        for i in self._fixed:
-            self._values[self._numbers[i]] = values[i]
+        for i, number in self._fixed.items():
+            self._values[number] = values[i]
 
     def _write_places(self, values: list[Any]) -> None:
         for i, place in enumerate(self._plan.places):
             value = values[place.argument]
-            wanted = place.added + (value.data.ptr if place.argument in self._numbers else value)
+            wanted = place.added + (value.data.ptr if place.argument in self._given else value)
             if self._held[i] != wanted:
                 self._table[i] = wanted
             self._held[i] = wanted + place.advance
@@ -140,7 +146,7 @@ class Program:
     def _warm_up(self, values: list[Any]) -> None:
         """Launch each task once on copies, so that nothing is compiled or loaded in a capture."""
         copies = [
-            value.copy() if self._numbers.get(i) in self.changed else value for i, value in enumerate(values)
+            value.copy() if self._given.get(i) in self.changed else value for i, value in enumerate(values)
         ]
         self._bind(copies)
         self._write_places(copies)

@@ -56,7 +56,7 @@ class Program:
         self._images = images
         self._compressed = plan.compressed
         self.changed = plan.changed
-        self._arguments = recording.numbers
+        self._given = recording.given
         self._fresh = [
             (i, plan.slots[i].shape, plan.slots[i].dtype)
             for i in {r for r in leaves(recording.result) if isinstance(r, Reference)}
@@ -68,7 +68,7 @@ class Program:
         self._slots = numpy.array([address(array) for array in self._arrays], numpy.int64)
         self._operations, self._numbers = _tables(plan)
         self._counted = [
-            (self._numbers[plan.operations.index(operation)], counter, numbers)
+            (self._numbers[plan.operations.index(operation)], counter.argument, counter.added, numbers)
             for operation, counter, numbers in plan.counted
         ]
         self._kept: list[Array] = []  # what the programs know by address
@@ -97,7 +97,7 @@ class Program:
 
     def forget(self) -> None:
         """See `xpnet.program.Program`."""
-        for slot in self._arguments.values():
+        for slot in self._given.values():
             self._arrays[slot] = None
 
     def _bind(self, slot: int, array: Array) -> Array:
@@ -113,15 +113,14 @@ class Program:
                 self._bind(place, found)
         return array
 
-    def run(self, values: list[Any], moved: list[int]) -> None:
+    def run(self, values: list[Any], moved: list[tuple[int, int]]) -> None:
         """See `xpnet.program.Program`."""
-        for place in moved:
-            if place in self._arguments:
-                values[place] = self._bind(self._arguments[place], numpy.asarray(values[place]))
+        for place, slot in moved:
+            values[place] = self._bind(slot, numpy.asarray(values[place]))
         for i, shape, dtype in self._fresh:
             self._bind(i, numpy.empty(shape, dtype))
-        for row, counter, numbers in self._counted:
-            found = numbers(values[counter.argument] + counter.added)
+        for row, argument, added, numbers in self._counted:
+            found = numbers(values[argument] + added)
             row[: len(found)] = found
         for program, operation in self._segments:
             if program is not None:

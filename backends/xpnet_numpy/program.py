@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 
-from xpnet.recording import Call, Counter, Recording, Reference, leaves
+from xpnet.recording import Call, Counter, Recording, Reference, Value, leaves
 from xpnet_numpy import in_place
 from xpnet_numpy.stack import Stack
 
@@ -32,33 +32,34 @@ class Program:
     """
 
     def __init__(self, recording: Recording, stacks: MutableMapping[Any, Stack]) -> None:
-        calls = recording.calls
-        self._recorded = recording.values
-        self._arguments = recording.numbers
+        calls, recorded = recording.calls, recording.values
+        self._given = recording.given
         self._values: list[Any] = [None] * len(recording.values)
-        self._counters: list[tuple[int, Counter]] = []
+        self._counted: list[tuple[int, int, int]] = []
         self._returned = {leaf for leaf in leaves(recording.result) if isinstance(leaf, Reference)}
         changes = collections.Counter(number for call in calls for number in call.changed)
         self.changed = changes.keys()
-        self._changed = [(place, n) for place, n in self._arguments.items() if n in changes]
-        once = {n for n, times in changes.items() if times == 1 and recording.values[n].argument is not None}
+        self._changed = [(place, n) for place, n in self._given.items() if n in changes]
+        once = {n for n, times in changes.items() if times == 1 and recorded[n].argument is not None}
         self._written: set[int] = set()
         self._stacked: list[_Stacked] = []
         self._operations: list[Operation] = []
         for _, group in itertools.groupby(calls, operator.attrgetter("name")):
             alike = list(group)
-            if Stack.suits(alike, recording.values, once, self._written):
-                self._operations.append(self._stack(alike, stacks))
+            if Stack.suits(alike, recorded, once, self._written):
+                self._operations.append(self._stack(alike, recorded, stacks))
             else:
-                self._operations += map(self._operation, alike)
+                self._operations += [self._operation(call, recorded) for call in alike]
 
-    def _stack(self, calls: Sequence[Call], stacks: MutableMapping[Any, Stack]) -> Operation:
+    def _stack(
+        self, calls: Sequence[Call], recorded: Sequence[Value], stacks: MutableMapping[Any, Stack]
+    ) -> Operation:
         """Return steps of an optimizer as an operation."""
         changed = [number for row in zip(*[call.changed for call in calls], strict=True) for number in row]
         gradients = [call.arguments["grad"] for call in calls]
-        places = [self._recorded[number].argument for number in changed]
-        kinds = [(place, self._recorded[n].array.shape) for place, n in zip(places, changed, strict=True)]
-        key = calls[0].name, *calls[0].numbers.items(), *kinds, self._recorded[gradients[0]].array.dtype
+        places = [recorded[number].argument for number in changed]
+        kinds = [(place, recorded[n].array.shape) for place, n in zip(places, changed, strict=True)]
+        key = calls[0].name, *calls[0].numbers.items(), *kinds, recorded[gradients[0]].array.dtype
         stacked = _Stacked(stacks.setdefault(key, Stack(calls)), places, changed, gradients)
         self._stacked.append(stacked)
         # Another step cannot take them for what it makes, for they are in the rows of this one.
@@ -67,7 +68,7 @@ class Program:
         # Not bound to this program, which would not be freed as soon as it is let go.
         return functools.partial(stacked.step, self._values), _picked([]), ()
 
-    def _operation(self, call: Call) -> Operation:
+    def _operation(self, call: Call, recorded: Sequence[Value]) -> Operation:
         """Return a call as an operation, which writes into arrays of the program if it can."""
         write = in_place.FUNCTIONS.get(call.name)
         results = [number for number in call.results if number is not None]
@@ -75,7 +76,7 @@ class Program:
         if write is None or not _takes(write, call) or not self._returned.isdisjoint(results):
             return self._as_recorded(call)
         for number in results:
-            array = self._recorded[number].array
+            array = recorded[number].array
             self._values[number] = numpy.empty(array.shape, array.dtype)
         self._written.update(results)
         return functools.partial(write, **call.numbers), _picked([*call.references, *results]), ()
@@ -88,7 +89,7 @@ class Program:
                 inputs[key] = value
             elif isinstance(value, Counter):
                 inputs[key] = len(self._values)
-                self._counters.append((len(self._values), value))
+                self._counted.append((len(self._values), value.argument, value.added))
                 self._values.append(None)
         return call.function_of(*inputs), _picked([*inputs.values()]), call.results
 
@@ -98,17 +99,16 @@ class Program:
 
     def forget(self) -> None:
         """See `xpnet.program.Program`."""
-        for number in self._arguments.values():
+        for number in self._given.values():
             self._values[number] = None
 
-    def run(self, values: list[Any], moved: list[int]) -> None:
+    def run(self, values: list[Any], moved: list[tuple[int, int]]) -> None:
         """See `xpnet.program.Program`."""
-        own, arguments = self._values, self._arguments
-        for place in moved:
-            if place in arguments:
-                own[arguments[place]] = values[place]
-        for number, counter in self._counters:
-            own[number] = values[counter.argument] + counter.added
+        own = self._values
+        for place, number in moved:
+            own[number] = values[place]
+        for number, argument, added in self._counted:
+            own[number] = values[argument] + added
         for stacked in self._stacked:
             stacked.load(own, moved)
         for function, inputs, results in self._operations:
@@ -125,18 +125,18 @@ class _Stacked:
     """A stack in a program: the places of its arrays among the arguments, and their numbers."""
 
     def __init__(
-        self, stack: Stack, places: Collection[Any], changed: Sequence[int], gradients: Sequence[int]
+        self, stack: Stack, places: Sequence[Any], changed: Sequence[int], gradients: Sequence[int]
     ) -> None:
         self._stack = stack
-        self._places = frozenset(places)
+        self._given = frozenset(zip(places, changed, strict=True))
         self._changed = changed
         self._gradients = gradients
         self._pick = _picked(changed)
         self._left: Sequence[Array] | None = None  # in the stack, by the last step
 
-    def load(self, own: list[Any], moved: Collection[int]) -> None:
+    def load(self, own: list[Any], moved: Collection[tuple[int, int]]) -> None:
         """Let what is changed be in the stack, unless it is that which was left there."""
-        if self._stack.changed is not self._left or not self._places.isdisjoint(moved):
+        if self._stack.changed is not self._left or not self._given.isdisjoint(moved):
             self._stack.load(self._pick(own))
             _put(own, self._gradients, self._stack.gradients)
 

@@ -272,6 +272,38 @@ def test_what_was_made_at_the_recording_is_let_go(xp):
     assert not any(reference() is not None for reference in made)
 
 
+def test_result_that_is_returned_twice_is_one_array(xp):
+    def step(x, w, b):
+        y = xp.nn.relu(xp.nn.linear(x, w, b))
+        return y, y
+
+    compiled = xp.compile(step)
+    arrays = [xp.asarray(numpy.ones(shape)) for shape in ((5, 4), (4, 3), (3,))]
+    for _ in range(6):
+        one, other = compiled(*arrays)
+        assert one is other
+    assert compiled.report == ""
+
+
+def test_trial_looks_at_the_change_of_a_total(xp, package, monkeypatch):
+    """A total is large where what is added to it is small, so an error there is small beside the total."""
+    add = package.fusion._add_loss
+    wrong = lambda name, weight, *arrays: add(name, 3 * weight, *arrays)  # noqa: E731
+    monkeypatch.setattr(package.fusion, "_add_loss", wrong)
+
+    def step(total, x, w, b, targets):
+        loss, d_y = xp.nn.squared_error(xp.nn.linear(x, w, b), targets)
+        _, d_w, d_b = xp.nn.linear_backward(x, w, d_y, input_gradient=False)
+        return xp.nn.accumulate(total, loss, 0.5), xp.nn.sgd_step(w, d_w, 0.1), xp.nn.sgd_step(b, d_b, 0.1)
+
+    compiled = xp.compile(step)
+    x, w, b, y = (xp.asarray(numpy.ones(shape)) for shape in ((5, 4), (4, 3), (3,), (5, 3)))
+    total = xp.asarray(numpy.array(1e11))
+    for _ in range(2):
+        total, w, b = compiled(total, x, w, b, y)
+    assert "gives other results" in compiled.report
+
+
 def test_a_step_that_failed_goes_on_where_it_is_told_to(xp):
     trainer, plain = (make_trainer(on, xpnet.mlp(11, 3), data := make_data(n=16)) for on in (xp, PLAIN))
     train(trainer, len(data))

@@ -1,5 +1,9 @@
 """Folds of compiled steps, beside the loops that they stand for."""
 
+import gc
+import itertools
+import sys
+import weakref
 from unittest import mock
 
 import numpy
@@ -188,3 +192,112 @@ def test_step_that_cannot_be_replayed_is_folded_as_it_is(xp):
     (total,) = xp.fold(compiled, (zeros,), [(ones,)] * 5)
     numpy.testing.assert_array_equal(total, 5)
     assert "nor was made by `xp.nn`" in compiled.report
+
+
+def full(x):
+    return numpy.full((2, 3), x, numpy.float32)
+
+
+def twice_in_an_item(xp):
+    def step(total, p, g, q):
+        p = xp.nn.sgd_step(p, xp.nn.sigmoid(g), 0.5)
+        return (xp.nn.accumulate(total, xp.nn.sigmoid(q), 1.0),)
+
+    y = full(9)
+    return step, (full(0),), [*((full(i), full(2 * i), full(3 * i)) for i in range(6)), (y, full(7), y)]
+
+
+def carried_and_in_the_item(xp):
+    def step(before, total, x):
+        before = xp.nn.sgd_step(before, xp.nn.sigmoid(total), 0.5)
+        return x, xp.nn.accumulate(total, x, 1.0)
+
+    return step, (full(1), full(2)), [(full(3),)] * 4
+
+
+def twice_in_the_carry(xp):
+    def step(p, q, total, g):
+        p = xp.nn.sgd_step(p, xp.nn.sigmoid(g), 0.5)
+        return p, p, xp.nn.accumulate(total, q, 1.0)
+
+    return step, (full(1), full(2), full(3)), [(full(i),) for i in range(4)]
+
+
+@pytest.mark.parametrize("make", [twice_in_an_item, carried_and_in_the_item, twice_in_the_carry])
+def test_array_in_two_places_is_found(xp, make):
+    step, carry, items = make(xp)
+    compiled = xp.compile(step)
+    for _ in range(2):  # Then it is trusted.
+        compiled(*copied(carry), *copied(items[0]))
+    found = xp.fold(compiled, carry, items)
+    step, carry, items = make(xp)
+    for item in items:
+        carry = step(*carry, *item)
+    assert_same(found, carry)
+    assert compiled.report == "the step is given one array twice"
+
+
+def interrupt_at(k, action):
+    """Do something, and interrupt it at line `k` of what replays; return whether there are so many lines."""
+    lines = 0
+
+    def trace(frame, event, arg):
+        nonlocal lines
+        if frame.f_globals["__name__"] not in ("xpnet.program", "xpnet_numpy.program", "xpnet_numba.replay"):
+            return None
+        lines += event in ("line", "return")
+        if lines == k:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        action()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_fold_after_an_interruption_is_right(xp):
+    def step(total, x):
+        return (xp.nn.accumulate(total, x, 1.0),)
+
+    zero, *xs = (numpy.array(i, numpy.float32) for i in range(6))
+    compiled = xp.compile(step)
+    for k in itertools.count(1):
+        assert xp.fold(compiled, (zero,), [(x,) for x in xs])[0] == 15
+        if not interrupt_at(k, lambda: xp.fold(compiled, (zero,), [(x,) for x in xs[:4]])):
+            break
+        assert xp.fold(compiled, (zero,), [(xs[k % 5],)])[0] == xs[k % 5]
+    assert compiled.report == ""
+    assert k > 50
+
+
+def test_what_was_made_at_the_recording_is_let_go(xp):
+    made = []
+
+    def step(p, mean, variance, count, x):
+        grad = xp.nn.sigmoid(x)
+        made.append(weakref.ref(grad))
+        return *xp.nn.adam_step(p, grad, mean, variance, count + 1, 0.1, 0.9, 0.99, 1e-3), count + 1
+
+    carry = *(numpy.full((3, 4), i, numpy.float32) for i in range(3)), 0
+    gc.disable()
+    try:
+        compiled = xp.compile(step)
+        xp.fold(compiled, carry, [(numpy.full((3, 4), i, numpy.float32),) for i in range(4)])
+        assert compiled.report == ""
+        assert [reference() for reference in made] == [None, None]
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("wrong", [[1], {"x": 1}, None, "x"])
+def test_item_that_is_no_tuple_is_refused_wherever_it_comes(xp, wrong):
+    compiled = xp.compile(lambda total, *rest: (xp.nn.accumulate(total, total, 1.0),))
+    with pytest.raises(TypeError, match="each of `items` must be a tuple"):
+        xp.fold(compiled, (numpy.ones((), numpy.float32),), [()] * 5 + [wrong])
