@@ -1,5 +1,7 @@
 import gzip
 import hashlib
+import mmap
+import pathlib
 import struct
 import tracemalloc
 import zlib
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 
 from xpnet.datasets.idx import read_idx
 
+STATM = pathlib.Path("/proc/self/statm")
 MEBIBYTE = 1 << 20
 # The reader's chunks and gzip's buffers; far below every size that the bombs announce or unpack to.
 MOST_MEMORY = 8 * MEBIBYTE
@@ -35,6 +38,10 @@ def gzipped_zeros(prefix, mebibytes):
     parts = [packer.compress(prefix)]
     parts += [packer.compress(zeros) for _ in range(mebibytes)]
     return b"".join([*parts, packer.flush()])
+
+
+def resident_pages():
+    return int(STATM.read_text().split()[1])
 
 
 def peak_memory_of_refusal(path, match):
@@ -204,10 +211,15 @@ def test_gzipped_header_that_lies_huge_takes_no_memory(write):
     assert peak_memory_of_refusal(write(content), match) < MOST_MEMORY
 
 
+@pytest.mark.skipif(not STATM.exists(), reason="asks Linux how much memory is resident")
 def test_header_within_the_bound_takes_memory_only_for_what_arrives(write):
     noise = numpy.random.default_rng(0).bytes(MEBIBYTE)
-    content = forge_trailer(gzip.compress(header(1000, 1000, 1000) + noise, 1), 16 + 10**9)
-    assert peak_memory_of_refusal(write(content), "damaged gzip file") < MOST_MEMORY
+    path = write(forge_trailer(gzip.compress(header(1000, 1000, 1000) + noise, 1), 16 + 10**9))
+    before = resident_pages()
+    with pytest.raises(ValueError, match="damaged gzip file") as error:
+        read_idx(path, ndim=3)
+    assert error.tb is not None  # which holds what the reader had
+    assert (resident_pages() - before) * mmap.PAGESIZE < MOST_MEMORY
 
 
 def test_bomb_behind_a_small_header_is_not_unpacked(write):

@@ -93,7 +93,7 @@ def _read(file: BufferedIOBase, ndim: int, sha256: str | None) -> numpy.ndarray:
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise _Refusal(f"is a truncated or damaged gzip file ({e})") from e
     _check_content(header, payload, surplus, shape, sha256)
-    array = numpy.frombuffer(payload, dtype=numpy.uint8).reshape(shape)
+    array = payload.reshape(shape)
     array.flags.writeable = False
     return array
 
@@ -158,19 +158,24 @@ def _size_refusal(shape: tuple[int, ...], announced: int, found: int | None) -> 
     return _Refusal(f"announces the shape {shape}, {announced} bytes in all, {actual}")
 
 
-def _read_at_most(stream: BufferedIOBase, n: int) -> bytearray:
-    """Return the next `n` bytes, or as many as arrive; memory grows with what has arrived."""
-    data = bytearray()
-    while len(data) < n:
-        chunk = stream.read(min(_CHUNK, n - len(data)))
-        if not chunk:
+def _read_at_most(stream: BufferedIOBase, n: int) -> numpy.ndarray:
+    """Return the next `n` bytes, or as many as arrive.
+
+    The memory is NumPy's, which asks for huge pages, so images are found sooner that are gathered in any
+    order. The system gives none of it before something is written there.
+    """
+    data = numpy.empty(n, numpy.uint8)
+    arrived = 0
+    while arrived < n:
+        more = stream.readinto(data.data[arrived : arrived + _CHUNK])
+        if not more:
             break
-        data += chunk
-    return data
+        arrived += more
+    return data[:arrived]
 
 
 def _check_content(
-    header: bytes, payload: bytearray, surplus: bytes, shape: tuple[int, ...], sha256: str | None
+    header: bytes, payload: numpy.ndarray, surplus: bytes, shape: tuple[int, ...], sha256: str | None
 ) -> None:
     announced = len(header) + math.prod(shape)
     found = len(header) + len(payload)
@@ -179,6 +184,6 @@ def _check_content(
     if sha256 is None:
         return
     digest = hashlib.sha256(header)
-    digest.update(payload)
+    digest.update(payload.data)
     if digest.hexdigest() != sha256:
         raise _Refusal(f"is damaged: its content has the SHA-256 {digest.hexdigest()}, expected {sha256}")
