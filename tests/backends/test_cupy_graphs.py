@@ -144,6 +144,26 @@ def test_host_writes_to_the_table_only_where_an_epoch_begins(xp):
     assert len(written) == 4 * 2  # the address of the indices and that of the total, once in eight steps
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_epochs_of_captured_steps_wait_for_nothing(optimizer, xp, monkeypatch):
+    data = make_data()
+    mine, plain = (make_trainer(on, xpnet.mlp(11, 9, 3), data, optimizer=optimizer) for on in (xp, PLAIN))
+    for trainer in (mine, plain):
+        train(trainer, len(data))
+
+    def refuse(*args):
+        raise AssertionError("the device was waited for")
+
+    order = numpy.arange(len(data), dtype=numpy.int32)
+    with monkeypatch.context() as patch:
+        patch.setattr(cuda_on_host.Stream, "synchronize", refuse)
+        for name in ("__bool__", "__float__", "__int__", "__index__", "__iter__", "item", "tolist"):
+            patch.setattr(cuda_on_host.Array, name, refuse)
+        total = mine.epoch(order)
+    numpy.testing.assert_allclose(total, plain.epoch(order), rtol=1e-10)
+    assert_trained_alike(mine, plain)
+
+
 def test_totals_of_epochs_past_stay_as_they_are(xp):
     trainer = make_trainer(xp, xpnet.mlp(11, 3), data := make_data())
     order = numpy.arange(len(data), dtype=numpy.int32)
