@@ -40,7 +40,7 @@ def linear_backward(x: Array, weight: Array, dy: Array, *gradients: Array, input
     if dx:
         numpy.matmul(dy, weight.T, out=dx[0])
     numpy.matmul(x.T, dy, out=d_weight)
-    numpy.dot(_ones(len(dy), dy.dtype), dy, out=d_bias)  # a sum of rows, which the BLAS has sooner
+    numpy.matmul(_ones(len(dy), dy.dtype), dy, out=d_bias)  # a sum of rows, which the BLAS has sooner
 
 
 @functools.lru_cache(8)
