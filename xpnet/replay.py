@@ -148,12 +148,23 @@ class Replayed:
             self.report, result = e.args
             return result
         try:
+            self._check_dtypes(recording)
             self._replays.insert(0, Replay(recording, self._make_program(recording)))
         except Exception as e:  # The step has run, and its results are good, whatever is wrong here.
             self.report = str(e) if isinstance(e, NotReplayableError) else f"{type(e).__name__}: {e}"
         self._trusted.difference_update(self._replays[_MOST_PROGRAMS:])
         del self._replays[_MOST_PROGRAMS:]
         return result
+
+    def _check_dtypes(self, recording: Recording) -> None:
+        """Raise a `NotReplayableError` for floats of which it is not known how far off they may be."""
+        dtypes = {value.array.dtype for value in recording.values}
+        others = {str(d) for d in dtypes if self._xp.isdtype(d, "real floating")} - _TOLERANCE.keys()
+        if others:
+            raise NotReplayableError(
+                f"the step has arrays of {', '.join(sorted(others))}, and can be replayed with "
+                f"{' and '.join(_TOLERANCE)} alone"
+            )
 
     def _try(self, replay: Replay, values: list[Any], args: Any, kwargs: Any) -> Any:
         """Do what the step does, and see whether the program does the same with copies."""

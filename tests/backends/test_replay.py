@@ -207,6 +207,19 @@ def test_parameters_may_be_one_array_or_two(xp, tied):
         assert_same(actual, stepping(other, other if is_tied else numpy.array(q), grad))
 
 
+def test_floats_of_other_sizes_are_left_to_the_step(xp):
+    def step(total, x):
+        return xp.nn.accumulate(total, x, 0.5)
+
+    args = numpy.float16(1), numpy.linspace(-30, 30, 9, dtype=numpy.float16)
+    compiled = xp.compile(step)
+    for _ in range(4):
+        numpy.testing.assert_array_equal(compiled(*args), step(*args))
+    assert compiled.report == (
+        "the step has arrays of float16, and can be replayed with float32 and float64 alone"
+    )
+
+
 def test_lists_of_other_lengths_are_no_mistake(xp):
     def last_of_the_first(xs, ys):
         return xp.nn.relu(xs[-1])
