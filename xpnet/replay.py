@@ -105,11 +105,12 @@ class Replayed:
         for item in items:
             if replay is not None:
                 if replay.follow(item):
-                    carry = ()  # which would keep arrays alive
                     continue
                 carry = replay.result()
             carry = next_carry(self._call, carry, item)
             replay = self._last
+            if replay is not None:
+                carry = ()  # The replay has it, and lets go of it in time.
         return carry if replay is None else replay.result()
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:

@@ -30,7 +30,7 @@ def step(xp):
     return step
 
 
-def make_batches(sizes, *, seed=0, **more):
+def make_batches(sizes, *, seed=0):
     """Return a carry, and items with as many indices as said."""
     params, images, labels, _ = make_arguments(seed=seed)
     random = numpy.random.default_rng(seed)
@@ -294,6 +294,25 @@ def test_what_was_made_at_the_recording_is_let_go(xp):
         assert [reference() for reference in made] == [None, None]
     finally:
         gc.enable()
+
+
+def test_what_was_carried_is_let_go(xp, monkeypatch):
+    made, alive = [], []
+
+    def noting(*args):
+        carry = xpnet.folding.next_carry(*args)
+        made.append(weakref.ref(carry[0]))
+        return carry
+
+    def items():
+        yield from ((full(i),) for i in range(8))
+        alive.extend(reference() is not None for reference in made)
+
+    monkeypatch.setattr(xpnet.replay, "next_carry", noting)
+    compiled = xp.compile(lambda total, x: (xp.nn.accumulate(total, x, 1.0),))
+    xp.fold(compiled, (full(0),), items())
+    assert compiled.report == ""
+    assert alive == [False, False, False]
 
 
 @pytest.mark.parametrize("wrong", [[1], {"x": 1}, None, "x"])
