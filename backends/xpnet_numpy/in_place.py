@@ -67,17 +67,25 @@ def softmax_cross_entropy(logits: Array, labels: Array, loss: Array, d_logits: A
     batch, classes = logits.shape
     # NumPy reduces short rows one by one, but columns all at once.
     e = numpy.array(logits, order="F" if classes < 64 else "C")
-    largest = numpy.maximum.reduce(e, axis=1, keepdims=True)
-    e -= largest
+    largest = numpy.maximum.reduce(e, axis=1)
+    e -= largest[:, None]
     numpy.exp(e, out=e)
-    total = numpy.add.reduce(e, axis=1, keepdims=True)
-    at_label = numpy.arange(0, batch * classes, classes) + labels.astype(numpy.intp)
-    log_p = logits.ravel().take(at_label) - largest[:, 0]
-    log_p -= numpy.log(total[:, 0])
-    loss[()] = numpy.add.reduce(log_p) / -batch
+    total = numpy.add.reduce(e, axis=1)
+    at_label = labels.astype(numpy.intp)
+    at_label += _begins(batch, classes)
+    log_p = logits.ravel().take(at_label)
+    log_p -= largest
+    log_p -= numpy.log(total)
+    loss[()] = log_p.dot(_ones(batch, log_p.dtype)) / -batch
     total *= batch
-    numpy.divide(e, total, out=d_logits)
+    numpy.divide(e, total[:, None], out=d_logits)
     d_logits.ravel()[at_label] -= 1 / batch
+
+
+@functools.lru_cache(8)
+def _begins(rows: int, columns: int) -> Array:
+    """Return where the rows of a matrix begin in its memory."""
+    return numpy.arange(0, rows * columns, columns)
 
 
 FUNCTIONS = {
