@@ -70,6 +70,11 @@ class Replay:
         ]
         self._places = range(len(self._kinds))
         self._is_array = [place in self._given for place in self._places]
+        # Only those could be the same array.
+        self._alike = [
+            [p for p in self._places if is_array and p != place and self._kinds[p] == self._kinds[place]]
+            for place, is_array in enumerate(self._is_array)
+        ]
         self._at_hand: list[Any] = [_NOTHING] * len(self._kinds)
         self.result = self._maker(recording.result)
         # The leaves of `(total, count), {}` and an item `(x,)` are a form of all, a form of three, total,
@@ -80,6 +85,8 @@ class Replay:
             self._fits(place, recording.values[leaf].array if type(leaf) is Reference else plain(leaf))
             for place, leaf in enumerate(results[1:], 2)
         )
+        # A tree among the leaves of an item begins with its form, which is a tuple.
+        self._is_flat = not any(type(leaf) is tuple for leaf in recording.leaves[self._begin : -1])
         self._carried = [
             (place, self._maker(leaf))
             for place, leaf in enumerate(results[1:], 2)
@@ -93,16 +100,16 @@ class Replay:
             return bool(_kind(value) == kind)
         return type(value) is type(kind) and (type(kind) is int or value == kind)
 
-    def _are_distinct(self, values: list[Any]) -> bool:
-        """Return whether no array stands in two places; if one does, that is not what was recorded."""
-        return len({*map(id, itertools.compress(values, self._is_array))}) == len(self._given)
+    def _are_distinct(self, values: list[Any], moved: list[int]) -> bool:
+        """Return whether no array that moved is in two places; if one is, that is not what was recorded."""
+        return not any(values[place] is values[other] for place in moved for other in self._alike[place])
 
     def moved(self, values: list[Any]) -> list[int] | None:
         """Return the places of the leaves that are not those at hand; None if they do not all fit."""
         if len(values) != len(self._kinds):
             return None
         moved = [*itertools.compress(self._places, map(operator.is_not, values, self._at_hand))]
-        fit = all(self._fits(place, values[place]) for place in moved) and self._are_distinct(values)
+        fit = all(self._fits(place, values[place]) for place in moved) and self._are_distinct(values, moved)
         return moved if fit else None
 
     def follow(self, item: Any) -> bool:
@@ -110,8 +117,10 @@ class Replay:
 
         Return False, and do nothing, if that does not fit. The last run must be the one that made the carry.
         """
-        given = leaves(item)[1:]
-        if not self._follows or type(item) is not tuple or self._begin + len(given) + 1 != len(self._kinds):
+        if not self._follows or type(item) is not tuple:
+            return False
+        given = item if self._is_flat else leaves(item)[1:]
+        if self._begin + len(given) + 1 != len(self._kinds):
             return False
         values, moved = self._at_hand.copy(), []
         for place, make in self._carried:
@@ -123,7 +132,7 @@ class Replay:
                     return False
                 values[place] = value
                 moved.append(place)
-        if not self._are_distinct(values):
+        if not self._are_distinct(values, moved):
             return False
         self.run(values, moved)
         return True
