@@ -30,7 +30,7 @@ def gather_batch(images: Array, indices: Array, x: Array, *, scale: float, offse
 
 def linear(x: Array, weight: Array, bias: Array, z: Array) -> None:
     """See `xpnet.nn.linear`."""
-    numpy.matmul(x, weight, out=z)
+    numpy.dot(x, weight, out=z)
     z += bias
 
 
@@ -38,8 +38,8 @@ def linear_backward(x: Array, weight: Array, dy: Array, *gradients: Array, input
     """See `xpnet.nn.linear_backward`; there are two gradients where that of the input is not wanted."""
     *dx, d_weight, d_bias = gradients
     if dx:
-        numpy.matmul(dy, weight.T, out=dx[0])
-    numpy.matmul(x.T, dy, out=d_weight)
+        numpy.dot(dy, weight.T, out=dx[0])
+    numpy.dot(x.T, dy, out=d_weight)
     numpy.matmul(_ones(len(dy), dy.dtype), dy, out=d_bias)  # a sum of rows, which the BLAS has sooner
 
 
@@ -50,8 +50,8 @@ def _ones(n: int, dtype: Any) -> Array:
 
 def sigmoid(z: Array, y: Array) -> None:
     """See `xpnet.nn.sigmoid`."""
-    numpy.minimum(z, 80, out=y)  # lest exp() overflows; from there on, the quotient is 1 in either dtype
-    numpy.exp(y, out=y)
+    # Lest exp() overflows; from 80 on, the quotient is 1 in either dtype. To look is sooner done than to limit.
+    numpy.exp(z if z.max(initial=0) <= 80 else numpy.minimum(z, 80), out=y)
     numpy.divide(y, 1 + y, out=y)
 
 
