@@ -42,6 +42,7 @@ CASES = {
     "sigmoid": ("sigmoid", (normal(6, 5, scale=4.0),)),
     "unsigned labels": ("softmax_cross_entropy", (normal(6, 3), positions(3).astype(numpy.uint64))),
     "saturated sigmoid": ("sigmoid", (normal(6, 5, scale=1e4),)),
+    "sigmoid of nothing": ("sigmoid", (normal(0, 5),)),
     "sigmoid_backward": ("sigmoid_backward", (normal(6, 5), normal(6, 5, seed=1))),
     **{
         f"{classes} classes": (
