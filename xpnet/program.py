@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 import operator
@@ -70,11 +71,9 @@ class Replay:
         ]
         self._places = range(len(self._kinds))
         self._is_array = [place in self._given for place in self._places]
-        # Only those could be the same array.
-        self._alike = [
-            [p for p in self._places if is_array and p != place and self._kinds[p] == self._kinds[place]]
-            for place, is_array in enumerate(self._is_array)
-        ]
+        looks = {place: self._kinds[place][:2] for place in self._given}  # shape and dtype
+        counts = collections.Counter(looks.values())
+        self._has_double = {place for place, look in looks.items() if counts[look] > 1}
         self._at_hand: list[Any] = [_NOTHING] * len(self._kinds)
         self.result = self._maker(recording.result)
         # The leaves of `(total, count), {}` and an item `(x,)` are a form of all, a form of three, total,
@@ -101,8 +100,13 @@ class Replay:
         return type(value) is type(kind) and (type(kind) is int or value == kind)
 
     def _are_distinct(self, values: list[Any], moved: list[int]) -> bool:
-        """Return whether no array that moved is in two places; if one is, that is not what was recorded."""
-        return not any(values[place] is values[other] for place in moved for other in self._alike[place])
+        """Return whether no array stands in two places; if one does, that is not what was recorded.
+
+        Those that did not move are distinct, and arrays of two shapes or dtypes are.
+        """
+        if self._has_double.isdisjoint(moved):
+            return True
+        return len({*map(id, itertools.compress(values, self._is_array))}) == len(self._given)
 
     def moved(self, values: list[Any]) -> list[int] | None:
         """Return the places of the leaves that are not those at hand; None if they do not all fit."""

@@ -30,7 +30,7 @@ def gather_batch(images: Array, indices: Array, x: Array, *, scale: float, offse
 
 def linear(x: Array, weight: Array, bias: Array, z: Array) -> None:
     """See `xpnet.nn.linear`."""
-    numpy.dot(x, weight, out=z)
+    numpy.matmul(x, weight, out=z)
     z += bias
 
 
@@ -38,8 +38,8 @@ def linear_backward(x: Array, weight: Array, dy: Array, *gradients: Array, input
     """See `xpnet.nn.linear_backward`; there are two gradients where that of the input is not wanted."""
     *dx, d_weight, d_bias = gradients
     if dx:
-        numpy.dot(dy, weight.T, out=dx[0])
-    numpy.dot(x.T, dy, out=d_weight)
+        numpy.matmul(dy, weight.T, out=dx[0])
+    numpy.matmul(x.T, dy, out=d_weight)
     numpy.matmul(_ones(len(dy), dy.dtype), dy, out=d_bias)  # a sum of rows, which the BLAS has sooner
 
 
@@ -50,8 +50,10 @@ def _ones(n: int, dtype: Any) -> Array:
 
 def sigmoid(z: Array, y: Array) -> None:
     """See `xpnet.nn.sigmoid`."""
-    # Lest exp() overflows; from 80 on, the quotient is 1 in either dtype. To look is sooner done than to limit.
-    numpy.exp(z if z.max(initial=0) <= 80 else numpy.minimum(z, 80), out=y)
+    # Lest exp() overflows; from 80 on, the quotient is 1 in either dtype. minimum() takes as long as exp().
+    if not numpy.maximum.reduce(z, axis=None, initial=0) <= 80:
+        z = numpy.minimum(z, 80)
+    numpy.exp(z, out=y)
     numpy.divide(y, 1 + y, out=y)
 
 
@@ -71,12 +73,11 @@ def softmax_cross_entropy(logits: Array, labels: Array, loss: Array, d_logits: A
     e -= largest[:, None]
     numpy.exp(e, out=e)
     total = numpy.add.reduce(e, axis=1)
-    at_label = labels.astype(numpy.intp)
-    at_label += _begins(batch, classes)
+    at_label = _begins(batch, classes) + labels.astype(numpy.intp)
     log_p = logits.ravel().take(at_label)
     log_p -= largest
     log_p -= numpy.log(total)
-    loss[()] = log_p.dot(_ones(batch, log_p.dtype)) / -batch
+    loss[()] = numpy.add.reduce(log_p) / -batch
     total *= batch
     numpy.divide(e, total[:, None], out=d_logits)
     d_logits.ravel()[at_label] -= 1 / batch
@@ -84,7 +85,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, loss: Array, d_logits: A
 
 @functools.lru_cache(8)
 def _begins(rows: int, columns: int) -> Array:
-    """Return where the rows of a matrix begin in its memory."""
+    """Return where the rows of a matrix begin among its elements, row by row."""
     return numpy.arange(0, rows * columns, columns)
 
 

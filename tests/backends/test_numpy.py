@@ -82,6 +82,28 @@ def test_small_values_of_sigmoid_are_as_exact_as_large_ones(dtype):
     numpy.testing.assert_allclose(found, xpnet.nn.sigmoid(numpy, z), rtol=50 * numpy.finfo(dtype).eps)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_no_number_is_too_large_for_a_sigmoid(dtype):
+    for numbers in ([80.0], [88.9], [710.0], [numpy.inf], [-numpy.inf, 1.0], [numpy.nan, 710.0]):
+        z = numpy.array(numbers, dtype)
+        found = numpy.empty_like(z)
+        with numpy.errstate(all="raise", under="ignore"):
+            in_place.sigmoid(z, found)
+        assert_close(PLAIN, found, xpnet.nn.sigmoid(numpy, z), dtype=dtype)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(3, 1), (1, 3)])
+@pytest.mark.parametrize("number", [numpy.inf, numpy.nan])
+def test_products_with_a_single_zero_keep_what_is_not_finite(rows, columns, number):
+    for x, weight in ((0.0, number), (number, 0.0)):
+        z = numpy.empty((rows, columns))
+        with numpy.errstate(invalid="ignore"):
+            in_place.linear(
+                numpy.full((rows, 1), x), numpy.full((1, columns), weight), numpy.zeros(columns), z
+            )
+        assert numpy.isnan(z).all()
+
+
 def test_every_function_has_a_case():
     assert {name for name, *_ in CASES.values()} == set(in_place.FUNCTIONS)
 

@@ -12,6 +12,7 @@ from steps import FACTOR, assert_same, copied, make_arguments, make_step
 
 import xpnet.folding
 import xpnet.replay
+from xpnet.recording import leaves
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,30 @@ def test_other_dtypes_between_items_are_no_mistake(xp, step):
     assert assert_folds(xp, step, carry, items).report == ""
 
 
+def test_items_of_other_lengths_and_forms_are_no_mistake(xp):
+    def step(total, *item):
+        for leaf in leaves(item):
+            total = xp.nn.accumulate(total, leaf, 1.0) if isinstance(leaf, numpy.ndarray) else total
+        return (total,)
+
+    x, y, z = (numpy.full((2, 3), 2.0**i, numpy.float32) for i in range(3))
+    forms = [(x, y), (x,), (x, y, z), ((x, y),), ((x,), y), ([x], y), ({"x": x}, y), (x, None), (x, ()), ()]
+    for form in forms:
+        items = [form, form, form, *forms, form, form]
+        assert_folds(xp, step, (numpy.zeros((2, 3), numpy.float32),), items)
+
+
+def test_names_of_arrays_may_be_numbers_of_numpy(xp):
+    def step(params, grad):
+        return {name: xp.nn.sgd_step(p, grad, 0.5) for name, p in params.items()}, None
+
+    params = {numpy.int64(i): numpy.full((2, 3), i, numpy.float32) for i in range(2)}
+    compiled = xp.compile(step)
+    for _ in range(4):
+        params, _ = compiled(params, numpy.ones((2, 3), numpy.float32))
+    assert compiled.report == ""
+
+
 def test_item_may_hold_an_array_of_the_carry(xp):
     def step(rate, total, x):
         return rate, xp.nn.accumulate(total, x, 0.5)
@@ -135,7 +160,7 @@ def test_carries_that_change_places_do(xp):
     assert_folds(xp, swap, (p, q), [(grad,) for grad in grads])
 
 
-def test_counts_and_trees_are_carried(xp):
+def test_counts_and_trees_are_carried(xp, calls):
     def step(state, done, item):
         p, mean, variance, count = state.values()
         p, mean, variance = xp.nn.adam_step(p, item["x"], mean, variance, count + 1, 0.1, 0.9, 0.99, 1e-3)
@@ -146,6 +171,7 @@ def test_counts_and_trees_are_carried(xp):
     items = [({"x": x},) for x in arrays[1:]]
     compiled = assert_folds(xp, step, (state, (0, None)), items)
     assert compiled.report == ""
+    assert calls.call_count == 3
     state, done = xp.fold(compiled, (copied(state), (0, None)), items)
     assert (type(state["step"]), state["step"], done) == (int, 8, (24, None))
 
