@@ -70,6 +70,19 @@ def test_third_party_backend_is_found(install):
     assert "toy" in [info.name for info in xpnet.backends()]
 
 
+def test_backend_that_is_asked_for_is_used_and_one_that_is_listed_is_not(install):
+    install(
+        "import numpy\nfrom xpnet import Namespace\nused = []\n"
+        "def toy(device):\n"
+        "    return Namespace('toy', numpy, use=lambda: used.append(device), on=toy)\n"
+        "xp = toy('0')\n"
+    )
+    xpnet.backend("toy:1")
+    xpnet.backend("toy")
+    xpnet.backends()
+    assert sys.modules["xpnet_toy"].used == ["1", "0"]
+
+
 def test_broken_package_is_reported_in_its_own_words(install):
     install("raise RuntimeError('built for another processor')\n")
     with pytest.raises(xpnet.BackendUnavailableError) as caught:

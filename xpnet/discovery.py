@@ -42,6 +42,12 @@ def backend(name: str | None = None) -> Namespace:
         name = os.environ.get(VARIABLE) or "numpy"
     if not isinstance(name, str):
         raise TypeError(f"`name` must be a str, got {name!r}; pass for example 'numpy'")
+    xp = _working(name)
+    xp.use()
+    return xp
+
+
+def _working(name: str) -> Namespace:
     name, colon, device = name.partition(":")
     entries = _entries()
     if name not in entries:
@@ -95,7 +101,7 @@ def backends() -> list[BackendInfo]:
 
 def _info(name: str) -> BackendInfo:
     try:
-        xp = backend(name)
+        xp = _working(name)
     except BackendUnavailableError as e:
         return BackendInfo(name, usable=False, reason=str(e), remedy=e.remedy)
     library, version = next(iter(xp.versions.items()))

@@ -56,6 +56,8 @@ class Namespace:
         Takes a step function and returns a faster one with the same results. If omitted, the identity.
     on : callable, optional
         Takes the text after the colon of ``"name:device"`` and returns the namespace of that device.
+    use : callable, optional
+        Makes this thread work on the device. If omitted, every thread does.
     tf32 : callable, optional
         Returns the namespace whose large matrix products in `nn` may round float32 factors to TF32.
     release : callable, optional
@@ -100,6 +102,7 @@ class Namespace:
         synchronize: Callable[[], object] | None = None,
         compile: Callable[[Any], Any] | None = None,
         on: Callable[[str], Namespace] | None = None,
+        use: Callable[[], object] | None = None,
         tf32: Callable[[], Namespace] | None = None,
         release: Callable[[], object] | None = None,
         shortage: Callable[[Exception], tuple[int, int] | None] | None = None,
@@ -134,6 +137,7 @@ class Namespace:
         self._compile = compile
         self._on_device = device
         self._on = on
+        self._use = use
         self._tf32 = tf32
         self._release = release
         self._shortage = shortage
@@ -202,6 +206,11 @@ class Namespace:
                 self.name, f"has no device {device!r}", f"it runs on {self.device} alone"
             )
         return self._on(device)
+
+    def use(self) -> None:
+        """Let this thread work on this backend's device, as `xpnet.backend` does."""
+        if self._use is not None:
+            self._use()
 
     def with_tf32(self) -> Namespace:
         """Return this backend with large matrix products in `nn` that may round float32 factors to TF32.

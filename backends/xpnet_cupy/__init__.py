@@ -6,7 +6,7 @@ products that are cuBLAS's.
 
 A thread works on one device at a time, and uses an array on the device that it was made on:
 ``xpnet.backend("cupy:1")`` makes the second device current for the thread that calls it, and
-``xpnet.backend("cupy:0")`` the first one again. Importing this package needs neither a device nor a driver;
+``xpnet.backend("cupy")`` the first one again. Importing this package needs neither a device nor a driver;
 its first use does.
 """
 

@@ -39,8 +39,9 @@ def on(text: str) -> Namespace:
     if int(text) >= found:
         choices = ", ".join(repr(f"cupy:{i}") for i in range(found))
         raise BackendUnavailableError("cupy", f"has no device {text!r}", f"choose among {choices}")
-    cupy.cuda.Device(int(text)).use()
-    return _namespace(int(text))
+    named = _namespace(int(text))
+    named.use()
+    return named
 
 
 def _namespace(number: int, *, tf32: bool = False) -> Namespace:
@@ -67,6 +68,7 @@ def _namespace(number: int, *, tf32: bool = False) -> Namespace:
         synchronize=device.synchronize,
         compile=compile_step,
         on=on,
+        use=device.use,
         tf32=with_tf32,
         release=release,
         shortage=functools.partial(shortage, device),

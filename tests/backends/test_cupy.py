@@ -119,6 +119,7 @@ def test_a_device_that_is_not_there_names_those_that_are(probing, monkeypatch):
         ("cudaErrorInsufficientDriver: old", 12040, "serves CUDA 12.4", "'xpnet[cupy12]'"),
         ("cudaErrorNoDevice: none", 13000, "found none (", "CUDA_VISIBLE_DEVICES"),
         ("CuPy failed to load libnvrtc.so.13: x", 13000, "misses", "'cupy-cuda13x[ctk]'"),
+        ("Failed to find CUDA headers: x", 13000, "misses", "[ctk]"),
         ("libcublas.so.13: cannot open shared object file", 13000, "misses", "[ctk]"),
         ("cudaErrorNoKernelImageForDevice: no", 13000, "built for CUDA 13", "'xpnet[cupy12]'"),
         ("something else", 13000, "cannot be used: ", "--force-reinstall 'xpnet[cupy13]'"),
@@ -259,6 +260,16 @@ def test_a_numbered_device_makes_arrays_that_come_back_to_the_host(xp):
     assert x.device == first.device == xp.device
     assert isinstance(first.to_host(x), numpy.ndarray)
     assert first.to_host(x).tolist() == [1.0, 2.0]
+
+
+@pytest.mark.gpu
+def test_the_name_alone_is_the_first_device_again(xp, cupy):
+    if cupy.cuda.runtime.getDeviceCount() < 2:
+        pytest.skip("needs two GPUs")
+    second = xpnet.backend("cupy:1")
+    assert second.nn.relu(second.zeros((2,))).device == second.device
+    first = xpnet.backend("cupy")
+    assert first.nn.relu(first.zeros((2,))).device == first.device != second.device
 
 
 @pytest.mark.gpu
