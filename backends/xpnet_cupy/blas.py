@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import threading
 from typing import Any, NamedTuple
 
 import cupy
@@ -36,6 +37,10 @@ _STATUS = {
     14: "CUBLAS_STATUS_INTERNAL_ERROR",
     15: "CUBLAS_STATUS_NOT_SUPPORTED",
 }
+
+
+# Held from a handle's settings to its product, which are calls in which other threads may run.
+_asking = threading.Lock()
 
 
 class Gemm(NamedTuple):
@@ -90,17 +95,19 @@ def multiply(left: Array, right: Array, *, transposed: str = "", tf32: bool = Fa
     """
     call = gemm(left.shape, right.shape, transposed)
     out = cupy.empty((call.n, call.m), left.dtype)
-    handle, workspace = _handle(cupy.cuda.runtime.getDevice()), scratch.current().workspace
-    _ask("cublasSetStream_v2", handle, _pointer(cupy.cuda.get_current_stream().ptr))
-    _ask("cublasSetWorkspace_v2", handle, _pointer(workspace.data.ptr), ctypes.c_size_t(workspace.nbytes))
-    _ask("cublasSetMathMode", handle, ctypes.c_int(_TF32_MATH if tf32 else _DEFAULT_MATH))
+    workspace = scratch.current().workspace
     name, scalar = _FUNCTIONS[left.dtype]
     m, n, k, lda, ldb, ldc = map(ctypes.c_int, call[2:])
     factors = _pointer(right.data.ptr), lda, _pointer(left.data.ptr), ldb
     one, zero = scalar(1), scalar(0)
     trans = ctypes.c_int(call.trans_a), ctypes.c_int(call.trans_b)
     result = _pointer(out.data.ptr), ldc
-    _ask(name, handle, *trans, m, n, k, ctypes.byref(one), *factors, ctypes.byref(zero), *result)
+    with _asking:
+        handle = _handle(cupy.cuda.runtime.getDevice())
+        _ask("cublasSetStream_v2", handle, _pointer(cupy.cuda.get_current_stream().ptr))
+        _ask("cublasSetWorkspace_v2", handle, _pointer(workspace.data.ptr), ctypes.c_size_t(workspace.nbytes))
+        _ask("cublasSetMathMode", handle, ctypes.c_int(_TF32_MATH if tf32 else _DEFAULT_MATH))
+        _ask(name, handle, *trans, m, n, k, ctypes.byref(one), *factors, ctypes.byref(zero), *result)
     return out
 
 

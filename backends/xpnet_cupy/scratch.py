@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import threading
 from typing import Any
 
 import cupy
@@ -31,12 +32,15 @@ class Scratch:
         return cupy.empty((_WORKSPACE,), "uint8")
 
 
-_of_streams: dict[tuple[int, int], Scratch] = {}
+_of_streams: dict[tuple[int, int, int], Scratch] = {}
 
 
 def current() -> Scratch:
     """Return what belongs to the current stream of the current device."""
-    key = cupy.cuda.runtime.getDevice(), cupy.cuda.get_current_stream().ptr
+    runtime, stream = cupy.cuda.runtime, cupy.cuda.get_current_stream().ptr
+    # A stream for each thread goes by the same name in all of them.
+    thread = threading.get_ident() if stream == runtime.streamPerThread else 0
+    key = runtime.getDevice(), stream, thread
     if key not in _of_streams:
         _of_streams[key] = Scratch()
     return _of_streams[key]
@@ -44,4 +48,4 @@ def current() -> Scratch:
 
 def drop(device: int, stream: int) -> None:
     """Let go of what belongs to a stream that is gone."""
-    _of_streams.pop((device, stream), None)
+    _of_streams.pop((device, stream, 0), None)

@@ -102,11 +102,11 @@ def _make_cupy():
     cupy.empty = unfilled
     cupy.zeros = lambda shape, dtype=float: own(numpy.zeros(shape, dtype))
     cupy.cuda = types.SimpleNamespace(
-        runtime=types.SimpleNamespace(getDevice=lambda: 0),
+        runtime=types.SimpleNamespace(getDevice=lambda: 0, streamPerThread=2),
         get_current_stream=current_stream,
         Stream=Stream,
         Device=_Device,
-        MemoryPool=lambda: types.SimpleNamespace(malloc=None),
+        MemoryPool=lambda: types.SimpleNamespace(malloc=None, total_bytes=lambda: 512),
         using_allocator=lambda malloc: contextlib.nullcontext(),
     )
     return cupy

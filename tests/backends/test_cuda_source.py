@@ -3,7 +3,11 @@
 The Python side is run too, with NumPy in CuPy's place, so none of this needs CuPy.
 """
 
+import concurrent.futures
 import inspect
+import itertools
+import threading
+import time
 import types
 
 import numpy
@@ -309,6 +313,38 @@ def test_cublas_is_asked_for_the_product_of_matrices_stored_by_rows(transposed, 
     b = operand(left.ravel(), call.trans_b, call.k, call.n, call.ldb)
     assert (call.m, call.n, call.ldc) == (4, 3, 4)
     numpy.testing.assert_allclose((a @ b).T, expected)
+
+
+def test_cublas_hears_from_one_thread_at_a_time_what_it_is_to_do(package, monkeypatch):
+    """Between a handle's stream and its product, another thread would give it another stream."""
+    asked = []
+
+    def ask(name, *args):
+        asked.append(threading.get_ident())
+        time.sleep(0.001)  # other threads run
+
+    monkeypatch.setattr(package.blas, "_ask", ask)
+    monkeypatch.setattr(package.blas, "_handle", lambda device: None)
+    x = package.cupy.asarray(numpy.eye(3))
+    stream = package.cupy.cuda.Stream()
+    stream.ptr = 7
+    monkeypatch.setattr(package.cupy.cuda, "get_current_stream", lambda: stream)
+    threads = [threading.Thread(target=package.blas.multiply, args=(x, x)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asked) == 16
+    assert len(list(itertools.groupby(asked))) == 4
+
+
+def test_streams_of_one_name_in_each_thread_have_memory_of_their_own(package, monkeypatch):
+    stream, cuda = package.cupy.cuda.Stream(), package.cupy.cuda
+    monkeypatch.setattr(cuda, "get_current_stream", lambda: stream)
+    for name, shared in ((7, True), (cuda.runtime.streamPerThread, False)):
+        stream.ptr = name
+        with concurrent.futures.ThreadPoolExecutor(1) as other:
+            assert (other.submit(package.scratch.current).result() is package.scratch.current()) == shared
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
