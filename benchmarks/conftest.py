@@ -57,10 +57,16 @@ def threads() -> Iterator[int]:
 
 
 @pytest.fixture(scope="session", params=_names())
-def xp(request: pytest.FixtureRequest, threads: int) -> xpnet.Namespace:
-    """Give each backend, or the one that XPNET_BACKEND names; skip with the backend's own reason."""
+def backend(request: pytest.FixtureRequest) -> str:
+    """Give the name of each backend, or the one that XPNET_BACKEND has."""
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def xp(backend: str, threads: int) -> xpnet.Namespace:
+    """Give a backend; skip with its own reason."""
     try:
-        return xpnet.backend(request.param)
+        return xpnet.backend(backend)
     except xpnet.BackendUnavailableError as e:
         pytest.skip(str(e))
 
@@ -99,11 +105,11 @@ def record(benchmark: Any, xp: xpnet.Namespace, threads: int) -> Callable[..., N
 
 
 @pytest.fixture
-def epochs(xp: xpnet.Namespace) -> Callable[..., Epochs]:
+def epochs(xp: xpnet.Namespace, backend: str) -> Callable[..., Epochs]:
     """Give a function that prepares a workload on the backend, the data resident or moved every epoch."""
 
     def prepare(workload: Workload, *, resident: bool) -> Epochs:
-        prepared = Epochs(xp.name, resident=resident)
+        prepared = Epochs(backend, resident=resident)
         prepared.prepare(workload)
         return prepared
 

@@ -74,6 +74,11 @@ class Program:
             raise RuntimeError(f"cuGraphGetNodes: status {status}")
         return count.value
 
+    @property
+    def device_bytes(self) -> int:
+        """How much memory of the device its own arrays take."""
+        return int(self._pool.total_bytes())
+
     def array(self, number: Reference) -> Array:
         """See `xpnet.program.Program`."""
         found = self._plan.same.get(number, number)

@@ -13,7 +13,12 @@ from xpnet_cupy import kernels
 # The oldest drivers that run a CUDA release, from the tables of the CUDA toolkit's release notes.
 _DRIVERS = {12: "525", 13: "580"}
 _OTHERWISE = "or choose 'numpy' or 'numba'"
-_NO_LIBRARY = ("DynamicLibNotFoundError", "cannot open shared object file", "failed to load lib")
+_NO_LIBRARY = (
+    "DynamicLibNotFoundError",
+    "cannot open shared object file",
+    "failed to load lib",
+    "Failed to find CUDA headers",
+)
 _NO_BINARY = (
     "cudaErrorNoKernelImageForDevice",
     "cudaErrorUnsupportedPtxVersion",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from typing import Any
 
 import numpy as np
 
@@ -99,13 +100,18 @@ class Epochs:
 
     def launches(self) -> int | None:
         """Return how often a full batch's step launches something on a device; None where it does not."""
-        programs = getattr(self._trainer.compiled, "programs", [])
-        return max(filter(None, (getattr(program, "nodes", None) for program in programs)), default=None)
+        nodes = [getattr(program, "nodes", None) for program in self._programs()]
+        return max(filter(None, nodes), default=None)
+
+    def _programs(self) -> list[Any]:
+        return getattr(self._trainer.compiled, "programs", [])
 
     def device_bytes(self) -> int | None:
-        """Return how much memory the library's pool took from the device; None where there is no pool."""
+        """Return how much memory pools took from the device; None where there is none."""
         pool = getattr(self.xp.library, "get_default_memory_pool", None)
-        return None if pool is None else int(pool().total_bytes())
+        if pool is None:
+            return None
+        return int(pool().total_bytes()) + sum(program.device_bytes for program in self._programs())
 
     def accuracy(self) -> float:
         """Return the share of test images that are recognised now."""

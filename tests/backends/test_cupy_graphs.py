@@ -69,6 +69,7 @@ def test_captured_training_equals_that_of_the_twins(activation, optimizer, large
     numpy.testing.assert_allclose(*losses, rtol=1e-10)
     assert_trained_alike(mine, plain)
     assert [program.captures for program in programs_of(mine)] == [2, 2]
+    assert [program.device_bytes for program in programs_of(mine)] == [512, 512]  # of the stand-in's pool
 
 
 def multiply_on_host(left, right, *, transposed="", tf32=False):

@@ -66,12 +66,14 @@ def test_bandwidth_limit_copies_the_bytes(xp):
     assert limit.accuracy() is None
 
 
-def test_device_memory_is_that_of_the_librarys_pool():
+def test_device_memory_is_that_of_all_pools(monkeypatch):
     epochs = Epochs("numpy")
     assert epochs.device_bytes() is None
     pool = types.SimpleNamespace(total_bytes=lambda: 4096)
     epochs.xp = xpnet.Namespace("fake", types.SimpleNamespace(get_default_memory_pool=lambda: pool))
-    assert epochs.device_bytes() == 4096
+    programs = [types.SimpleNamespace(device_bytes=512), types.SimpleNamespace(device_bytes=1024)]
+    monkeypatch.setattr(epochs, "_programs", lambda: programs)
+    assert epochs.device_bytes() == 4096 + 512 + 1024
 
 
 def test_limit_is_a_time(xp):
