@@ -1,0 +1,62 @@
+"""What the backend `cupy` asks of cuBLAS, and what threads share on one device, without a GPU."""
+
+import concurrent.futures
+import itertools
+import threading
+import time
+
+import numpy
+import pytest
+
+
+@pytest.mark.parametrize("transposed", ["", "left", "right"])
+def test_cublas_is_asked_for_the_product_of_matrices_stored_by_rows(transposed, package):
+    """Column by column, as the BLAS reads them, with the sizes and steps that it is told."""
+    random = numpy.random.default_rng(0)
+    left, right = random.normal(size=(3, 5)), random.normal(size=(5, 4))
+    expected = left @ right
+    left = left.T.copy() if transposed == "left" else left
+    right = right.T.copy() if transposed == "right" else right
+    call = package.blas.gemm(left.shape, right.shape, transposed)
+
+    def operand(flat, transpose, rows, columns, step):
+        stored = (columns, rows) if transpose else (rows, columns)
+        matrix = numpy.asarray([[flat[i + j * step] for j in range(stored[1])] for i in range(stored[0])])
+        return matrix.T if transpose else matrix
+
+    a = operand(right.ravel(), call.trans_a, call.m, call.k, call.lda)
+    b = operand(left.ravel(), call.trans_b, call.k, call.n, call.ldb)
+    assert (call.m, call.n, call.ldc) == (4, 3, 4)
+    numpy.testing.assert_allclose((a @ b).T, expected)
+
+
+def test_cublas_hears_from_one_thread_at_a_time_what_it_is_to_do(package, monkeypatch):
+    """Between a handle's stream and its product, another thread would give it another stream."""
+    asked = []
+
+    def ask(name, *args):
+        asked.append(threading.get_ident())
+        time.sleep(0.001)  # other threads run
+
+    monkeypatch.setattr(package.blas, "_ask", ask)
+    monkeypatch.setattr(package.blas, "_handle", lambda device: None)
+    x = package.cupy.asarray(numpy.eye(3))
+    stream = package.cupy.cuda.Stream()
+    stream.ptr = 7
+    monkeypatch.setattr(package.cupy.cuda, "get_current_stream", lambda: stream)
+    threads = [threading.Thread(target=package.blas.multiply, args=(x, x)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(asked) == 16
+    assert len(list(itertools.groupby(asked))) == 4
+
+
+def test_streams_of_one_name_in_each_thread_have_memory_of_their_own(package, monkeypatch):
+    stream, cuda = package.cupy.cuda.Stream(), package.cupy.cuda
+    monkeypatch.setattr(cuda, "get_current_stream", lambda: stream)
+    for name, shared in ((7, True), (cuda.runtime.streamPerThread, False)):
+        stream.ptr = name
+        with concurrent.futures.ThreadPoolExecutor(1) as other:
+            assert (other.submit(package.scratch.current).result() is package.scratch.current()) == shared
