@@ -104,6 +104,13 @@ def test_a_device_that_is_no_number_is_refused_before_the_driver_is_asked(text, 
         xp.on(text)
 
 
+def test_to_use_a_backend_is_to_use_its_device(cupy, no_gpu):
+    from xpnet_cupy import xp
+
+    with pytest.raises(cupy.cuda.runtime.CUDARuntimeError, match="cudaError"):
+        xp.use()
+
+
 def test_a_device_that_is_not_there_names_those_that_are(probing, monkeypatch):
     from xpnet_cupy import xp
 

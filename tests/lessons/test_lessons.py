@@ -34,7 +34,7 @@ def test_neuron(xp64):
 
 def test_feedforward(xp64):
     figures = run(xp64, "feedforward")
-    assert figures["output"] == pytest.approx(0.7216325609518421, abs=3e-16)
+    assert figures["output"] == pytest.approx(0.7216325609518421, abs=1e-16)
     assert round(figures["h"], 4) == 0.9526
 
 
