@@ -9,6 +9,7 @@ import numpy
 import pytest
 
 import xpnet
+import xpnet.replay
 from xpnet.batches import Scaling
 from xpnet.losses import LOSSES
 from xpnet.trainer import Trainer
@@ -323,6 +324,31 @@ def test_trial_looks_at_the_change_of_a_total(xp, package, monkeypatch):
     for _ in range(2):
         total, w, b = compiled(total, x, w, b, y)
     assert "gives other results" in compiled.report
+
+
+class OnDevice(cuda_on_host.Array):
+    """An array that does not mix with NumPy's, as one of CuPy's."""
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        if any(type(x) is numpy.ndarray and x.ndim for x in inputs):
+            raise TypeError("Unsupported type <class 'numpy.ndarray'>")
+        out = options.pop("out", ())
+        hosts = [numpy.asarray(x) if isinstance(x, OnDevice) else x for x in inputs]
+        made = getattr(ufunc, method)(*hosts, **options, **({"out": (numpy.asarray(out[0]),)} if out else {}))
+        return out[0] if out else cuda_on_host.own(made)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_large_parameters_are_compared_on_the_host(optimizer, xp, monkeypatch):
+    """The size of an array does not tell the images of a data set from a parameter."""
+    monkeypatch.setattr(xpnet.replay, "_DATA_SET", 1)
+    monkeypatch.setattr(cuda_on_host, "Array", OnDevice)
+    images = numpy.random.default_rng(0).random((22, 11))
+    data = xpnet.Dataset(images, numpy.arange(22) % 3)
+    mine, plain = (make_trainer(on, xpnet.mlp(11, 9, 3), data, optimizer=optimizer) for on in (xp, PLAIN))
+    numpy.testing.assert_allclose(train(mine, len(data)), train(plain, len(data)), rtol=1e-10)
+    mine.params = {name: xp.to_host(p) for name, p in mine.params.items()}
+    assert_trained_alike(mine, plain)
 
 
 def test_a_step_that_failed_goes_on_where_it_is_told_to(xp):
