@@ -119,48 +119,6 @@ def test_a_device_that_is_not_there_names_those_that_are(probing, monkeypatch):
         xp.on("2")
 
 
-@pytest.mark.parametrize(
-    ("error", "driver", "cause", "remedy"),
-    [
-        ("cudaErrorInsufficientDriver: old", 0, "found none (", "driver, version 580 or later"),
-        ("cudaErrorInsufficientDriver: old", 12040, "serves CUDA 12.4", "'xpnet[cupy12]'"),
-        ("cudaErrorNoDevice: none", 13000, "found none (", "CUDA_VISIBLE_DEVICES"),
-        ("CuPy failed to load libnvrtc.so.13: x", 13000, "misses", "'cupy-cuda13x[ctk]'"),
-        ("Failed to find CUDA headers: x", 13000, "misses", "[ctk]"),
-        ("libcublas.so.13: cannot open shared object file", 13000, "misses", "[ctk]"),
-        ("cudaErrorNoKernelImageForDevice: no", 13000, "built for CUDA 13", "'xpnet[cupy12]'"),
-        ("something else", 13000, "cannot be used: ", "--force-reinstall 'xpnet[cupy13]'"),
-    ],
-)
-def test_each_known_failure_has_its_own_text_and_a_remedy(error, driver, cause, remedy, probing):
-    found = probing.describe(RuntimeError(error), built=13020, driver=driver)
-    assert cause in found.cause
-    assert error in found.cause
-    assert remedy in found.remedy
-    assert found.remedy.endswith("or choose 'numpy' or 'numba'")
-
-
-def test_a_wrong_value_fails_the_probe(probing, monkeypatch):
-    monkeypatch.setattr(probing, "cupy", _numpy_as_cupy())
-    monkeypatch.setattr(probing.kernels, "relu", lambda z: z)
-    with pytest.raises(BackendUnavailableError, match="computes wrongly on"):
-        probing.probe(numpy.errstate())
-
-
-def test_a_right_value_passes_the_probe(probing, monkeypatch):
-    monkeypatch.setattr(probing, "cupy", _numpy_as_cupy())
-    monkeypatch.setattr(probing.kernels, "relu", lambda z: nn.relu(numpy, z))
-    probing.probe(numpy.errstate())
-
-
-def _numpy_as_cupy():
-    class Stub:
-        asarray, matmul, float32 = numpy.asarray, numpy.matmul, numpy.float32
-        asnumpy = numpy.asarray
-
-    return Stub
-
-
 def _draw(*shape, dtype, seed=0):
     x = numpy.random.default_rng(seed).standard_normal(shape) * 3
     return numpy.asarray(x, dtype=dtype)
