@@ -14,7 +14,7 @@ import threadpoolctl
 
 import xpnet
 from xpnet.blas import loaded_blas
-from xpnet_bench.limit import Product, product_seconds
+from xpnet_bench.limit import Product, is_on_cuda, product_seconds
 from xpnet_bench.ours import Epochs
 from xpnet_bench.rounds import default_threads
 from xpnet_bench.workload import Workload
@@ -78,13 +78,13 @@ def record(benchmark: Any, xp: xpnet.Namespace, threads: int) -> Callable[..., N
     def record(
         *, batch: int, sizes: Sequence[int], examples: int, products: Sequence[Product], **more: Any
     ) -> None:
-        library = (loaded_blas() if str(xp.device) == "cpu" else None) or {}
+        library = (loaded_blas() if not is_on_cuda(xp) else None) or {}
         benchmark.extra_info.update(
             backend=xp.name,
             batch=batch,
             sizes=list(sizes),
             dtype="float32",
-            device=str(xp.device),
+            device=xp.device_name(),
             threads=library.get("num_threads", threads),
             versions={"python": platform.python_version(), "xpnet": xpnet.__version__, **xp.versions},
             blas=" ".join(str(library[key]) for key in ("internal_api", "version") if library.get(key)),

@@ -171,3 +171,9 @@ def test_array_of_another_device_is_refused():
 def test_without_tf32_the_error_names_the_backend_that_has_it():
     with pytest.raises(xpnet.BackendUnavailableError, match=r"'numpy' has no products in TF32; .*'cupy'"):
         xpnet.backend("numpy").with_tf32()
+
+
+def test_device_is_called_what_the_backend_calls_it():
+    assert xpnet.Namespace("mine", np).device_name() == "cpu"
+    named = xpnet.Namespace("mine", np, device_name=lambda: "NVIDIA H200")
+    assert named.device_name() == "NVIDIA H200"

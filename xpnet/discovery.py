@@ -110,7 +110,7 @@ def _info(name: str) -> BackendInfo:
         usable=True,
         library=library,
         version=version,
-        device=str(xp.device),
+        device=xp.device_name(),
         fused=xp.fused,
         advice=tuple(xp.advice()),
     )

@@ -29,7 +29,7 @@ def watched(xp: Namespace, model: Sequential, *, dtype: str, batch_size: int) ->
             raise
         asked, free = found
         fitting = min(free // bytes_per_image(model, dtype), batch_size - 1)
-        raise DeviceMemoryError(f"backend {xp.name!r} on {xp.device}", asked, free, fitting) from e
+        raise DeviceMemoryError(f"backend {xp.name!r} on {xp.device_name()}", asked, free, fitting) from e
     finally:
         xp.release()
 

@@ -46,6 +46,8 @@ class Namespace:
         Kernels that replace portable twins of `xpnet.nn`. Each has its twin's name and signature, less `xp`.
     device : object, optional
         The library's device on which creation functions make their arrays; its default one if omitted.
+    device_name : callable, optional
+        Returns what a person calls the device, such as the model of a GPU. If omitted, `device` as text.
     probe : callable, optional
         Raises if the backend cannot be used here. If omitted, one array is allocated.
     to_host : callable, optional
@@ -97,6 +99,7 @@ class Namespace:
         *,
         fused: Mapping[str, Callable[..., Any]] | None = None,
         device: Any = None,
+        device_name: Callable[[], str] | None = None,
         probe: Callable[[], object] | None = None,
         to_host: Callable[[Array], numpy.ndarray] | None = None,
         synchronize: Callable[[], object] | None = None,
@@ -131,6 +134,7 @@ class Namespace:
         self.fused = tuple(sorted(fused))
         self.versions = dict(versions or _version(library))
         self.nn: Any = _bind(self, fused)
+        self._device_name = device_name or (lambda: str(self.device))
         self._probe = probe or self._allocate
         self._to_host = to_host or _copy_to_host
         self._synchronize = synchronize
@@ -192,6 +196,10 @@ class Namespace:
         """
         check_tuple("`carry`", carry)
         return getattr(step, "fold", functools.partial(fold, step))(carry, items)
+
+    def device_name(self) -> str:
+        """Return what a person calls the device: ``"cpu"``, or the model of a GPU."""
+        return self._device_name()
 
     def on(self, device: str) -> Namespace:
         """Return this backend on another device: ``"1"`` for the second GPU.

@@ -54,6 +54,9 @@ def _namespace(number: int, *, tf32: bool = False) -> Namespace:
     def compile_step(step: Any) -> Replayed:
         return graphs.replayed(xp, step, Products(tf32=tf32))
 
+    def device_name() -> str:
+        return str(cupy.cuda.runtime.getDeviceProperties(number)["name"].decode())
+
     def release() -> None:
         with device:
             cupy.get_default_memory_pool().free_all_blocks()
@@ -63,6 +66,7 @@ def _namespace(number: int, *, tf32: bool = False) -> Namespace:
         library,
         fused=functions(tf32=tf32),
         device=device,
+        device_name=device_name,
         probe=functools.partial(probing.probe, device),
         to_host=cupy.asnumpy,
         synchronize=device.synchronize,

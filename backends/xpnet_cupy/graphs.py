@@ -15,6 +15,7 @@ import cupy
 from xpnet.recording import Recording, Reference
 from xpnet.replay import Replayed
 from xpnet_cupy import scratch
+from xpnet_cupy.capture import capture
 from xpnet_cupy.fusion import fuse
 from xpnet_cupy.products import Products
 
@@ -162,14 +163,7 @@ class Program:
 
     def _capture(self) -> Any:
         with self._on_own_stream():
-            self._stream.begin_capture()
-            try:
-                self._launch_each()
-            except BaseException:
-                with contextlib.suppress(Exception):  # It would tell of what the first error left behind.
-                    self._stream.end_capture()
-                raise
-            graph = self._stream.end_capture()
+            graph = capture(self._stream, self._launch_each)
         self.captures += 1
         return graph
 

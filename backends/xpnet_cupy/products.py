@@ -15,8 +15,10 @@ from xpnet_cupy import blas, kernels, launch
 
 Array = Any
 
-LARGEST_PRODUCT = 2**24
-"""Multiplications in the largest product of ours: 256 x 256 x 256. A guess, not measured on a device."""
+# Forward, back and step of a layer of 192 x 192 x 192 take 20.7 us by our kernels and 26.7 by cuBLAS,
+# those of 256 x 256 x 256 take 34.3 and 30.6 (captured, NVIDIA H200, 2026-11-26).
+LARGEST_PRODUCT = 2**23
+"""Multiplications in the largest product of ours; larger ones are cuBLAS's."""
 
 
 class Products:

@@ -7,41 +7,53 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from xpnet_bench.results import milliseconds, two_digits
+
 COLOURS = {"xpnet": "#0072B2", "peer": "#BBBBBB", "limit": "#E69F00"}
 # Okabe and Ito's colours and unlike markers, for lines that must be told apart in print as well.
 _LINES = (("#0072B2", "o-"), ("#D55E00", "s--"), ("#009E73", "^-."), ("#CC79A7", "D:"))
 
 
 def bars(figure: Any, found: dict[str, Any]) -> None:
-    """Draw the median epoch of each competitor as a bar, the spread as a line on it."""
-    results = found["results"]
-    figure.set_size_inches(8.0, 1.4 + 0.42 * len(results))
+    """Draw the median epoch of each competitor as a bar, the fastest first, the spread as a line on it."""
+    ordered = sorted(found["results"], key=lambda r: r["median"])
+    figure.set_size_inches(8.0, 1.6 + 0.42 * len(ordered))
     axes = figure.subplots()
-    places = range(len(results))
-    axes.barh(places, [r["median"] for r in results], color=[COLOURS[r["kind"]] for r in results], zorder=2)
-    for place, r in zip(places, results, strict=True):
-        low, high = min(r["seconds"]), max(r["seconds"])
+    places = range(len(ordered))
+    times = [milliseconds(r["median"]) for r in ordered]
+    axes.barh(
+        places, [1e3 * r["median"] for r in ordered], color=[COLOURS[r["kind"]] for r in ordered], zorder=2
+    )
+    for place, r, time in zip(places, ordered, times, strict=True):
+        low, high = 1e3 * min(r["seconds"]), 1e3 * max(r["seconds"])
         axes.plot([low, high], [place, place], color="black", linewidth=1.2, zorder=3)
         axes.annotate(
-            f"{r['median']:.3f} s, ratio {r['ratio_to_first']:.2f}",
-            (max(high, r["median"]), place),
+            f"{time} ms, ratio {two_digits(r['ratio_to_first'])}",
+            (high, place),
             xytext=(5, 0),
             textcoords="offset points",
             va="center",
             fontsize=8,
         )
-    axes.set(yticks=list(places), yticklabels=[r["name"] for r in results], xlabel="seconds an epoch, median")
-    axes.set_xlim(0, 1.35 * max(max(r["seconds"]) for r in results))
+    axes.set(yticks=list(places), yticklabels=[r["name"] for r in ordered])
+    axes.set(xscale="log", xlabel="milliseconds an epoch, median (logarithmic)")
+    least = 1e3 * min(min(r["seconds"]) for r in ordered)
+    most = 1e3 * max(max(r["seconds"]) for r in ordered)
+    # Bars on a logarithmic axis begin somewhere: at half of the least; room for the text on the right.
+    axes.set_xlim(least / 2, most * (most / least * 2) ** 0.4)
     axes.invert_yaxis()
-    sizes = "-".join(map(str, found["workload"]["sizes"]))
-    machine = found["machine"]
-    axes.set_title(
-        f"MNIST epoch of {found['workload']['limit'] or 60000} images, {sizes}, "
-        f"batch {found['workload']['batch_size']}, float32\n"
-        f"{machine['processor']}, {machine['threads']} threads",
-        fontsize=10,
-    )
+    axes.set_title(_title(found), fontsize=10)
     axes.grid(axis="x", alpha=0.3)
+
+
+def _title(found: dict[str, Any]) -> str:
+    workload, machine = found["workload"], found["machine"]
+    images, sizes = workload["limit"] or 60000, "-".join(map(str, workload["sizes"]))
+    gpu = f"{machine['gpu']}, driver {machine['driver']}\n" if "gpu" in machine else ""
+    return (
+        f"MNIST epoch of {images} images, {sizes}, batch {workload['batch_size']}, float32\n"
+        f"{gpu}{machine['processor']}, {machine['threads']} threads"
+    )
 
 
 def growth(figure: Any, sweeps: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import Any
 
@@ -14,7 +13,7 @@ from xpnet.losses import find_loss
 from xpnet.trainer import Trainer
 from xpnet_bench.competitor import Kind
 from xpnet_bench.errors import DishonestError, UnusableError
-from xpnet_bench.limit import epoch_bytes, epoch_products, operand_pairs
+from xpnet_bench.limit import epoch_bytes, epoch_products, multiplier
 from xpnet_bench.workload import Workload
 
 LOSS = "softmax_cross_entropy"
@@ -62,7 +61,7 @@ class Epochs:
         self.backend = backend
         self.xp = namespace(backend)
         self.versions = {"xpnet": xpnet.__version__, **self.xp.versions}
-        self.device = str(self.xp.device)
+        self.device = self.xp.device_name()
 
     def prepare(self, workload: Workload) -> None:
         """Put the data on the device, make the parameters and compile."""
@@ -119,36 +118,33 @@ class Epochs:
 
 
 class Products:
-    """The limit: an epoch's matrix products and nothing else, in a backend's own library.
+    """An epoch's dense matrix products and nothing else, in a backend's own library.
 
     Parameters
     ----------
     backend : str
-        With ``" in TF32"`` behind it, CuPy's products are that: a variable tells it so before its first one.
+        With ``" in TF32"`` behind it, its products are that.
     """
 
     kind: Kind = "limit"
 
     def __init__(self, backend: str) -> None:
-        self.name = "limit: gemm" if backend == "numpy" else f"limit: gemm on {backend}"
+        self.name = "gemm alone" if backend == "numpy" else f"gemm alone on {backend}"
         self.backend = backend
-        if backend.endswith(IN_TF32):
-            os.environ["CUPY_TF32"] = "1"
         self.xp = namespace(backend)
-        self.device = str(self.xp.device)
+        self.device = self.xp.device_name()
         self.versions = dict(self.xp.versions)
 
     def prepare(self, workload: Workload) -> None:
         """Make the factors, and rehearse."""
         train, _ = workload.data()
         products = epoch_products(workload.sizes, len(train), workload.batch_size)
-        self._pairs = operand_pairs(self.xp, products)
+        self._multiply = multiplier(self.xp, products, tf32=self.backend.endswith(IN_TF32))
         self.epoch(np.empty(0, dtype=np.int32))
 
     def epoch(self, order: np.ndarray) -> None:
         """Multiply; the order plays no part."""
-        for left, right in self._pairs:
-            self.xp.matmul(left, right)
+        self._multiply()
         self.xp.synchronize()
 
     def accuracy(self) -> None:
@@ -156,16 +152,16 @@ class Products:
 
 
 class Copies:
-    """The other limit: the bytes that an epoch must move, at the speed of the device's own copy."""
+    """The bytes that an epoch must move and nothing else, at the speed of the device's own copy."""
 
     kind: Kind = "limit"
     _CHUNK = 2**26
 
     def __init__(self, backend: str) -> None:
-        self.name = f"limit: bandwidth on {backend}"
+        self.name = f"copies alone on {backend}"
         self.backend = backend
         self.xp = namespace(backend)
-        self.device = str(self.xp.device)
+        self.device = self.xp.device_name()
         self.versions = dict(self.xp.versions)
 
     def prepare(self, workload: Workload) -> None:

@@ -8,7 +8,9 @@ import json
 import os
 import pathlib
 import platform
-from collections.abc import Sequence
+import statistics
+import subprocess
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import xpnet
@@ -46,7 +48,19 @@ def machine(threads: int, blas: str) -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": threads,
         "blas": blas,
+        **_gpu(),
     }
+
+
+def _gpu() -> dict[str, str]:
+    """Return the models and the driver of this machine's NVIDIA GPUs; nothing where there is none."""
+    command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    rows = [line.rpartition(", ") for line in done.stdout.splitlines() if ", " in line]
+    return {"gpu": ", ".join(name for name, _, _ in rows), "driver": rows[0][2]} if rows else {}
 
 
 def _processor() -> str:
@@ -88,24 +102,91 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     return found
 
 
+# The head of each column of a table, and how a result fills it, given the first one.
+_COLUMNS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
+    "competitor": lambda r, first: r["name"],
+    "ms an epoch": lambda r, first: milliseconds(r["median"]),
+    "least to most": lambda r, first: (
+        f"{milliseconds(min(r['seconds']))} to {milliseconds(max(r['seconds']))}"
+    ),
+    "ratio": lambda r, first: two_digits(ratio(r["seconds"], first["seconds"])),
+    "images a second": lambda r, first: f"{r['examples_per_second']:,.0f}",
+    "products / epoch": lambda r, first: _percent(None if r["kind"] == "limit" else r["share_of_limit"], 0),
+    "test accuracy": lambda r, first: _percent(r["accuracy"], 2),
+    "memory beyond imports": lambda r, first: (
+        f"{(r['peak_rss_bytes'] - r['imported_rss_bytes']) / 1e6:.0f} MB"
+    ),
+}
+# What fits beside each other in 80 columns, by shorter heads.
+_SHORT = {
+    "competitor": "competitor",
+    "ms an epoch": "ms",
+    "least to most": "least to most",
+    "ratio": "ratio",
+    "products / epoch": "products",
+    "test accuracy": "accuracy",
+    "memory beyond imports": "memory",
+}
+# An epoch that takes twice as long as another one of the same work was disturbed.
+_MOST_SPREAD = 2.0
+
+
+def ratio(seconds: Sequence[float], others: Sequence[float]) -> float:
+    """Return how many times as long one takes as another: the ratio of the medians, which tables show too."""
+    return statistics.median(seconds) / statistics.median(others)
+
+
+def milliseconds(seconds: float) -> str:
+    """Return a time in milliseconds, with three digits that count."""
+    value = 1e3 * seconds
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def two_digits(value: float) -> str:
+    """Return a ratio with at least two digits that count."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:#.2g}"
+
+
 def table(found: dict[str, Any]) -> str:
     """Return the results as a Markdown table."""
-    first = found["results"][0]["name"]
-    heads = ["competitor", "seconds an epoch", "spread", f"ratio to {first}", "images a second"]
-    heads += ["share of the limit", "test accuracy", "memory beyond imports"]
-    rows = [heads, ["---", *["---:"] * (len(heads) - 1)], *map(_row, found["results"])]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    rows = [list(_COLUMNS), ["---", *["---:"] * (len(_COLUMNS) - 1)]]
+    rows += [[fill(r, found["results"][0]) for fill in _COLUMNS.values()] for r in found["results"]]
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows) + "\n" + notes(found)
 
 
-def _row(r: dict[str, Any]) -> list[str]:
-    share = None if r["kind"] == "limit" else r["share_of_limit"]
-    return [
-        r["name"],
-        f"{r['median']:.3f}",
-        f"{min(r['seconds']):.3f} to {max(r['seconds']):.3f}",
-        f"{r['ratio_to_first']:.2f}",
-        f"{r['examples_per_second']:,.0f}",
-        "" if share is None else f"{share:.0%}",
-        "" if r["accuracy"] is None else f"{r['accuracy']:.2%}",
-        f"{(r['peak_rss_bytes'] - r['imported_rss_bytes']) / 1e6:.0f} MB",
+def listing(found: dict[str, Any]) -> str:
+    """Return the results as a table for a terminal of 80 columns, and what is to be known of them."""
+    rows = [list(_SHORT.values())]
+    rows += [[_COLUMNS[head](r, found["results"][0]) for head in _SHORT] for r in found["results"]]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        f"{row[0]:{widths[0]}}  "
+        + "  ".join(f"{text:>{w}}" for text, w in zip(row[1:], widths[1:], strict=True))
+        for row in rows
     ]
+    return "\n".join([*lines, "", notes(found), *warnings(found)])
+
+
+def notes(found: dict[str, Any]) -> str:
+    """Return how the figures of a table are formed."""
+    first = found["results"][0]
+    return (
+        f"ms: median of {len(first['seconds'])} epochs, in turns; ratio: to the median of {first['name']}.\n"
+        "products: the time of the dense matrix products alone in the BLAS, over the\n"
+        "median. Above 100 % where an epoch does less: Numba skips pixels that are 0.\n"
+    )
+
+
+def warnings(found: dict[str, Any]) -> list[str]:
+    """Return a text for each competitor whose epochs differ so much that its median says little."""
+    return [
+        f"warning: epochs of {r['name']} took {milliseconds(min(r['seconds']))} to "
+        f"{milliseconds(max(r['seconds']))} ms:\n"
+        "  something else used the machine; run it again, or with more `--rounds`"
+        for r in found["results"]
+        if max(r["seconds"]) > _MOST_SPREAD * min(r["seconds"])
+    ]
+
+
+def _percent(share: float | None, digits: int) -> str:
+    return "" if share is None else f"{share:.{digits}%}"

@@ -116,7 +116,7 @@ def load():
     """Return the modules of `xpnet_cupy`, imported around a CuPy that is not there, and that CuPy."""
     package, cupy = types.ModuleType("xpnet_cupy"), _make_cupy()
     package.__path__ = [str(FOLDER)]
-    names = ("kernels", "launch", "products", "fusion", "graphs", "scratch", "blas")
+    names = ("kernels", "launch", "products", "fusion", "graphs", "scratch", "blas", "capture")
     with mock.patch.dict(sys.modules):
         for name in [name for name in sys.modules if name.startswith("xpnet_cupy.")]:
             del sys.modules[name]

@@ -7,6 +7,7 @@ import time
 
 import numpy
 import pytest
+from cuda_on_host import submit
 
 
 @pytest.mark.parametrize("transposed", ["", "left", "right"])
@@ -60,3 +61,12 @@ def test_streams_of_one_name_in_each_thread_have_memory_of_their_own(package, mo
         stream.ptr = name
         with concurrent.futures.ThreadPoolExecutor(1) as other:
             assert (other.submit(package.scratch.current).result() is package.scratch.current()) == shared
+
+
+def test_captured_work_runs_once_and_is_then_launched_by_each_call(package):
+    ran = []
+    launch = package.capture.Captured(lambda: submit(lambda: ran.append(len(ran))))
+    assert ran == [0]
+    launch()
+    launch()
+    assert ran == [0, 1, 2]

@@ -11,6 +11,8 @@ from xpnet import BackendUnavailableError, nn
 from xpnet.batches import Scaling
 from xpnet.losses import LOSSES
 from xpnet.trainer import Trainer
+from xpnet_bench import results
+from xpnet_bench.limit import batch_products, is_on_cuda, multiplier
 
 TOLERANCE = {"float32": 5e-6, "float64": 1e-13}
 DTYPES = ("float32", "float64")
@@ -133,7 +135,7 @@ def _check(xp, found, expected, dtype):
         numpy.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
-def _match(xp, name, arrays, dtype, *numbers, **options):
+def _match(xp, name, arrays, dtype, /, *numbers, **options):
     moved = [xp.asarray(x) for x in arrays]
     expected = getattr(nn, name)(numpy, *(x.copy() for x in arrays), *numbers, **options)
     found = getattr(xp.nn, name)(*moved, *numbers, **options)
@@ -319,3 +321,20 @@ def test_bytes_asked_for_are_read_from_cupys_own_error(cupy):
     error = cupy.cuda.memory.OutOfMemoryError(1_234_567, 89)
     assert devices.asked_for(str(error)) == 1_234_567
     assert devices.shortage(None, ValueError("other")) is None
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("tf32", [False, True])
+def test_products_alone_on_a_gpu_are_one_graph_of_cublas(tf32, xp):
+    products = [*batch_products((784, 64, 10), 128), *batch_products((784, 64, 10), 17)]
+    assert is_on_cuda(xp)
+    multiply = multiplier(xp, products, tf32=tf32)
+    assert type(multiply).__name__ == "Captured"
+    multiply()
+    xp.synchronize()
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_called_by_its_model(xp):
+    assert xp.device_name().startswith(("NVIDIA", "Tesla", "Quadro", "GeForce"))
+    assert xp.device_name() in results.machine(1, "beads")["gpu"]

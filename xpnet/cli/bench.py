@@ -58,7 +58,7 @@ def bench(
     from xpnet_bench.errors import UnusableError
     from xpnet_bench.ours import IN_TF32
     from xpnet_bench.peers import PEERS
-    from xpnet_bench.results import document, table
+    from xpnet_bench.results import document, listing
     from xpnet_bench.rounds import default_entries, default_threads, is_on_gpu, race
     from xpnet_bench.sweep import sweeps
     from xpnet_bench.workload import Workload
@@ -86,7 +86,7 @@ def bench(
     entries = list(default_entries(usable, list(PEERS) if peers else []))
     figures, skipped, blas = race(entries, workload, rounds=rounds, threads=threads)
     found = document(figures, skipped, workload, threads=threads, blas=blas)
-    click.echo("\n" + table(found))
+    click.echo("\n" + listing(found))
     for reason in skipped:
         click.echo(f"skipped: {reason}")
     if peers and not quick:

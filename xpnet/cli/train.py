@@ -107,7 +107,7 @@ def train(
     # Not click.echo, which would write through a progress bar.
     say: Callable[[str], object] = (lambda line: None) if quiet else print
     activation = f" {config['activation']}" if config["hidden"] else ""
-    say(f"{xp.name} on {xp.device}: {'-'.join(map(str, sizes))}{activation}, {optimizer}")
+    say(f"{xp.name} on {xp.device_name()}: {'-'.join(map(str, sizes))}{activation}, {optimizer}")
     say(f"{len(training)} training and {len(testing)} test images, batches of {config['batch_size']}")
     run = xpnet.fit(
         xp,
@@ -166,7 +166,7 @@ def _line(epoch: Epoch, epochs: int) -> str:
 def _results(run: Run, config: dict[str, Any], evaluation: Evaluation) -> dict[str, Any]:
     return {
         "backend": run.xp.name,
-        "device": str(run.xp.device),
+        "device": run.xp.device_name(),
         "versions": {
             "xpnet": xpnet.__version__,
             "python": platform.python_version(),

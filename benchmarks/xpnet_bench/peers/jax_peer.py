@@ -24,7 +24,7 @@ class JaxScan:
 
     def __init__(self) -> None:
         self.versions = {"jax": jax.__version__, "jaxlib": jax.lib.__version__}
-        self.device = jax.default_backend()
+        self.device = device_name()
 
     def prepare(self, workload: Workload) -> None:
         """Load the data, make the parameters, compile, and rehearse with an epoch."""
@@ -49,6 +49,12 @@ class JaxScan:
     def parameters(self) -> list[Layer]:
         """Return weight and bias of each layer as NumPy arrays."""
         return [(np.array(weight), np.array(bias)) for weight, bias in self._state[0]]
+
+
+def device_name() -> str:
+    """Return ``"cpu"``, or the model of the GPU that JAX works on."""
+    first = jax.devices()[0]
+    return "cpu" if first.platform == "cpu" else str(first.device_kind)
 
 
 def _initial_state(workload: Workload) -> Array:

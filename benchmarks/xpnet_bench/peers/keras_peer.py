@@ -13,6 +13,7 @@ import numpy as np
 
 from xpnet_bench.competitor import Kind
 from xpnet_bench.peers.errors import PeerUnavailableError
+from xpnet_bench.peers.jax_peer import device_name
 from xpnet_bench.workload import Layer, Workload
 
 
@@ -32,7 +33,7 @@ class KerasOnJax:
             cause = f"Keras was imported before, with the backend {keras.backend.backend()!r}"
             raise PeerUnavailableError(self.name, cause, "use it in a process of its own")
         self.versions = {"keras": keras.__version__, "jax": jax.__version__}
-        self.device = jax.default_backend()
+        self.device = device_name()
 
     def prepare(self, workload: Workload) -> None:
         """Load the data as float32, make the parameters, compile, and rehearse."""

@@ -43,7 +43,7 @@ class TorchPeer:
     def __init__(self, name: str, make_step: Callable[[Network], Step]) -> None:
         self.name = name
         self.versions = {"torch": torch.__version__}
-        self.device = device().type
+        self.device = torch.cuda.get_device_name() if device().type == "cuda" else "cpu"
         self._make_step = make_step
 
     def prepare(self, workload: Workload) -> None:
