@@ -167,10 +167,11 @@ def _conditions(found: dict[str, Any], *kinds: str) -> str:
     listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
     rounds = len(found["results"][0]["seconds"])
     sizes = "-".join(map(str, workload["sizes"]))
+    gpu = f"{machine['gpu']}, driver {machine['driver']}; " if "gpu" in machine else ""
     return (
         f"MNIST, {sizes}, batch {workload['batch_size']}, {workload['dtype']}; "
         f"medians of {rounds} epochs, in turns; accuracy after those {rounds}.\n"
-        f"{machine['processor']}, {machine['threads']} threads; BLAS: {machine['blas']}; "
+        f"{gpu}{machine['processor']}, {machine['threads']} threads; BLAS: {machine['blas']}; "
         f"{listed}; {found['date'][:10]}.\n"
     )
 
