@@ -52,6 +52,7 @@ def section(folder: pathlib.Path) -> str:
     parts = [f"{results.table(one)}\n{_conditions(one, 'xpnet', 'peer', 'limit')}" for one in found]
     if not any(r["backend"].startswith("cupy") for one in found for r in one["results"]):
         parts.append("No GPU has produced results yet; benchmarks/README.md has the command that does.\n")
+    parts.append(results.NOTES)
     return "\n".join(parts)
 
 

@@ -37,6 +37,7 @@ def bars(figure: Any, found: dict[str, Any]) -> None:
         )
     axes.set(yticks=list(places), yticklabels=[r["name"] for r in ordered])
     axes.set(xscale="log", xlabel="milliseconds an epoch, median (logarithmic)")
+    axes.xaxis.set_major_formatter("{x:,g}")
     least = 1e3 * min(min(r["seconds"]) for r in ordered)
     most = 1e3 * max(max(r["seconds"]) for r in ordered)
     # Bars on a logarithmic axis begin somewhere: at half of the least; room for the text on the right.

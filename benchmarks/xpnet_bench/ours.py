@@ -1,4 +1,4 @@
-"""xpnet's own epochs, and the limits: the matrix products alone, the bytes alone."""
+"""xpnet's own epochs, the matrix products alone, and the bytes alone."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ _COLUMNS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     ),
     "ratio": lambda r, first: two_digits(ratio(r["seconds"], first["seconds"])),
     "images a second": lambda r, first: f"{r['examples_per_second']:,.0f}",
-    "products / epoch": lambda r, first: _percent(None if r["kind"] == "limit" else r["share_of_limit"], 0),
+    "gemm / epoch": lambda r, first: _percent(None if r["kind"] == "limit" else r["share_of_limit"], 0),
     "test accuracy": lambda r, first: _percent(r["accuracy"], 2),
     "memory beyond imports": lambda r, first: (
         f"{(r['peak_rss_bytes'] - r['imported_rss_bytes']) / 1e6:.0f} MB"
@@ -123,10 +123,16 @@ _SHORT = {
     "ms an epoch": "ms",
     "least to most": "least to most",
     "ratio": "ratio",
-    "products / epoch": "products",
+    "gemm / epoch": "gemm",
     "test accuracy": "accuracy",
     "memory beyond imports": "memory",
 }
+NOTES = """\
+ms: the median epoch, in turns; ratio: to the median of the first.
+gemm: the time of the dense matrix products alone in the BLAS, over the median.
+Above 100 % where an epoch does less than those: Numba skips pixels that are 0.
+"""
+"""How the figures of a table are formed."""
 # An epoch that takes twice as long as another one of the same work was disturbed.
 _MOST_SPREAD = 2.0
 
@@ -151,7 +157,7 @@ def table(found: dict[str, Any]) -> str:
     """Return the results as a Markdown table."""
     rows = [list(_COLUMNS), ["---", *["---:"] * (len(_COLUMNS) - 1)]]
     rows += [[fill(r, found["results"][0]) for fill in _COLUMNS.values()] for r in found["results"]]
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows) + "\n" + notes(found)
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def listing(found: dict[str, Any]) -> str:
@@ -164,17 +170,7 @@ def listing(found: dict[str, Any]) -> str:
         + "  ".join(f"{text:>{w}}" for text, w in zip(row[1:], widths[1:], strict=True))
         for row in rows
     ]
-    return "\n".join([*lines, "", notes(found), *warnings(found)])
-
-
-def notes(found: dict[str, Any]) -> str:
-    """Return how the figures of a table are formed."""
-    first = found["results"][0]
-    return (
-        f"ms: median of {len(first['seconds'])} epochs, in turns; ratio: to the median of {first['name']}.\n"
-        "products: the time of the dense matrix products alone in the BLAS, over the\n"
-        "median. Above 100 % where an epoch does less: Numba skips pixels that are 0.\n"
-    )
+    return "\n".join([*lines, "", NOTES, *warnings(found)])
 
 
 def warnings(found: dict[str, Any]) -> list[str]:

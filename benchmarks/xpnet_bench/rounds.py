@@ -265,7 +265,7 @@ def default_threads() -> int:
 
 
 def default_entries(backends: Sequence[str], peers: Sequence[str]) -> Iterator[Entry]:
-    """Yield backends, peers and the limit of each backend's library, the first backend first."""
+    """Yield backends, peers and what is timed alone, the first backend first."""
     yield from (Entry("xpnet", name) for name in backends)
     yield from (Entry("peer", name) for name in peers)
     yield Entry("limit", "gemm on numpy")

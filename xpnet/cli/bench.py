@@ -50,8 +50,8 @@ def bench(
 ) -> None:
     """Time an MNIST epoch on several backends, in turns.
 
-    Each competitor has a process of its own and does the same work: 784-64-10, batch 128, float32. What is
-    compared is the ratio to the first in each round; single times drift with the machine.
+    Each competitor has a process of its own and does the same work: 784-64-10, batch 128, float32.
+    Compare the ratios of the medians; single times drift with the machine.
     """
     # The package that times is beside this one, and imports it.
     from xpnet_bench.comparisons import LARGE_NAME, comparisons, shares
