@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.checks import check_finite
+from xpnet.checks import finite, set_fields
 from xpnet.namespace import Namespace
 
 Array = Any
@@ -22,8 +22,7 @@ class Scaling:
     offset: float = 0.0
 
     def __post_init__(self) -> None:
-        check_finite("scale", self.scale)
-        check_finite("offset", self.offset)
+        set_fields(self, scale=finite, offset=finite)
 
 
 class Batches:

@@ -1,35 +1,157 @@
-"""Checks of numbers that a person passes, each with the error that says what to pass instead."""
+"""Numbers and names that a person passes: returned as Python's own, or refused with what to pass instead.
+
+Numbers of NumPy, arrays without dimensions, fractions and decimals count as numbers. Truth values and text do
+not. Conversion happens where values enter, so that no arithmetic follows NumPy's rules for small dtypes and
+whatever was made can be written as JSON.
+"""
 
 from __future__ import annotations
 
+import decimal
 import math
 import numbers
+import operator
+import sys
+from collections.abc import Callable, Iterable
 from typing import Any
 
 
-def check_count(name: str, value: Any) -> None:
-    """Raise unless `value`, which the caller knows as `name`, is a whole number above 0."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < 1:
-        raise ValueError(f"`{name}` must be a whole number above 0, got {value!r}")
+def count(name: str, value: Any) -> int:
+    """Return `value`, which the caller knows as `name`, as an int above 0.
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number, is below 1, or is more than an array can have elements.
+    """
+    found = _whole(value)
+    if found is None or found < 1:
+        raise ValueError(f"`{name}` must be a whole number above 0, got {_shown(value)}")
+    if found > sys.maxsize:
+        raise ValueError(f"`{name}` must be at most {sys.maxsize}, got {_shown(value)}")
+    return found
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Raise unless `value` is a finite number above 0."""
-    if not (_is_finite(value) and value > 0):
-        raise ValueError(f"`{name}` must be a finite number above 0, got {value!r}")
+def limit(value: Any) -> int | None:
+    """Return `value`, a number of samples to use from the first, as an int above 0; None stands for all."""
+    return None if value is None else count("limit", value)
 
 
-def check_share(name: str, value: Any) -> None:
-    """Raise unless `value` is a number in [0, 1)."""
-    if not (_is_finite(value) and 0 <= value < 1):
-        raise ValueError(f"`{name}` must be in [0, 1), got {value!r}")
+def seed(value: Any) -> int:
+    """Return `value` as an int in ``[0, 2**64)``.
+
+    Raises
+    ------
+    TypeError
+        If it is no whole number.
+    ValueError
+        If it is out of range.
+    """
+    found = _whole(value)
+    if found is None:
+        raise TypeError(f"`seed` must be an integer, got {_shown(value)}")
+    if not 0 <= found < 2**64:
+        raise ValueError(f"`seed` must be in [0, 2**64), got {_shown(value)}")
+    return found
 
 
-def check_finite(name: str, value: Any) -> None:
-    """Raise unless `value` is a finite number."""
-    if not _is_finite(value):
-        raise ValueError(f"`{name}` must be a finite number, got {value!r}")
+def shape(value: Any) -> tuple[int, ...]:
+    """Return `value`, a whole number or several, as a tuple of ints that are not negative.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    one = _whole(value)
+    sizes: list[int | None] = [one]
+    if one is None and getattr(value, "shape", None) != () and isinstance(value, Iterable):
+        sizes = [*map(_whole, value)]
+    known = tuple(size for size in sizes if size is not None and size >= 0)
+    if len(known) != len(sizes):
+        raise ValueError(f"`shape` must be whole numbers, none negative, got {_shown(value)}")
+    return known
 
 
-def _is_finite(value: object) -> bool:
-    return not isinstance(value, bool) and isinstance(value, numbers.Real) and math.isfinite(value)
+def positive(name: str, value: Any) -> float:
+    """Return `value` as a finite float above 0, or raise a ValueError."""
+    found = _real(value)
+    if not 0 < found < math.inf:
+        raise ValueError(f"`{name}` must be a finite number above 0, got {_shown(value)}")
+    return found
+
+
+def share(name: str, value: Any) -> float:
+    """Return `value` as a float in [0, 1), or raise a ValueError."""
+    found = _real(value)
+    if not 0 <= found < 1:
+        raise ValueError(f"`{name}` must be in [0, 1), got {_shown(value)}")
+    return found
+
+
+def finite(name: str, value: Any) -> float:
+    """Return `value` as a finite float, or raise a ValueError."""
+    found = _real(value)
+    if not math.isfinite(found):
+        raise ValueError(f"`{name}` must be a finite number, got {_shown(value)}")
+    return found
+
+
+def choice(choices: Iterable[str]) -> Callable[[str, Any], str]:
+    """Return a check that returns a value as a str of `choices`, or raises a ValueError that names them."""
+
+    def check(name: str, value: Any) -> str:
+        names = [*choices]
+        if not isinstance(value, str) or value not in names:
+            raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(names)}")
+        return str(value)
+
+    return check
+
+
+def set_fields(record: Any, **checks: Callable[[str, Any], Any]) -> None:
+    """Give fields of a frozen dataclass the values that `checks`, by the names of the fields, return."""
+    for name, check in checks.items():
+        object.__setattr__(record, name, check(name, getattr(record, name)))
+
+
+def _whole(value: Any) -> int | None:
+    """Return a whole number as an int, and None for all else."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
+
+
+def _real(value: Any) -> float:
+    """Return a real number as a float, infinite if it is too large for one, and NaN for all else."""
+    if getattr(value, "shape", None) == ():
+        value = _element(value)
+    if isinstance(value, bool) or not isinstance(value, numbers.Real | decimal.Decimal):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+    except ValueError:  # a signalling NaN of `decimal`
+        return math.nan
+
+
+def _element(array: Any) -> Any:
+    """Return what an array without dimensions holds, as an object of Python if it has one."""
+    if hasattr(array, "item"):
+        return array.item()
+    try:
+        # An array of truth values can be a float too, but it is refused.
+        return None if "bool" in str(array.dtype) else float(array)
+    except TypeError:
+        return None
+
+
+def _shown(value: Any) -> str:
+    # Python writes no whole number of more than 4300 digits.
+    if isinstance(value, int) and value.bit_length() > 2048:
+        return f"a whole number of {value.bit_length()} bits"
+    return repr(value)

@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet import metrics
 from xpnet.batches import Batches, Scaling, spans
-from xpnet.checks import check_count
+from xpnet.checks import count
 from xpnet.datasets import Dataset
 from xpnet.layers import Params
 from xpnet.losses import Loss, find_loss
@@ -79,7 +79,7 @@ def evaluate(
     criterion = find_loss(loss)
     check_namespace(xp)
     check_fit("dataset", dataset, model)
-    check_count("batch_size", batch_size)
+    batch_size = count("batch_size", batch_size)
     dtype = check_params(xp, model, params)
     scaling = Scaling(scale, offset)
     with watched(xp, model, dtype=dtype, batch_size=batch_size):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from xpnet.checks import count
 from xpnet.random import Stream
 
 Initializer = Callable[[Stream, int, int], np.ndarray]
@@ -15,32 +16,41 @@ Initializer = Callable[[Stream, int, int], np.ndarray]
 
 def normal(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
     """Return standard normal weights: variance 1, whatever the width."""
-    return stream.normal((n_in, n_out))
+    return stream.normal(_counts(n_in, n_out))
 
 
 def lecun_normal(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
     """Return normal weights of variance ``1 / n_in`` (LeCun et al., "Efficient BackProp", 1998)."""
+    n_in, n_out = _counts(n_in, n_out)
     return stream.normal((n_in, n_out)) * np.sqrt(1.0 / n_in)
 
 
 def he_normal(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
     """Return normal weights of variance ``2 / n_in`` (He et al., 2015), made for ReLU."""
+    n_in, n_out = _counts(n_in, n_out)
     return stream.normal((n_in, n_out)) * np.sqrt(2.0 / n_in)
 
 
 def he_uniform(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
     """Return uniform weights of variance ``2 / n_in`` (He et al., 2015)."""
+    n_in, n_out = _counts(n_in, n_out)
     return _symmetric(stream, n_in, n_out) * np.sqrt(6.0 / n_in)
 
 
 def glorot_normal(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
     """Return normal weights of variance ``2 / (n_in + n_out)`` (Glorot and Bengio, 2010)."""
+    n_in, n_out = _counts(n_in, n_out)
     return stream.normal((n_in, n_out)) * np.sqrt(2.0 / (n_in + n_out))
 
 
 def glorot_uniform(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
     """Return uniform weights of variance ``2 / (n_in + n_out)`` (Glorot and Bengio, 2010)."""
+    n_in, n_out = _counts(n_in, n_out)
     return _symmetric(stream, n_in, n_out) * np.sqrt(6.0 / (n_in + n_out))
+
+
+def _counts(n_in: int, n_out: int) -> tuple[int, int]:
+    return count("n_in", n_in), count("n_out", n_out)
 
 
 def _symmetric(stream: Stream, n_in: int, n_out: int) -> np.ndarray:

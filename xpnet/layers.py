@@ -14,7 +14,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
-from xpnet.checks import check_count, check_share
+from xpnet.checks import choice, count, set_fields, share
 from xpnet.initializers import INITIALIZERS
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
@@ -60,12 +60,7 @@ class Linear:
     initializer: str = "lecun_normal"
 
     def __post_init__(self) -> None:
-        check_count("n_in", self.n_in)
-        check_count("n_out", self.n_out)
-        if self.initializer not in INITIALIZERS:
-            raise ValueError(
-                f"unknown initializer {self.initializer!r}: choose one of {', '.join(INITIALIZERS)}"
-            )
+        set_fields(self, n_in=count, n_out=count, initializer=choice(INITIALIZERS))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -172,7 +167,7 @@ class Dropout(_Unparametrised):
     rate: float
 
     def __post_init__(self) -> None:
-        check_share("rate", self.rate)
+        set_fields(self, rate=share)
 
     def __call__(
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.checks import count
 from xpnet.namespace import Namespace
 
 Array = Any
@@ -40,6 +41,7 @@ def confusion_matrix(xp: Namespace, labels: Array, predicted: Array, classes: in
         Rows are true classes, columns predicted ones, as in scikit-learn.
     """
     _check_pair(xp, labels, predicted)
+    classes = count("classes", classes)
     cells = labels * classes + xp.astype(predicted, labels.dtype)
     # The standard has no bincount; the places where each value would go in the sorted list give the counts.
     edges = xp.searchsorted(xp.sort(cells), xp.arange(classes * classes + 1, dtype=cells.dtype))

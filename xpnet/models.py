@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from xpnet.checks import choice
 from xpnet.layers import Layer, Linear, Params, Pullback, ReLU, Sigmoid, Tanh, float_name
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
@@ -144,8 +145,7 @@ def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None
     """
     if len(sizes) < 2:
         raise ValueError(f"`sizes` must name inputs and outputs at least, got {sizes!r}")
-    if activation not in ACTIVATIONS:
-        raise ValueError(f"unknown activation {activation!r}: choose one of {', '.join(ACTIVATIONS)}")
+    activation = choice(ACTIVATIONS)("activation", activation)
     if initializer is None:
         initializer = "he_normal" if activation == "relu" else "lecun_normal"
     layers: list[Layer] = []

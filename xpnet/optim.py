@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Protocol
 
-from xpnet.checks import check_positive, check_share
+from xpnet.checks import positive, set_fields, share
 from xpnet.layers import Params
 from xpnet.namespace import Namespace
 
@@ -42,7 +42,7 @@ class SGD:
     lr: float
 
     def __post_init__(self) -> None:
-        check_positive("lr", self.lr)
+        set_fields(self, lr=positive)
 
     def init(self, xp: Namespace, params: Params) -> State:
         """Return an empty state."""
@@ -62,8 +62,7 @@ class _Averaged:
     beta: float = 0.9
 
     def __post_init__(self) -> None:
-        check_positive("lr", self.lr)
-        check_share("beta", self.beta)
+        set_fields(self, lr=positive, beta=share)
 
     def init(self, xp: Namespace, params: Params) -> State:
         """Return velocities of 0."""
@@ -127,10 +126,7 @@ class Adam:
     eps: float = 1e-8
 
     def __post_init__(self) -> None:
-        check_positive("lr", self.lr)
-        check_share("beta1", self.beta1)
-        check_share("beta2", self.beta2)
-        check_positive("eps", self.eps)
+        set_fields(self, lr=positive, beta1=share, beta2=share, eps=positive)
 
     def init(self, xp: Namespace, params: Params) -> State:
         """Return averages of 0 and a count of 0 steps."""

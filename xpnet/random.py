@@ -5,7 +5,11 @@ additions, multiplications, divisions and square roots, which IEEE 754 rounds in
 own distributions may change between its versions, and `exp` and `log` differ between processors.
 """
 
+import math
+
 import numpy as np
+
+from xpnet import checks
 
 _PURPOSES = {"init": 1, "shuffle": 2, "dropout": 3}
 
@@ -27,20 +31,17 @@ class Stream:
     """
 
     def __init__(self, seed: int, purpose: str) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer):
-            raise TypeError(f"`seed` must be an integer, got {seed!r}")
-        if not 0 <= seed < 2**64:
-            raise ValueError(f"`seed` must be in [0, 2**64), got {seed!r}")
+        seed = checks.seed(seed)
         if purpose not in _PURPOSES:
             raise ValueError(f"unknown `purpose` {purpose!r}: choose one of {', '.join(_PURPOSES)}")
-        self._bits = np.random.Philox(key=int(seed) | _PURPOSES[purpose] << 64)
+        self._bits = np.random.Philox(key=seed | _PURPOSES[purpose] << 64)
 
-    def uniform(self, shape: tuple[int, ...]) -> np.ndarray:
+    def uniform(self, shape: int | tuple[int, ...]) -> np.ndarray:
         """Return multiples of 2**-53, uniform in (0, 1), as a float64 NumPy array."""
         # The odd half keeps 0 and 1 out, where the normal quantile is infinite.
         return ((self._raw(shape) >> np.uint64(12)) * 2.0 + 1.0) * 2.0**-53
 
-    def normal(self, shape: tuple[int, ...]) -> np.ndarray:
+    def normal(self, shape: int | tuple[int, ...]) -> np.ndarray:
         """Return standard normal numbers as a float64 NumPy array."""
         return _normal_quantile(self.uniform(shape))
 
@@ -48,12 +49,13 @@ class Stream:
         """Return the integers 0 to ``n - 1`` in random order as an int32 NumPy array."""
         return np.argsort(self._raw((n,)), kind="stable").astype(np.int32)
 
-    def keep_mask(self, shape: tuple[int, ...], rate: float) -> np.ndarray:
+    def keep_mask(self, shape: int | tuple[int, ...], rate: float) -> np.ndarray:
         """Return a boolean NumPy array that is False with probability `rate`."""
         return self.uniform(shape) >= rate
 
-    def _raw(self, shape: tuple[int, ...]) -> np.ndarray:
-        return self._bits.random_raw(int(np.prod(shape))).reshape(shape)
+    def _raw(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        sizes = checks.shape(shape)
+        return self._bits.random_raw(math.prod(sizes)).reshape(sizes)
 
 
 def as_stream(seed: int | Stream) -> Stream:

@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import checkpoint
+from xpnet import checkpoint, checks
 from xpnet.batches import Scaling
-from xpnet.checks import check_count
 from xpnet.datasets import Dataset
 from xpnet.errors import TrainingDivergedError
 from xpnet.evaluation import Measure, check_fit, check_namespace
@@ -98,8 +97,8 @@ def fit(
     check_fit("train", train, model)
     if test is not None:
         check_fit("test", test, model)
-    check_count("batch_size", batch_size)
-    check_count("epochs", epochs)
+    batch_size, epochs = checks.count("batch_size", batch_size), checks.count("epochs", epochs)
+    seed, scaling = checks.seed(seed), Scaling(scale, offset)
     callbacks = _checked_callables(optimizer, callbacks)
     dtype = float_name(xp, dtype)
 
@@ -107,9 +106,8 @@ def fit(
         params = (
             model.init(xp, seed, dtype=dtype) if params is None else _checked_copy(xp, model, params, dtype)
         )
-        scaling = Scaling(scale, offset)
         initial_sha256 = checkpoint.sha256(xp.to_host(p) for p in params.values())
-        run = Run(xp, model, params, loss, scaling, initial_sha256)
+        run = Run(xp, model, params, criterion.name, scaling, initial_sha256)
         start = time.perf_counter()
         trainer = Trainer(
             xp,

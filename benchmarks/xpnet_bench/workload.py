@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 
 import xpnet
+from xpnet import checks
 from xpnet.initializers import lecun_normal
 
 Layer = tuple[np.ndarray, np.ndarray]
@@ -37,6 +38,17 @@ class Workload:
     beta: float = 0.9
     seed: int = 138
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        checks.set_fields(
+            self,
+            sizes=lambda name, value: tuple(checks.count(name, size) for size in value),
+            batch_size=checks.count,
+            lr=checks.positive,
+            beta=checks.share,
+            seed=lambda name, value: checks.seed(value),
+            limit=lambda name, value: checks.limit(value),
+        )
 
     def data(self) -> tuple[xpnet.Dataset, xpnet.Dataset]:
         """Return the training and the test set: uint8 images (n, 784) and labels (n,)."""

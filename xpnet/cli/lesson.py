@@ -10,18 +10,16 @@ import click
 
 import xpnet
 from xpnet import plots
-from xpnet.checks import check_positive
+from xpnet.checks import positive
 from xpnet.cli.options import backend_option, check_distinct, json_option, output_path, write_json
 from xpnet.lessons import LESSONS, find_lesson
 
 
 def _rate(value: str) -> float:
     try:
-        lr = float(value)
-        check_positive("lr", lr)
+        return positive("lr", float(value))
     except ValueError as e:
         raise click.BadParameter(str(e)) from e
-    return lr
 
 
 _COUNT = click.IntRange(min=1)

@@ -23,6 +23,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from xpnet import checks
 from xpnet.datasets import Dataset, mnist
 from xpnet.models import Sequential, mlp
 from xpnet.namespace import Namespace
@@ -48,7 +49,7 @@ def run(
 ) -> dict[str, Any]:
     """Return gradient sizes by layer, and the test accuracy of each network."""
     train, test = mnist()
-    train = train[:limit]
+    train = train[: checks.limit(limit)]
     gradients = {
         activation: gradient_sizes(xp, network(activation, 4), train[:1000], seed) for activation in RATES
     }
@@ -83,6 +84,7 @@ def learn(
     xp: Namespace, model: Sequential, train: Dataset, test: Dataset, lr: float, epochs: int, seed: int
 ) -> float:
     """Return the test accuracy after two thirds of the epochs at `lr` and the rest at a tenth of it."""
+    epochs, seed = checks.count("epochs", epochs), checks.seed(seed)
     slow = epochs // 3
     first = fit(xp, model, train, test=test, optimizer=Momentum(lr), epochs=epochs - slow, seed=seed)
     if slow:
@@ -93,7 +95,7 @@ def learn(
             test=test,
             optimizer=Momentum(lr / 10),
             epochs=slow,
-            seed=seed + 1,
+            seed=(seed + 1) % 2**64,
             params=first.params,
         )
     return first.history[-1].test_accuracy or 0.0

@@ -18,6 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xpnet import checks
 from xpnet.datasets import mnist
 from xpnet.layers import Linear, ReLU, Softmax
 from xpnet.models import Sequential
@@ -47,7 +48,7 @@ def run(
     trained = fit(
         xp,
         model,
-        train[:limit],
+        train[: checks.limit(limit)],
         test=test,
         optimizer=Adam(),
         loss="softmax_cross_entropy",  # categorical cross-entropy, softmax included

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xpnet import checks
 from xpnet.layers import Linear, Sigmoid
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
@@ -44,7 +45,7 @@ def run(
     optimizer = SGD(lr=0.1)
     state = optimizer.init(xp, params)
     losses = []
-    for epoch in range(epochs):
+    for epoch in range(checks.count("epochs", epochs)):
         for i in range(4):
             y_hat, pullback = model(xp, params, x[i : i + 1, ...])
             _, d_y_hat = xp.nn.squared_error(y_hat, y[i : i + 1, ...])

@@ -25,6 +25,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xpnet import checks
 from xpnet.datasets import mnist
 from xpnet.models import mlp
 from xpnet.namespace import Namespace
@@ -44,7 +45,7 @@ def run(
 ) -> dict[str, Any]:
     """Return accuracy and confusion matrix of the improved network, and the test costs of all four."""
     train, test = mnist()
-    train = train[:limit]
+    train = train[: checks.limit(limit)]
     everything = len(train)
     variants: dict[str, dict[str, Any]] = {
         "all three": {"initializer": "lecun_normal", "optimizer": MOMENTUM, "batch_size": 128},

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xpnet import metrics
+from xpnet import checks, metrics
 from xpnet.datasets import mnist
 from xpnet.layers import Linear, Sigmoid
 from xpnet.lessons.mnist_zero import pixels
@@ -38,7 +38,7 @@ def run(
 ) -> dict[str, Any]:
     """Return accuracy and confusion matrix (rows predicted, columns true) on the test images."""
     train, test = mnist()
-    train = train[:limit]
+    train = train[: checks.limit(limit)]
     model = Sequential(Linear(784, 64, "normal"), Sigmoid(), Linear(64, 10, "normal"))
     labels, true = (xp.asarray(dataset.labels.astype("int32")) for dataset in (train, test))
     pace = Pace(xp, iterations, say)

@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xpnet import metrics
+from xpnet import checks, metrics
 from xpnet.datasets import Dataset, mnist
 from xpnet.lessons.pace import Pace
 from xpnet.namespace import Namespace
@@ -52,7 +52,7 @@ def run(
 ) -> dict[str, Any]:
     """Return accuracy and confusion matrix (rows predicted, columns true) on the test images."""
     train, test = mnist()
-    train = train[:limit]
+    train = train[: checks.limit(limit)]
     x, y = pixels(xp, train), is_zero(xp, train)
     m = len(train)
     w = 0.01 * xp.asarray(Stream(seed, "init").normal((784, 1)).astype("float32"))

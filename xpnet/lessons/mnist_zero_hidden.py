@@ -20,6 +20,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xpnet import checks
 from xpnet.datasets import mnist
 from xpnet.layers import Linear, Params, Sigmoid
 from xpnet.lessons.mnist_zero import is_zero, judge, pixels
@@ -57,7 +58,7 @@ def run(
 ) -> dict[str, Any]:
     """Return accuracy and confusion matrix (rows predicted, columns true) on the test images."""
     train, test = mnist()
-    train = train[:limit]
+    train = train[: checks.limit(limit)]
     model = Sequential(Linear(784, 64, "normal"), Sigmoid(), Linear(64, 1, "normal"))
     pace = Pace(xp, iterations, say)
     params = descend(

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from xpnet import checks
 from xpnet.namespace import Namespace
 from xpnet.progress import progress_bar
 
@@ -31,10 +32,8 @@ class Pace:
     """
 
     def __init__(self, xp: Namespace, iterations: int, say: Callable[[str], object]) -> None:
-        if iterations < 1:
-            raise ValueError(f"`iterations` must be a whole number above 0, got {iterations!r}")
         self.xp = xp
-        self.iterations = iterations
+        self.iterations = checks.count("iterations", iterations)
         self.say = say
         self.costs: list[float] = []
 
