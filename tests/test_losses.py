@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from checking import assert_close, put
 
-from xpnet import Linear, Sequential, Sigmoid, Softmax
+import xpnet
+from xpnet import Linear, Sequential, Sigmoid, Softmax, Tanh
 from xpnet.losses import LOSSES, find_loss
 
 LABELS = np.array([2, 0], dtype=np.int32)
@@ -58,6 +59,55 @@ def test_absorbed_activation_is_found_at_the_end_of_a_nested_model():
     linear = Linear(3, 2)
     nested = Sequential(Sequential(linear, Softmax()))
     assert LOSSES["softmax_cross_entropy"].trunk(nested) == Sequential(Sequential(linear))
+
+
+@pytest.mark.parametrize(
+    ("model", "kept"),
+    [
+        (Sequential(Linear(3, 2), Sequential(Softmax())), Sequential(Linear(3, 2))),
+        (Sequential(Linear(3, 2), Sequential(Sequential(Softmax()))), Sequential(Linear(3, 2))),
+        (Sequential(Sequential(Linear(3, 2)), Softmax()), Sequential(Sequential(Linear(3, 2)))),
+        (
+            Sequential(Linear(3, 2), Sequential(Tanh(), Sequential(Softmax()))),
+            Sequential(Linear(3, 2), Sequential(Tanh())),
+        ),
+        (Sequential(Linear(3, 2), Softmax(), Softmax()), Sequential(Linear(3, 2), Softmax())),
+        (Sequential(Linear(3, 2), Sequential(Sigmoid())), Sequential(Linear(3, 2), Sequential(Sigmoid()))),
+    ],
+)
+def test_absorbed_activation_is_found_however_it_is_nested(model, kept):
+    assert LOSSES["softmax_cross_entropy"].trunk(model) == kept
+
+
+def test_class_of_ones_own_is_absorbed_only_if_it_computes_the_same():
+    class Named(Softmax):
+        pass
+
+    class Cold(Softmax):
+        def __call__(self, xp, params, x, *, stream=None):
+            return Softmax.__call__(self, xp, params, 2 * x, stream=stream)
+
+    class Network(Sequential):
+        def __init__(self):
+            super().__init__(Linear(3, 2), Softmax())
+
+    trunk = LOSSES["softmax_cross_entropy"].trunk
+    assert trunk(Sequential(Linear(3, 2), Named())) == trunk(Network()) == Sequential(Linear(3, 2))
+    model = Sequential(Linear(3, 2), Cold())
+    assert trunk(model) is model
+
+
+def test_nested_softmax_trains_as_one_that_is_not_nested(backend, dataset):
+    flat, nested = (
+        xpnet.fit(backend, model, dataset, optimizer=xpnet.SGD(0.5), epochs=2, batch_size=32)
+        for model in (
+            Sequential(Linear(12, 3), Softmax()),
+            Sequential(Linear(12, 3), Sequential(Softmax())),
+        )
+    )
+    for name, p in flat.params.items():
+        np.testing.assert_array_equal(backend.to_host(nested.params[name]), backend.to_host(p))
+    np.testing.assert_array_equal(nested.predict_proba(dataset), flat.predict_proba(dataset))
 
 
 def test_unknown_loss_names_the_choices():

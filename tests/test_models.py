@@ -1,7 +1,11 @@
+import copy
+import pickle
+
+import numpy as np
 import pytest
 
 import xpnet
-from xpnet import Linear, ReLU, Sequential, Sigmoid, Tanh
+from xpnet import Linear, ReLU, Sequential, Sigmoid, Softmax, Tanh
 
 
 def test_mlp_has_an_activation_after_every_layer_but_the_last():
@@ -63,3 +67,112 @@ def test_model_is_plain_data():
 def test_bad_models_are_refused(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+def test_model_of_models_knows_its_widths():
+    model = Sequential(Sequential(ReLU()), Sequential(Linear(12, 3)), Sequential(Sequential(Softmax())))
+    assert (model.n_in, model.n_out) == (12, 3)
+    assert model.shapes == {"1.0.weight": (12, 3), "1.0.bias": (3,)}
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        (Linear(12, 3), Sequential(ReLU()), Linear(5, 2)),
+        (Sequential(Linear(12, 3), ReLU()), Sequential(ReLU()), Sequential(Sequential(Linear(5, 2)))),
+        (Linear(12, 3), Sequential(ReLU(), Linear(5, 2))),
+    ],
+)
+def test_widths_are_checked_across_nested_models(layers):
+    with pytest.raises(ValueError, match=r"layer \d takes 5 features, but layer 0 gives 3"):
+        Sequential(*layers)
+
+
+def test_deeply_nested_model_asks_each_layer_once():
+    class Counted(Linear):
+        asked = 0
+
+        @property
+        def shapes(self):
+            Counted.asked += 1
+            return super().shapes
+
+    model = Sequential(Counted(3, 3), Counted(3, 3))
+    for _ in range(60):
+        model = Sequential(ReLU(), model)
+    assert (model.n_in, model.n_out, len(model.shapes)) == (3, 3, 4)
+    assert Counted.asked <= 4
+
+
+def test_deeply_nested_model_is_used_copied_and_compared(numpy_xp):
+    model, other = (Sequential(Linear(3, 3), Linear(3, n)) for n in (3, 2))
+    for _ in range(60):
+        model, other = Sequential(ReLU(), model), Sequential(ReLU(), other)
+    assert model != other
+    params = model.init(numpy_xp, 0)
+    x = numpy_xp.ones((2, 3), dtype=numpy_xp.float32)
+    assert model(numpy_xp, params, x)[0].shape == (2, 3)
+    assert model == pickle.loads(pickle.dumps(model)) == copy.deepcopy(model)
+    assert hash(model) == hash(copy.copy(model))
+
+
+class Scale:
+    """Multiply by a number that is learned; the layer says no more than `Sequential` asks."""
+
+    def __init__(self, make=None, shapes=None):
+        self.make = make or (lambda xp, dtype: {"scale": xp.ones((), dtype=getattr(xp, dtype))})
+        self.shapes = shapes or {"scale": []}
+
+    def init(self, xp, seed, *, dtype="float32"):
+        return self.make(xp, dtype)
+
+    def __call__(self, xp, params, x, *, stream=None):
+        def pullback(dy, *, input_gradient=True):
+            return dy * params["scale"], {"scale": xp.sum(dy * x)}
+
+        return x * params["scale"], pullback
+
+
+def test_layer_of_ones_own_needs_no_widths(backend, dataset):
+    model = Sequential(Scale(), Linear(12, 3), Scale(), Softmax())
+    assert (model.n_in, model.n_out, model.shapes["0.scale"]) == (12, 3, ())
+    run = xpnet.fit(backend, model, dataset, optimizer=xpnet.Adam(0.05), epochs=5, batch_size=16)
+    assert run.history[-1].train_loss < run.history[0].train_loss
+    assert run.evaluate(dataset).accuracy > 0.9
+
+
+def test_layer_of_ones_own_that_gives_other_features_says_so():
+    class Pairs(Scale):
+        n_out = np.int64(6)
+
+    model = Sequential(Pairs(), Linear(6, 2))
+    assert (model.n_in, model.n_out) == (None, 2)
+    Pairs.n_in = np.uint8(3)
+    assert Sequential(ReLU(), Pairs(), Linear(6, 2)).n_in == 3
+    with pytest.raises(ValueError, match="layer 1 takes 3 features, but layer 0 gives 2"):
+        Sequential(Linear(4, 2), Pairs())
+
+
+@pytest.mark.parametrize(
+    ("layer", "error", "message"),
+    [
+        (Scale(lambda xp, dtype: {"scale": 1.0}), TypeError, "`1.scale` is a builtins.float, but the model"),
+        (Scale(lambda xp, dtype: {}), ValueError, "`params` has 0.weight, 0.bias, but the model has"),
+        (Scale(lambda xp, dtype: {"scale": xp.ones(2)}), ValueError, r"has shape \(2,\) for '1.scale'"),
+        (
+            Scale(lambda xp, dtype: {"scale": xp.ones((), dtype=xp.float64)}),
+            ValueError,
+            "`params` mixes float32 and",
+        ),
+        (Scale(lambda xp, dtype: {"scale": xp.ones((), dtype=xp.int64)}), ValueError, "`dtype` must be 'f"),
+    ],
+)
+def test_initial_parameters_that_are_not_those_of_the_layer_are_refused(numpy_xp, layer, error, message):
+    with pytest.raises(error, match=message):
+        Sequential(Linear(2, 2), layer).init(numpy_xp, 0)
+
+
+def test_initial_parameters_have_the_dtype_asked_for(numpy_xp):
+    model = Sequential(Scale(lambda xp, dtype: {"scale": xp.ones((), dtype=xp.float64)}))
+    with pytest.raises(ValueError, match="must make parameters of the dtype asked for, 'float32'"):
+        model.init(numpy_xp, 0)

@@ -238,7 +238,10 @@ def check_fit(name: str, dataset: Any, model: Sequential) -> None:
             f"`{name}` must be a Dataset, got {type(dataset).__name__}; pass `xpnet.Dataset(images, labels)`"
         )
     if model.n_in is None or model.n_out is None:
-        raise ValueError("the model has no linear layer, so there is nothing to train or to use")
+        raise ValueError(
+            "the model has no linear layer, so there is nothing to train or to use; a layer of your own that "
+            "changes the number of features needs `n_in` and `n_out`"
+        )
     features = dataset.images.shape[1]
     if features != model.n_in:
         raise ValueError(f"`{name}` has {features} features an image, but the model takes {model.n_in}")

@@ -25,7 +25,11 @@ Pullback = Callable[..., tuple[Array, Params]]
 
 
 class Layer(Protocol):
-    """What `Sequential` asks of its parts; a layer of your own needs no more."""
+    """What `Sequential` asks of its parts; a layer of your own needs no more.
+
+    A layer that changes the number of features also has `n_in` and `n_out`, the numbers that it takes and
+    gives. One without them is taken to give as many as it is given.
+    """
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:

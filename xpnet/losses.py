@@ -39,7 +39,9 @@ class Loss:
     least_outputs: int = 1
 
     def trunk(self, model: Sequential) -> Sequential:
-        """Return `model` less the final activation that the loss absorbs.
+        """Return `model` less the final activation that the loss absorbs, however deep it is nested.
+
+        An activation or a model of a class of your own that is called in a way of its own stays as it is.
 
         Raises
         ------
@@ -51,18 +53,33 @@ class Loss:
                 f"loss {self.name!r} needs at least {self.least_outputs} outputs, but the model has "
                 f"{model.n_out}; choose 'sigmoid_cross_entropy' or give the model more outputs"
             )
-        *layers, last = model.layers
-        if isinstance(last, Sequential):
-            return Sequential(*layers, self.trunk(last))
-        if self.absorbs is not None and isinstance(last, self.absorbs) and layers:
-            return Sequential(*layers)
-        return model
+        kept = model if self.absorbs is None else _without_final(self.absorbs, model)
+        return kept if isinstance(kept, Sequential) else model
 
     def predict(self, xp: Namespace, outputs: Array) -> Array:
         """Return the most probable class of each row, shape (batch,), int32."""
         if outputs.shape[1] == 1:
             return xp.astype(self.probabilities(xp, outputs)[:, 0] > 0.5, xp.int32)
         return xp.astype(xp.argmax(outputs, axis=1), xp.int32)  # Probabilities keep the order.
+
+
+def _without_final(kind: type[Layer], layer: Any) -> Layer | None:
+    """Return `layer` less the activation of this kind that it ends with, and None if nothing else is left."""
+    if _is_called_as(kind, layer):
+        return None
+    if not _is_called_as(Sequential, layer):
+        return layer
+    *layers, last = layer.layers
+    kept = _without_final(kind, last)
+    if kept is last:
+        return layer
+    layers += [] if kept is None else [kept]
+    return Sequential(*layers) if layers else None
+
+
+def _is_called_as(kind: type[Any], layer: Any) -> bool:
+    """Return whether `layer` is of this kind and computes what that computes."""
+    return isinstance(layer, kind) and type(layer).__call__ is kind.__call__
 
 
 def _softmax_cross_entropy(xp: Namespace, logits: Array, labels: Array) -> tuple[Array, Array]:

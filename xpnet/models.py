@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xpnet.checks import choice
+from xpnet import checks
 from xpnet.layers import Layer, Linear, Params, Pullback, ReLU, Sigmoid, Tanh, float_name
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
@@ -33,43 +33,47 @@ class Sequential:
     shapes : dict of str to tuple of int
         The names and shapes of all parameters, in order.
     n_in, n_out : int or None
-        The numbers of features that enter the first linear layer and leave the last one.
+        The numbers of features that enter the first layer that has `n_in` and leave the last one that has
+        `n_out`, nested ones included; None if no layer has it.
 
     Raises
     ------
     ValueError
-        If there is no layer, or a linear layer takes another number of features than the one before gives.
+        If there is no layer, or one takes another number of features than the one before gives.
     """
 
     layers: tuple[Layer, ...]
     _names: tuple[tuple[tuple[str, str], ...], ...] = dataclasses.field(repr=False, compare=False)
+    # Asked of each layer once: a nested model would ask its own layers again at every level.
+    _shapes: dict[str, tuple[int, ...]] = dataclasses.field(repr=False, compare=False)
+    _widths: tuple[int | None, int | None] = dataclasses.field(repr=False, compare=False)
 
     def __init__(self, *layers: Layer) -> None:
         if not layers:
             raise ValueError("a model needs at least one layer, got none")
-        _check_widths(layers)
-        names = tuple(tuple((name, f"{i}.{name}") for name in layer.shapes) for i, layer in enumerate(layers))
+        _check_layers(layers)
+        shapes = [layer.shapes for layer in layers]
+        names = tuple(tuple((name, f"{i}.{name}") for name in own) for i, own in enumerate(shapes))
         object.__setattr__(self, "layers", layers)
         object.__setattr__(self, "_names", names)
+        found = {f"{i}.{name}": checks.shape(own[name]) for i, own in enumerate(shapes) for name in own}
+        object.__setattr__(self, "_shapes", found)
+        object.__setattr__(self, "_widths", _checked_widths(layers))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The names and shapes of all parameters, in order."""
-        return {
-            full: layer.shapes[name]
-            for layer, names in zip(self.layers, self._names, strict=True)
-            for name, full in names
-        }
+        return dict(self._shapes)
 
     @property
     def n_in(self) -> int | None:
-        """The number of features of an input, if a layer tells."""
-        return next((layer.n_in for layer in self.layers if hasattr(layer, "n_in")), None)
+        """The number of features of an input, if a layer has it."""
+        return self._widths[0]
 
     @property
     def n_out(self) -> int | None:
-        """The number of features of an output, if a layer tells."""
-        return next((layer.n_out for layer in self.layers[::-1] if hasattr(layer, "n_out")), None)
+        """The number of features of an output, if a layer has it."""
+        return self._widths[1]
 
     def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
         """Return initial parameters as arrays of `xp`.
@@ -85,7 +89,9 @@ class Sequential:
         params: Params = {}
         for layer, names in zip(self.layers, self._names, strict=True):
             own = layer.init(xp, stream, dtype=dtype)
-            params.update((full, own[name]) for name, full in names)
+            params.update((full, own[name]) for name, full in names if name in own)
+        if self._shapes and check_params(xp, self, params) != float_name(xp, dtype):
+            raise ValueError(f"the layers' `init` must make parameters of the dtype asked for, {dtype!r}")
         return params
 
     def __call__(
@@ -145,7 +151,7 @@ def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None
     """
     if len(sizes) < 2:
         raise ValueError(f"`sizes` must name inputs and outputs at least, got {sizes!r}")
-    activation = choice(ACTIVATIONS)("activation", activation)
+    activation = checks.choice(ACTIVATIONS)("activation", activation)
     if initializer is None:
         initializer = "he_normal" if activation == "relu" else "lecun_normal"
     layers: list[Layer] = []
@@ -154,13 +160,27 @@ def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None
     return Sequential(*layers[:-1])
 
 
-def _check_widths(layers: Sequence[Any]) -> None:
-    given, giver = None, None
+def _check_layers(layers: Sequence[Any]) -> None:
     for i, layer in enumerate(layers):
         if isinstance(layer, type) or not hasattr(layer, "shapes"):
             raise TypeError(f"layer {i} is {layer!r}; pass layers, such as `xpnet.ReLU()`")
-        n_in = getattr(layer, "n_in", None)
+
+
+def _checked_widths(layers: Sequence[Any]) -> tuple[int | None, int | None]:
+    """Return the numbers of features that enter and leave layers, or raise unless the layers fit together."""
+    entering, given, giver = None, None, None
+    for i, layer in enumerate(layers):
+        n_in, n_out = (_width(layer, name) for name in ("n_in", "n_out"))
         if None not in (n_in, given) and n_in != given:
             raise ValueError(f"layer {i} takes {n_in} features, but layer {giver} gives {given}")
-        if hasattr(layer, "n_out"):
-            given, giver = layer.n_out, i
+        if given is None:
+            entering = n_in if entering is None else entering
+        if n_out is not None:
+            given, giver = n_out, i
+    return entering, given
+
+
+def _width(layer: Any, name: str) -> int | None:
+    """Return `n_in` or `n_out` of a layer, if it has that."""
+    width = getattr(layer, name, None)
+    return None if width is None else checks.count(name, width)
