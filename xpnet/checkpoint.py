@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,6 +24,12 @@ FORMAT = "xpnet model 1"
 _LAYERS: dict[str, Any] = {
     layer.__name__: layer for layer in (Linear, Sigmoid, ReLU, Tanh, Softmax, Dropout, Sequential)
 }
+
+
+class _OwnLayerError(Exception):
+    def __init__(self, kind: Any) -> None:
+        super().__init__(kind)
+        self.kind = kind
 
 
 def sha256(arrays: Iterable[np.ndarray]) -> str:
@@ -48,6 +55,8 @@ def save(
 ) -> None:
     """Write a model and its parameters to `path`, whole or not at all.
 
+    A layer of a class of your own is named, not described, so `load` must be given the model.
+
     Parameters
     ----------
     about : dict
@@ -57,24 +66,30 @@ def save(
     ------
     OSError
         If the file cannot be written.
-    ValueError
-        If the model has a layer that this module does not know.
     """
-    tensors = {name: np.ascontiguousarray(xp.to_host(params[name])) for name in model.shapes}
+    # Not `ascontiguousarray`, which gives an array without dimensions one.
+    tensors = {name: np.asarray(xp.to_host(params[name]), order="C") for name in model.shapes}
     metadata = {"format": FORMAT, "model": json.dumps(_describe(model)), "about": json.dumps(about)}
     metadata["sha256"] = _seal(metadata, tensors)
     write_whole(path, safetensors.numpy.save(tensors, metadata))
 
 
-def load(path: str | os.PathLike[str], xp: Namespace) -> tuple[Sequential, Params, dict[str, Any]]:
+def load(
+    path: str | os.PathLike[str], xp: Namespace, model: Sequential | None = None
+) -> tuple[Sequential, Params, dict[str, Any]]:
     """Return the model at `path`, its parameters as arrays of `xp`, and what was saved about it.
+
+    Parameters
+    ----------
+    model : Sequential, optional
+        The model that was saved. If omitted, it is built from its description.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If it is damaged or foreign.
+        If it is damaged or foreign, if it needs `model`, or if that is another model.
     """
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
@@ -89,11 +104,19 @@ def load(path: str | os.PathLike[str], xp: Namespace) -> tuple[Sequential, Param
     if metadata.get("format") != FORMAT:
         raise damaged(path, f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
     try:
-        model, about = _build(json.loads(metadata["model"])), json.loads(metadata["about"])
+        description, about = json.loads(metadata["model"]), json.loads(metadata["about"])
+        found = _build(description) if model is None else model
+    except _OwnLayerError as e:
+        raise ValueError(
+            f"{str(path)!r} has a layer {e.kind!r}, whose class is not of xpnet; "
+            "pass the model that was saved, as in `xpnet.load(path, model=model)`"
+        ) from e
     except (KeyError, TypeError, ValueError, RecursionError) as e:
         raise damaged(path, f"its description cannot be read: {e!r}") from e
-    _check_tensors(path, model, tensors, metadata)
-    return model, {name: xp.asarray(tensors[name]) for name in model.shapes}, about
+    if model is not None and _describe(model) != description:
+        raise ValueError(f"`model` is not the one of {str(path)!r}, which is {json.dumps(description)}")
+    _check_tensors(path, found, tensors, metadata)
+    return found, {name: xp.asarray(tensors[name]) for name in found.shapes}, about
 
 
 def damaged(path: str | os.PathLike[str], found: str) -> ValueError:
@@ -122,14 +145,25 @@ def _check_tensors(
 def _describe(layer: Any) -> dict[str, Any]:
     kind = type(layer).__name__
     if _LAYERS.get(kind) is not type(layer):
-        raise ValueError(f"cannot save a layer {kind!r}: only {', '.join(_LAYERS)} can be saved")
+        return {"own": kind, "fields": _fields(layer)}
     if isinstance(layer, Sequential):
         return {"layer": kind, "layers": [_describe(part) for part in layer.layers]}
     return {"layer": kind, **dataclasses.asdict(layer)}
 
 
+def _fields(layer: Any) -> str | None:
+    """Return the fields of a layer of the user's own as text, if they stay as they are, to compare them."""
+    made = getattr(layer, "__dataclass_params__", None)
+    if made is None or not made.frozen:
+        return None
+    fields = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer) if field.repr}
+    return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(fields))  # addresses, which change with the process
+
+
 def _build(description: dict[str, Any]) -> Any:
     options = dict(description)
+    if "own" in options:
+        raise _OwnLayerError(options["own"])
     kind = options.pop("layer")
     if kind not in _LAYERS:
         raise ValueError(f"unknown layer {kind!r}")

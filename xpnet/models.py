@@ -14,6 +14,9 @@ from xpnet.random import Stream, as_stream
 
 Array = Any
 
+# Each level takes frames of Python when a model is called, compared or loaded.
+MOST_LEVELS = 100
+
 ACTIVATIONS: dict[str, Callable[[], Layer]] = {"sigmoid": Sigmoid, "relu": ReLU, "tanh": Tanh}
 
 
@@ -39,7 +42,8 @@ class Sequential:
     Raises
     ------
     ValueError
-        If there is no layer, or one takes another number of features than the one before gives.
+        If there is no layer, if one takes another number of features than the one before gives, or if more
+        than `MOST_LEVELS` (100) models are inside each other.
     """
 
     layers: tuple[Layer, ...]
@@ -47,6 +51,7 @@ class Sequential:
     # Asked of each layer once: a nested model would ask its own layers again at every level.
     _shapes: dict[str, tuple[int, ...]] = dataclasses.field(repr=False, compare=False)
     _widths: tuple[int | None, int | None] = dataclasses.field(repr=False, compare=False)
+    _levels: int = dataclasses.field(repr=False, compare=False)
 
     def __init__(self, *layers: Layer) -> None:
         if not layers:
@@ -59,6 +64,7 @@ class Sequential:
         found = {f"{i}.{name}": checks.shape(own[name]) for i, own in enumerate(shapes) for name in own}
         object.__setattr__(self, "_shapes", found)
         object.__setattr__(self, "_widths", _checked_widths(layers))
+        object.__setattr__(self, "_levels", _checked_levels(layers))
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -164,6 +170,14 @@ def _check_layers(layers: Sequence[Any]) -> None:
     for i, layer in enumerate(layers):
         if isinstance(layer, type) or not hasattr(layer, "shapes"):
             raise TypeError(f"layer {i} is {layer!r}; pass layers, such as `xpnet.ReLU()`")
+
+
+def _checked_levels(layers: Sequence[Any]) -> int:
+    """Return how many models are inside each other in one of these layers."""
+    levels = 1 + max(getattr(layer, "_levels", 0) for layer in layers)
+    if levels > MOST_LEVELS:
+        raise ValueError(f"{levels} models are inside each other; nest at most {MOST_LEVELS}")
+    return levels
 
 
 def _checked_widths(layers: Sequence[Any]) -> tuple[int | None, int | None]:

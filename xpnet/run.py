@@ -91,6 +91,9 @@ class Run:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write model, parameters and history to a safetensors file, whole or not at all.
 
+        Of a layer of a class of your own, the file holds the name and the parameters: pass the model to
+        `load`.
+
         Raises
         ------
         OSError
@@ -108,7 +111,9 @@ class Run:
         return {"loss": self.loss, "scale": self.scaling.scale, "offset": self.scaling.offset}
 
 
-def load(path: str | os.PathLike[str], xp: Namespace | None = None) -> Run:
+def load(
+    path: str | os.PathLike[str], xp: Namespace | None = None, *, model: Sequential | None = None
+) -> Run:
     """Return the run that was saved to `path`, its parameters on the backend `xp`.
 
     Parameters
@@ -116,17 +121,20 @@ def load(path: str | os.PathLike[str], xp: Namespace | None = None) -> Run:
     path : str or path
     xp : Namespace, optional
         If omitted, ``xpnet.backend()``.
+    model : Sequential, optional
+        The model that was saved. It is needed if a layer is of a class of your own, which no file can hold,
+        and it must be the same model. If omitted, it is built from the file.
 
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If it is damaged or was not written by `Run.save`.
+        If it is damaged or was not written by `Run.save`, if it needs `model`, or if that is another model.
     """
     xp = backend() if xp is None else xp
     check_namespace(xp)
-    model, params, about = checkpoint.load(path, xp)
+    model, params, about = checkpoint.load(path, xp, model)
     try:
         find_loss(about["loss"])
         return Run(
