@@ -44,6 +44,7 @@ def backend(name: str | None = None) -> Namespace:
         raise TypeError(f"`name` must be a str, got {name!r}; pass for example 'numpy'")
     xp = _working(name)
     xp.use()
+    xp._remade = backend, (name,)
     return xp
 
 

@@ -23,9 +23,9 @@ Array = Any
 BATCH_SIZE = 1000
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How well a model did on a data set.
+    """How well a model did on a data set; equal to another one with equal values.
 
     Attributes
     ----------
@@ -40,6 +40,15 @@ class Evaluation:
     loss: float
     accuracy: float
     confusion: np.ndarray
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Evaluation):
+            return NotImplemented
+        same = (self.loss, self.accuracy) == (other.loss, other.accuracy)
+        return same and np.array_equal(self.confusion, other.confusion)
+
+    def __hash__(self) -> int:
+        return hash((self.loss, self.accuracy))
 
     def report(self) -> str:
         """Return precision, recall and F1 of each class, as scikit-learn prints them."""

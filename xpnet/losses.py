@@ -38,6 +38,9 @@ class Loss:
     absorbs: type[Layer] | None = None
     least_outputs: int = 1
 
+    def __reduce__(self) -> Any:
+        return find_loss, (self.name,)
+
     def trunk(self, model: Sequential) -> Sequential:
         """Return `model` less the final activation that the loss absorbs, however deep it is nested.
 

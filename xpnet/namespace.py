@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import operator
 import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -34,7 +35,8 @@ class Namespace:
     """An array library's standard functions, and `nn` beside them.
 
     Every public name of `library` is an attribute (``xp.matmul``, ``xp.float32``, ``xp.linalg``); the
-    attributes listed here win where the library has one of the same name.
+    attributes listed here win where the library has one of the same name. Copies of a namespace are itself,
+    and it is pickled by the name that `xpnet.backend` was given for it.
 
     Parameters
     ----------
@@ -148,6 +150,8 @@ class Namespace:
         self._remedy = remedy
         self._advice = advice
         self._usable = False
+        # What pickle calls to get this namespace in another process; `xpnet.backend` says so.
+        self._remade: tuple[Callable[..., Namespace], tuple[Any, ...]] | None = None
         self._array_types: set[type] = set()
 
     def to_host(self, x: Array) -> numpy.ndarray:
@@ -213,7 +217,7 @@ class Namespace:
             raise BackendUnavailableError(
                 self.name, f"has no device {device!r}", f"it runs on {self.device} alone"
             )
-        return self._on(device)
+        return self._derived(self._on(device), "on", device)
 
     def use(self) -> None:
         """Let this thread work on this backend's device, as `xpnet.backend` does."""
@@ -234,7 +238,14 @@ class Namespace:
             raise BackendUnavailableError(
                 self.name, "has no products in TF32", "leave TF32 out, or choose 'cupy'"
             )
-        return self._tf32()
+        return self._derived(self._tf32(), "with_tf32")
+
+    def _derived(self, xp: Namespace, method: str, *args: str) -> Namespace:
+        """Return `xp`, which a method of this namespace made, and note how to make it again."""
+        # A backend may return itself, or what only looks like a namespace.
+        if xp is not self and getattr(xp, "_remade", self) is None:
+            xp._remade = operator.methodcaller(method, *args), (self,)
+        return xp
 
     def release(self) -> None:
         """Give memory that no array uses back to the device."""
@@ -294,6 +305,20 @@ class Namespace:
             )
         self._array_types.add(type(x))
         self.check_array(name, x)
+
+    def __copy__(self) -> Namespace:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Namespace:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., Namespace], tuple[Any, ...]]:
+        if self._remade is None:
+            raise TypeError(
+                f"cannot pickle {self!r}, because it did not come from `xpnet.backend`; register it in the "
+                f"entry-point group 'xpnet.backends' and use `xpnet.backend({self.name!r})`"
+            )
+        return self._remade
 
     def _allocate(self) -> None:
         self.zeros((1,), dtype=self.float32)

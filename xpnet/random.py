@@ -5,6 +5,9 @@ additions, multiplications, divisions and square roots, which IEEE 754 rounds in
 own distributions may change between its versions, and `exp` and `log` differ between processors.
 """
 
+from __future__ import annotations
+
+import copy
 import math
 
 import numpy as np
@@ -15,7 +18,7 @@ _PURPOSES = {"init": 1, "shuffle": 2, "dropout": 3}
 
 
 class Stream:
-    """Random numbers for one purpose.
+    """Random numbers for one purpose. A copy goes on from where the stream is, and leaves it there.
 
     Parameters
     ----------
@@ -35,6 +38,9 @@ class Stream:
         if purpose not in _PURPOSES:
             raise ValueError(f"unknown `purpose` {purpose!r}: choose one of {', '.join(_PURPOSES)}")
         self._bits = np.random.Philox(key=seed | _PURPOSES[purpose] << 64)
+
+    def __copy__(self) -> Stream:
+        return copy.deepcopy(self)
 
     def uniform(self, shape: int | tuple[int, ...]) -> np.ndarray:
         """Return multiples of 2**-53, uniform in (0, 1), as a float64 NumPy array."""

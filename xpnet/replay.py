@@ -76,6 +76,10 @@ class Replayed:
         self._last: Replay | None = None  # what did the last call, if one did
         self._running = threading.Lock()
 
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        """Return how pickle and copy make a step anew, which has to be recorded again."""
+        return _compiled, (self._xp, self._step)
+
     @property
     def programs(self) -> list[Program]:
         """The programs, the last used first."""
@@ -209,6 +213,11 @@ class Replayed:
 
     def _is_as_before(self, value: Array, before: Array) -> bool:
         return numpy.array_equal(self._xp.to_host(value), before, equal_nan=True)
+
+
+def _compiled(xp: Any, step: Callable[..., Any]) -> Callable[..., Any]:
+    compiled: Callable[..., Any] = xp.compile(step)
+    return compiled
 
 
 def _is_near(found: Any, expected: Any, start: Any) -> bool:

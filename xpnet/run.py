@@ -42,9 +42,11 @@ class Epoch:
     seconds: float
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class Run:
     """A model with its parameters on a backend.
+
+    A run can be copied and pickled, and is equal only to itself, because its parameters may change.
 
     Attributes
     ----------

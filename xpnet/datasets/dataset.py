@@ -15,6 +15,8 @@ import numpy
 class Dataset:
     """Labelled images, one a row; a slice of a dataset is a dataset that shares its memory.
 
+    A dataset can be copied and pickled, and is equal only to itself.
+
     The arrays are checked here, so that nothing after has to. What is kept are read-only views: the
     caller's arrays stay writable, and a later change of them is seen here, unchecked.
 
@@ -46,6 +48,10 @@ class Dataset:
                 "pass one label for each row"
             )
         _set(self, images, labels)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A copied array can be written to, whether or not the original could.
+        _set(self, **state)
 
     def __len__(self) -> int:
         return len(self.images)
