@@ -1,3 +1,5 @@
+import dataclasses
+
 import array_api_strict
 import numpy as np
 import pytest
@@ -156,3 +158,10 @@ def foreign(xp):
 def test_bad_options_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_layers_are_plain_data_that_can_be_replaced():
+    assert dataclasses.replace(Linear(3, 2), n_in=np.uint8(200)).shapes["weight"] == (200, 2)
+    assert dataclasses.replace(Dropout(0.5), rate=np.float32(0.25)) == Dropout(0.25)
+    assert repr(Linear(np.uint8(3), np.int64(2), np.str_("normal"))) == repr(Linear(3, 2, "normal"))
+    assert len({Linear(3, 2), Linear(np.uint8(3), np.int64(2)), Dropout(0.5), Dropout(np.float32(0.5))}) == 2

@@ -1,5 +1,7 @@
 """The optimizers, against a float64 transcription of their rules and against scikit-learn."""
 
+import dataclasses
+
 import array_api_strict
 import numpy as np
 import pytest
@@ -127,3 +129,28 @@ def test_gradients_that_do_not_belong_to_the_parameters_are_refused(numpy_xp, ru
 def test_bad_options_are_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_optimizers_are_plain_data_that_can_be_replaced_and_extended(numpy_xp):
+    @dataclasses.dataclass(frozen=True)
+    class Decayed(SGD):
+        decay: float = 0.5
+
+    class Renamed(Momentum):
+        pass
+
+    changed = dataclasses.replace(Momentum(1.0), lr=np.float32(0.5), beta=np.float64(0.25))
+    assert changed == Momentum(0.5, 0.25)
+    assert repr(changed) == "Momentum(lr=0.5, beta=0.25)"
+    assert Momentum(0.5) != Nesterov(0.5)
+    assert Momentum(0.5) != Renamed(0.5)
+    assert repr(dataclasses.replace(Decayed(0.5), lr=np.float32(0.25)).lr) == "0.25"
+    with pytest.raises(ValueError, match="`lr` must be a finite number above 0, got 0"):
+        dataclasses.replace(Renamed(1.0), lr=0)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
+def test_gradient_that_is_a_number_of_python_is_refused(numpy_xp, rule):
+    params = {"scale": np.ones(())}
+    with pytest.raises(TypeError, match=r"`scale` is a builtins.float, but the model is on 'numpy'"):
+        rule(numpy_xp, params, {"scale": 0.5}, rule.init(numpy_xp, params))
