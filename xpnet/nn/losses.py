@@ -34,9 +34,7 @@ def one_hot(xp: Any, labels: Array, classes: int, *, dtype: Any) -> Array:
     -------
     targets : array, shape (batch, classes), `dtype`
     """
-    column = xp.expand_dims(labels, axis=1)  # (batch, 1)
-    if classes > 1:
-        column = column == xp.arange(classes, dtype=labels.dtype)
+    column = xp.expand_dims(labels, axis=1) if classes == 1 else _is_class(xp, labels, classes)
     return xp.astype(column, dtype)
 
 
@@ -58,7 +56,7 @@ def softmax_cross_entropy(xp: Any, logits: Array, labels: Array) -> tuple[Array,
     shifted = logits - xp.max(logits, axis=-1, keepdims=True)
     e = xp.exp(shifted)
     total = xp.sum(e, axis=-1, keepdims=True)  # (batch, 1)
-    is_label = xp.expand_dims(labels, axis=1) == xp.arange(classes, dtype=labels.dtype)
+    is_label = _is_class(xp, labels, classes)
     at_label = xp.where(is_label, shifted, xp.zeros_like(shifted))
     loss = xp.mean(xp.log(total)) - xp.sum(at_label) / batch
     return loss, (e / total - xp.astype(is_label, logits.dtype)) / batch
@@ -101,6 +99,13 @@ def squared_error(xp: Any, outputs: Array, targets: Array) -> tuple[Array, Array
     """
     difference = outputs - targets
     return xp.mean(difference * difference), difference * (2 / _size(outputs))
+
+
+def _is_class(xp: Any, labels: Array, classes: int) -> Array:
+    """Return whether the label of a row is the class of a column, shape (batch, classes)."""
+    # Labels of 8 or 16 bits may be too small to count the classes; beside int32 they are promoted.
+    dtype = labels.dtype if xp.iinfo(labels.dtype).max >= classes - 1 else xp.int32
+    return xp.expand_dims(labels, axis=1) == xp.arange(classes, dtype=dtype)
 
 
 def _size(x: Array) -> int:
