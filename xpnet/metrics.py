@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,8 @@ def accuracy(xp: Namespace, labels: Array, predicted: Array) -> float:
     labels, predicted : array, shape (n,), int
         The true classes and those predicted.
     """
-    _check_pair(xp, labels, predicted)
-    right = xp.sum(xp.astype(labels == predicted, xp.int32), dtype=xp.int32)
-    return int(xp.to_host(right)) / labels.shape[0]
+    true, found = _on_host(xp, labels, predicted)
+    return int(np.count_nonzero(true == found)) / len(true)
 
 
 def confusion_matrix(xp: Namespace, labels: Array, predicted: Array, classes: int) -> np.ndarray:
@@ -32,58 +32,75 @@ def confusion_matrix(xp: Namespace, labels: Array, predicted: Array, classes: in
     Parameters
     ----------
     labels, predicted : array, shape (n,), int
-        The true classes and those predicted, in ``[0, classes)``; not checked.
+        The true classes and those predicted, in ``[0, classes)``.
     classes : int
 
     Returns
     -------
     confusion : NumPy array, shape (classes, classes), int64
         Rows are true classes, columns predicted ones, as in scikit-learn.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a label is no class.
     """
-    _check_pair(xp, labels, predicted)
     classes = count("classes", classes)
-    cells = labels * classes + xp.astype(predicted, labels.dtype)
-    # The standard has no bincount; the places where each value would go in the sorted list give the counts.
-    edges = xp.searchsorted(xp.sort(cells), xp.arange(classes * classes + 1, dtype=cells.dtype))
-    return np.diff(xp.to_host(edges)).astype(np.int64).reshape(classes, classes)
+    true, found = _on_host(xp, labels, predicted)
+    for name, x in (("labels", true), ("predicted", found)):
+        least, most = int(x.min()), int(x.max())
+        if least < 0 or most >= classes:
+            raise ValueError(
+                f"`{name}` must be in [0, {classes}), got {least if least < 0 else most}; "
+                "raise `classes`, or number the classes 0, 1, 2, ..."
+            )
+    cells = true.astype(np.int64) * classes + found.astype(np.int64)
+    return np.bincount(cells, minlength=classes * classes).reshape(classes, classes).astype(np.int64)
 
 
-def classification_report(confusion: Any, names: Sequence[str] | None = None) -> str:
+def classification_report(confusion: Any, names: Iterable[Any] | None = None) -> str:
     """Return precision, recall and F1 of each class and their averages, as scikit-learn prints them.
+
+    Classes that are neither true nor predicted anywhere are left out, and count in no average.
 
     Parameters
     ----------
     confusion : array_like, shape (classes, classes), int
         Rows are true classes, columns predicted ones.
-    names : sequence of str, optional
-        What to call the classes; their numbers if omitted.
+    names : iterable of str, optional
+        What to call the classes, one name for each row of `confusion`; their numbers if omitted.
 
     Returns
     -------
     report : str
         A ratio with a denominator of 0 is given as 0.
-    """
-    counts = np.asarray(confusion)
-    classes = counts.shape[0]
-    right, support = np.diag(counts), counts.sum(axis=1)
-    precision = _ratio(right, counts.sum(axis=0))
-    recall = _ratio(right, support)
-    f1 = _ratio(2 * precision * recall, precision + recall)
-    table = np.stack([precision, recall, f1], axis=1)  # (classes, 3)
-    total = int(support.sum())
 
-    labels = [str(name) for name in names or range(classes)]
-    width = max(len("weighted avg"), *map(len, labels))
+    Raises
+    ------
+    ValueError, TypeError
+        If `confusion` is no such matrix, or `names` has another number of names.
+    """
+    counts = _checked_counts(confusion)
+    labels = _checked_names(names, len(counts))
+    occurs = counts.any(axis=0) | counts.any(axis=1)
+    labels = [*itertools.compress(labels, occurs)]
+    counts = counts[occurs][:, occurs]
+    right, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    f1 = _ratio(2 * right, support + predicted)
+    table = np.stack([_ratio(right, predicted), _ratio(right, support), f1])  # (3, classes that occur)
+    total = support.sum()
+
+    width = max(map(len, ["weighted avg", *labels]))
     rows = [
         f"{'':>{width}} " + "".join(f" {h:>9}" for h in ("precision", "recall", "f1-score", "support")),
         "",
     ]
-    rows += [_row(name, row, n, width) for name, row, n in zip(labels, table, support, strict=True)]
+    rows += [_row(name, row, n, width) for name, row, n in zip(labels, table.T, support, strict=True)]
     rows += [
         "",
-        f"{'accuracy':>{width}}  {'':>9} {'':>9} {_ratio(right.sum(), np.asarray(total)):>9.2f} {total:>9}",
-        _row("macro avg", table.mean(axis=0), total, width),
-        _row("weighted avg", _ratio(support @ table, np.asarray(total)), total, width),
+        f"{'accuracy':>{width}}  {'':>9} {'':>9} {_ratio(right.sum(), total):>9.2f} {total:>9}",
+        _row("macro avg", _average(table, np.ones_like(support)), total, width),
+        _row("weighted avg", _average(table, support), total, width),
     ]
     return "\n".join(rows) + "\n"
 
@@ -92,11 +109,42 @@ def _row(name: str, figures: np.ndarray, support: int, width: int) -> str:
     return f"{name:>{width}} " + "".join(f" {x:>9.2f}" for x in figures) + f" {support:>9}"
 
 
+def _average(table: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return _ratio((table * weights).sum(axis=1), weights.sum())
+
+
 def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
     return np.divide(numerator, denominator, out=np.zeros(np.shape(numerator)), where=denominator != 0)
 
 
-def _check_pair(xp: Namespace, labels: Array, predicted: Array) -> None:
+def _checked_counts(confusion: Any) -> np.ndarray:
+    counts = np.asarray(confusion)
+    if counts.ndim != 2 or counts.shape[0] != counts.shape[1] or counts.size == 0:
+        raise ValueError(
+            f"`confusion` must have shape (classes, classes), got {counts.shape}; "
+            "pass what `metrics.confusion_matrix` returns"
+        )
+    if counts.dtype.kind not in "iu":
+        raise TypeError(
+            f"`confusion` must have an integer dtype, got {counts.dtype}; pass counts, not shares"
+        )
+    if counts.min() < 0:
+        raise ValueError(f"`confusion` must not be negative, got {int(counts.min())}; pass counts")
+    return counts.astype(np.int64)
+
+
+def _checked_names(names: Iterable[Any] | None, classes: int) -> list[str]:
+    found = list(range(classes) if names is None else names)
+    if len(found) != classes or any(np.ndim(name) for name in found):
+        raise ValueError(
+            f"`names` must have shape ({classes},), one name for each class, got {np.shape(found)}; "
+            "name every class of `confusion`, in the order of its rows"
+        )
+    return [str(name) for name in found]
+
+
+def _on_host(xp: Namespace, labels: Array, predicted: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as NumPy arrays: counting in the dtype of small labels, or on the device, would overflow."""
     xp.check_array("labels", labels)
     xp.check_array("predicted", predicted)
     if labels.ndim != 1 or tuple(labels.shape) != tuple(predicted.shape) or labels.shape[0] == 0:
@@ -104,3 +152,8 @@ def _check_pair(xp: Namespace, labels: Array, predicted: Array) -> None:
             "`labels` and `predicted` must have one equal shape (n,) with n above 0, "
             f"got {tuple(labels.shape)} and {tuple(predicted.shape)}"
         )
+    true, found = xp.to_host(labels), xp.to_host(predicted)
+    for name, x in (("labels", true), ("predicted", found)):
+        if x.dtype.kind not in "iu":
+            raise TypeError(f"`{name}` must have an integer dtype, got {x.dtype}; pass class indices")
+    return true, found
