@@ -9,7 +9,7 @@ from xpnet.errors import (
     TrainingDivergedError,
     UnknownBackendError,
 )
-from xpnet.evaluation import Evaluation, evaluate, predict, predict_proba
+from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, predict_proba
 from xpnet.layers import Dropout, Linear, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.models import Sequential, mlp
 from xpnet.namespace import Namespace
@@ -55,5 +55,6 @@ __all__ = [
     "mlp",
     "nn",
     "predict",
+    "predict_outputs",
     "predict_proba",
 ]

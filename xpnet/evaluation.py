@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,9 @@ Array = Any
 
 # Small enough for a batch of 784 float32 features to stay in a processor's cache, large enough to hide calls.
 BATCH_SIZE = 1000
+
+# exp() of what is far below the largest output underflows, and shall: NumPy need not raise or warn.
+SILENT = np.errstate(under="ignore")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,6 +59,7 @@ class Evaluation:
         return metrics.classification_report(self.confusion)
 
 
+@SILENT
 def evaluate(
     xp: Namespace,
     model: Sequential,
@@ -103,6 +108,7 @@ def evaluate(
         )
 
 
+@SILENT
 def predict(
     xp: Namespace,
     model: Sequential,
@@ -113,7 +119,9 @@ def predict(
     scale: float = 1 / 255,
     offset: float = 0.0,
 ) -> np.ndarray:
-    """Return the most probable class of each image.
+    """Return the predicted class of each image, which is what `evaluate` counts.
+
+    It is the class of the largest output; with one output, class 1 if it is more probable than not.
 
     Parameters
     ----------
@@ -124,10 +132,13 @@ def predict(
     -------
     classes : NumPy array, shape (n,), int64
     """
-    p = predict_proba(xp, model, params, images, loss=loss, scale=scale, offset=offset)
-    return np.argmax(p, axis=1)
+    criterion = find_loss(loss)
+    outputs = _forward(xp, model, params, images, Scaling(scale, offset), criterion)
+    # On the host, because there are devices without the int64 that argmax returns.
+    return criterion.predict(np, np.concatenate([*map(xp.to_host, outputs)])).astype(np.int64)
 
 
+@SILENT
 def predict_proba(
     xp: Namespace,
     model: Sequential,
@@ -148,9 +159,59 @@ def predict_proba(
     Returns
     -------
     probabilities : NumPy array, shape (n, classes)
-        A model with one output has two classes.
+        A model with one output has two classes. Rows sum to 1, unless `loss` is "sigmoid_cross_entropy" and
+        there are several outputs: each of them is then the probability of its class against all others.
+
+    Raises
+    ------
+    ValueError
+        If the outputs are no probabilities, as those of "squared_error" are not unless the last layer makes
+        them such.
     """
     criterion = find_loss(loss)
+    outputs = _forward(xp, model, params, images, Scaling(scale, offset), criterion)
+    if not criterion.gives_probabilities(model):
+        raise ValueError(
+            f"the outputs of a model trained with {loss!r} are no probabilities; call `predict` for the "
+            "classes, or `predict_outputs` for the outputs as they are"
+        )
+    p = np.concatenate([xp.to_host(criterion.probabilities(xp, z)) for z in outputs])
+    return np.concatenate([1 - p, p], axis=1) if p.shape[1] == 1 else p
+
+
+@SILENT
+def predict_outputs(
+    xp: Namespace,
+    model: Sequential,
+    params: Params,
+    images: Any,
+    *,
+    scale: float = 1 / 255,
+    offset: float = 0.0,
+) -> np.ndarray:
+    """Return what the last layer gives for each image, whatever it was trained for.
+
+    Parameters
+    ----------
+    images : array_like, shape (n, features), uint8 or float, or Dataset
+        On the host. For the others see `evaluate`.
+
+    Returns
+    -------
+    outputs : NumPy array, shape (n, n_out)
+    """
+    return np.concatenate([*map(xp.to_host, _forward(xp, model, params, images, Scaling(scale, offset)))])
+
+
+def _forward(
+    xp: Namespace,
+    model: Sequential,
+    params: Params,
+    images: Any,
+    scaling: Scaling,
+    criterion: Loss | None = None,
+) -> Iterator[Array]:
+    """Return the outputs for one batch of images after another, less the activation that a loss absorbs."""
     check_namespace(xp)
     if not isinstance(images, Dataset):
         # A data set checks its images; these have no labels, and need none.
@@ -158,13 +219,9 @@ def predict_proba(
         images = Dataset(images, np.zeros(images.shape[:1], dtype=np.uint8))
     check_fit("images", images, model)
     dtype = check_params(xp, model, params)
-    trunk = criterion.trunk(model)
-    batches = Batches(xp, images.images, dtype=dtype, scaling=Scaling(scale, offset))
-    parts = [
-        xp.to_host(criterion.probabilities(xp, trunk(xp, params, x)[0])) for x in batches.in_order(BATCH_SIZE)
-    ]
-    p = np.concatenate(parts)
-    return np.concatenate([1 - p, p], axis=1) if p.shape[1] == 1 else p
+    trunk = model if criterion is None else criterion.trunk(model)
+    batches = Batches(xp, images.images, dtype=dtype, scaling=scaling)
+    return (trunk(xp, params, x)[0] for x in batches.in_order(BATCH_SIZE))
 
 
 class Measure:

@@ -24,19 +24,29 @@ class Loss:
         Takes `xp`, outputs (batch, n_out) and labels (batch,); returns the mean loss, shape (), and its
         gradient at the outputs.
     probabilities : callable
-        Takes `xp` and outputs; returns the probability of each class or, with one output, of class 1.
+        Takes `xp` and outputs; returns the probability of each class or, with one output, of class 1. To be
+        called only if `gives_probabilities`.
+    unit : str
+        Of the mean loss.
+    threshold : float
+        With one output, class 1 is predicted above it, and class 0 up to it.
     absorbs : type or None
         The final activation that is a part of the loss and is left out in training: the gradient of both
         together neither overflows nor vanishes.
     least_outputs : int
         Fewer make the loss a constant.
+    is_likelihood : bool
+        Whether outputs that make the loss small become probabilities; else they are only near the targets.
     """
 
     name: str
     function: Callable[[Namespace, Array, Array], tuple[Array, Array]]
     probabilities: Callable[[Namespace, Array], Array]
+    unit: str
+    threshold: float = 0.0
     absorbs: type[Layer] | None = None
     least_outputs: int = 1
+    is_likelihood: bool = True
 
     def __reduce__(self) -> Any:
         return find_loss, (self.name,)
@@ -59,11 +69,22 @@ class Loss:
         kept = model if self.absorbs is None else _without_final(self.absorbs, model)
         return kept if isinstance(kept, Sequential) else model
 
-    def predict(self, xp: Namespace, outputs: Array) -> Array:
-        """Return the most probable class of each row, shape (batch,), int32."""
+    def predict(self, xp: Any, outputs: Array) -> Array:
+        """Return the predicted class of each row, shape (batch,), int32: that of the largest output.
+
+        Of equal outputs the first counts. Probabilities are in the same order, but where they round to one
+        number they no longer tell the classes apart.
+        """
         if outputs.shape[1] == 1:
-            return xp.astype(self.probabilities(xp, outputs)[:, 0] > 0.5, xp.int32)
-        return xp.astype(xp.argmax(outputs, axis=1), xp.int32)  # Probabilities keep the order.
+            return xp.astype(outputs[:, 0] > self.threshold, xp.int32)
+        return xp.astype(xp.argmax(outputs, axis=1), xp.int32)
+
+    def gives_probabilities(self, model: Sequential) -> bool:
+        """Return whether `probabilities` of the outputs of `model` are probabilities."""
+        last: Any = model
+        while isinstance(last, Sequential):
+            last = last.layers[-1]
+        return self.is_likelihood or isinstance(last, Sigmoid if model.n_out == 1 else Softmax)
 
 
 def _without_final(kind: type[Layer], layer: Any) -> Layer | None:
@@ -109,6 +130,7 @@ LOSSES = {
             "softmax_cross_entropy",
             _softmax_cross_entropy,
             lambda xp, outputs: xp.nn.softmax(outputs),
+            unit="nats per example",
             absorbs=Softmax,
             least_outputs=2,
         ),
@@ -116,9 +138,17 @@ LOSSES = {
             "sigmoid_cross_entropy",
             _sigmoid_cross_entropy,
             lambda xp, outputs: xp.nn.sigmoid(outputs),
+            unit="nats per output",
             absorbs=Sigmoid,
         ),
-        Loss("squared_error", _squared_error, lambda xp, outputs: outputs),
+        Loss(
+            "squared_error",
+            _squared_error,
+            lambda xp, outputs: outputs,
+            unit="squared error per output",
+            threshold=0.5,
+            is_likelihood=False,
+        ),
     )
 }
 

@@ -12,7 +12,14 @@ from xpnet import checkpoint
 from xpnet.batches import Scaling
 from xpnet.datasets import Dataset
 from xpnet.discovery import backend
-from xpnet.evaluation import Evaluation, check_namespace, evaluate, predict, predict_proba
+from xpnet.evaluation import (
+    Evaluation,
+    check_namespace,
+    evaluate,
+    predict,
+    predict_outputs,
+    predict_proba,
+)
 from xpnet.layers import Params
 from xpnet.losses import find_loss
 from xpnet.models import Sequential
@@ -77,7 +84,7 @@ class Run:
         return evaluate(self.xp, self.model, self.params, dataset, **self._how())
 
     def predict(self, images: Any) -> np.ndarray:
-        """Return the most probable class of each image, shape (n,).
+        """Return the predicted class of each image, shape (n,): see `xpnet.predict`.
 
         `images` has the shape (n, features), or is a Dataset.
         """
@@ -87,8 +94,21 @@ class Run:
         """Return the probability of each class for each image, shape (n, classes).
 
         `images` has the shape (n, features), or is a Dataset.
+
+        Raises
+        ------
+        ValueError
+            If the outputs are no probabilities: see `xpnet.predict_proba`.
         """
         return predict_proba(self.xp, self.model, self.params, images, **self._how())
+
+    def predict_outputs(self, images: Any) -> np.ndarray:
+        """Return what the last layer gives for each image, shape (n, n_out).
+
+        `images` has the shape (n, features), or is a Dataset.
+        """
+        scale, offset = self.scaling.scale, self.scaling.offset
+        return predict_outputs(self.xp, self.model, self.params, images, scale=scale, offset=offset)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write model, parameters and history to a safetensors file, whole or not at all.
