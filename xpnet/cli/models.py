@@ -5,11 +5,15 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import re
+from typing import Any
 
 import click
 
 import xpnet
 from xpnet.cli.options import backend_option, data_options, json_option, read_data, write_json
+from xpnet.datasets import Dataset
+from xpnet.losses import find_loss
+from xpnet.run import Run
 
 MODEL = click.argument("model", type=click.Path(path_type=pathlib.Path))
 
@@ -62,7 +66,7 @@ def evaluate(
     show_default=True,
     help="Which test images: 7, 0:5 or 3,1,4.",
 )
-@json_option("index, label, predicted class and probabilities of each image")
+@json_option("index, label, predicted class and probabilities (or outputs) of each image")
 def predict(
     model: pathlib.Path,
     backend: str | None,
@@ -71,30 +75,40 @@ def predict(
     index: slice | list[int],
     json_path: pathlib.Path | None,
 ) -> None:
-    """Print what a saved MODEL sees in test images."""
+    """Print what a saved MODEL sees in test images.
+
+    Beside the predicted class stands its probability; or its output, if the model was trained with
+    squared_error.
+    """
     run = xpnet.load(model, xpnet.backend(backend))
     _, test = read_data(dataset, data)
-    rows = _rows(index, len(test))
-    probabilities = run.predict_proba(test.images[rows])
-    results = [
-        {
-            "index": row,
-            "label": int(test.labels[row]),
-            "predicted": int(p.argmax()),
-            "probabilities": p.tolist(),
-        }
-        for row, p in zip(rows, probabilities, strict=True)
-    ]
-    click.echo("index  label  predicted  probability")
+    results = _predictions(run, test, _rows(index, len(test)))
+    are_probabilities = "probabilities" in results[0]
+    click.echo(f"index  label  predicted  {'probability' if are_probabilities else 'output':>11}")
     for result in results:
+        figures = result["probabilities" if are_probabilities else "outputs"]
+        figure = figures[result["predicted"]] if len(figures) > 1 else figures[0]
         wrong = "" if result["predicted"] == result["label"] else "  wrong"
         click.echo(
             f"{result['index']:5}  {result['label']:5}  {result['predicted']:9}  "
-            f"{max(result['probabilities']):11.2%}{wrong}"
+            f"{figure:11{'.2%' if are_probabilities else '.4f'}}{wrong}"
         )
     if json_path is not None:
         write_json(json_path, results)
         click.echo(f"wrote {json_path}")
+
+
+def _predictions(run: Run, test: Dataset, rows: list[int]) -> list[dict[str, Any]]:
+    """Return what the model says of each image: its probabilities or, if it has none, its outputs."""
+    images = test.images[rows]
+    if find_loss(run.loss).gives_probabilities(run.model):
+        name, figures = "probabilities", run.predict_proba(images)
+    else:
+        name, figures = "outputs", run.predict_outputs(images)
+    return [
+        {"index": row, "label": int(test.labels[row]), "predicted": int(predicted), name: own.tolist()}
+        for row, predicted, own in zip(rows, run.predict(images), figures, strict=True)
+    ]
 
 
 def _rows(index: slice | list[int], n: int) -> list[int]:
