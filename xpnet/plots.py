@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import pathlib
@@ -9,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from xpnet.files import write_whole
+from xpnet.losses import find_loss
 from xpnet.run import Epoch
 
 # Okabe and Ito's blue and vermilion: told apart by colour-blind readers, and by their greys in print.
@@ -33,7 +35,7 @@ def check(path: str | os.PathLike[str]) -> None:
         )
 
 
-def history(epochs: Sequence[Epoch], path: str | os.PathLike[str]) -> None:
+def history(epochs: Sequence[Epoch], path: str | os.PathLike[str], *, loss: str | None = None) -> None:
     """Draw loss and test accuracy by epoch.
 
     Parameters
@@ -42,12 +44,15 @@ def history(epochs: Sequence[Epoch], path: str | os.PathLike[str]) -> None:
         At least one.
     path : str or path
         The suffix names the format: PNG, SVG, PDF.
+    loss : {"softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"}, optional
+        What was minimised, for the unit of the axis; without it, no unit is named.
     """
+    unit = "mean loss" if loss is None else find_loss(loss).unit
     check(path)
-    save(drawn(_draw_history, epochs), path)
+    save(drawn(functools.partial(_draw_history, unit=unit), epochs), path)
 
 
-def _draw_history(figure: Any, epochs: Sequence[Epoch]) -> None:
+def _draw_history(figure: Any, epochs: Sequence[Epoch], *, unit: str) -> None:
     losses, accuracies = figure.subplots(1, 2)
     numbers = [e.epoch for e in epochs]
     title = "Test accuracy: no test set"
@@ -57,7 +62,7 @@ def _draw_history(figure: Any, epochs: Sequence[Epoch]) -> None:
         percent = [100 * (e.test_accuracy or 0.0) for e in epochs]
         accuracies.plot(numbers, percent, "s--", color=_TEST)
         title = f"Test accuracy: {percent[-1]:.2f} % after epoch {numbers[-1]}"
-    losses.set(title="Loss", xlabel="epoch", ylabel="nats per example", ylim=(0, None))
+    losses.set(title="Loss", xlabel="epoch", ylabel=unit, ylim=(0, None))
     losses.legend(frameon=False)
     accuracies.set(title=title, xlabel="epoch", ylabel="percent of the test images")
     for axes in (losses, accuracies):

@@ -132,7 +132,7 @@ def train(
         write_json(json_path, _results(run, config, evaluation))
         say(f"wrote {json_path}")
     if plot is not None:
-        plots.history(run.history, plot)
+        plots.history(run.history, plot, loss=run.loss)
         say(f"drew {plot}")
 
 
