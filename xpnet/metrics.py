@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable
 from typing import Any
 
@@ -82,9 +81,8 @@ def classification_report(confusion: Any, names: Iterable[Any] | None = None) ->
     """
     counts = _checked_counts(confusion)
     labels = _checked_names(names, len(counts))
-    occurs = counts.any(axis=0) | counts.any(axis=1)
-    labels = [*itertools.compress(labels, occurs)]
-    counts = counts[occurs][:, occurs]
+    occurring = np.flatnonzero(counts.any(axis=0) | counts.any(axis=1))
+    labels, counts = [labels[i] for i in occurring], counts[np.ix_(occurring, occurring)]
     right, support, predicted = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
     f1 = _ratio(2 * right, support + predicted)
     table = np.stack([_ratio(right, predicted), _ratio(right, support), f1])  # (3, classes that occur)
@@ -144,7 +142,7 @@ def _checked_names(names: Iterable[Any] | None, classes: int) -> list[str]:
 
 
 def _on_host(xp: Namespace, labels: Array, predicted: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Return both as NumPy arrays: counting in the dtype of small labels, or on the device, would overflow."""
+    """Return both as NumPy arrays, or raise unless they are labels of the same examples."""
     xp.check_array("labels", labels)
     xp.check_array("predicted", predicted)
     if labels.ndim != 1 or tuple(labels.shape) != tuple(predicted.shape) or labels.shape[0] == 0:
