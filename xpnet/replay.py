@@ -29,6 +29,9 @@ _OTHER_RESULTS = (
     "or compute with values that it reads"
 )
 
+# Small numbers that underflow are as good as 0. Entered once for a call or a fold, whatever it does in it.
+_SILENT = numpy.errstate(under="ignore")
+
 # Held while a step is recorded or tried: that changes `xp.nn` for all threads.
 _watching = threading.Lock()
 
@@ -85,6 +88,7 @@ class Replayed:
         """The programs, the last used first."""
         return [replay.program for replay in self._replays]
 
+    @_SILENT
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the step does."""
         # Another thread may be in the midst of a program, whose arrays are there once.
@@ -95,6 +99,7 @@ class Replayed:
         finally:
             self._running.release()
 
+    @_SILENT
     def fold(self, carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
         """See `xpnet.Namespace.fold`."""
         if not self._running.acquire(blocking=False):

@@ -28,8 +28,9 @@ from xpnet.trainer import Trainer
 Array = Any
 
 
-# NumPy warns of overflow where training diverges; the error that `fit` raises then says what to do.
-@np.errstate(over="ignore", invalid="ignore")
+# NumPy warns of overflow where training diverges; the error that `fit` raises then says what to do. Small
+# numbers that underflow are as good as 0.
+@np.errstate(over="ignore", invalid="ignore", under="ignore")
 def fit(
     xp: Namespace,
     model: Sequential,

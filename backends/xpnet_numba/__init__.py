@@ -100,3 +100,7 @@ xp: Namespace = Namespace(
     versions={"numba": _NUMBA, "numpy": numpy.__version__},
     advice=_advice,
 )
+
+# Of NumPy's functions that are called as they are, those in which small numbers underflow, see `xpnet_numpy`.
+for _name in ("accumulate", "linear"):
+    setattr(xp.nn, _name, numpy.errstate(under="ignore")(getattr(xp.nn, _name)))

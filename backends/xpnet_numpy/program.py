@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import inspect
 import itertools
@@ -82,7 +83,7 @@ class Program:
         return functools.partial(write, **call.numbers), _picked([*call.references, *results]), ()
 
     def _as_recorded(self, call: Call) -> Operation:
-        """Return a call of the portable twin, which makes new arrays."""
+        """Return a call of the portable twin, which makes new arrays; whoever runs it sees to underflow."""
         inputs: dict[str, int] = {}
         for key, value in call.arguments.items():
             if isinstance(value, Reference):
@@ -91,7 +92,8 @@ class Program:
                 inputs[key] = len(self._values)
                 self._counted.append((len(self._values), value.argument, value.added))
                 self._values.append(None)
-        return call.function_of(*inputs), _picked([*inputs.values()]), call.results
+        twin = dataclasses.replace(call, function=inspect.unwrap(call.function))
+        return twin.function_of(*inputs), _picked([*inputs.values()]), call.results
 
     def array(self, number: Reference) -> Array:
         """See `xpnet.program.Program`."""

@@ -16,6 +16,7 @@ def gather_batch(images: Array, indices: Array, *, scale: float, offset: float, 
     return x
 
 
+@numpy.errstate(under="ignore")
 def linear_backward(
     x: Array, weight: Array, dy: Array, *, input_gradient: bool = True
 ) -> tuple[Array | None, Array, Array]:

@@ -1,0 +1,168 @@
+"""Small numbers that become 0, under a NumPy that was told to raise whatever happens."""
+
+import functools
+
+import numpy as np
+import pytest
+from checking import put
+
+import xpnet
+from xpnet import Adam, Dropout, Linear, Momentum, Nesterov, Sequential, Softmax, metrics, mlp, nn
+from xpnet.losses import LOSSES
+
+# exp() of the differences, their products and their quotients are denormal or 0 in either dtype.
+LOGITS = np.array([[-100.0, 0.0, 95.0], [400.0, -340.0, -700.0], [0.0, 745.0, 20.0], [1e4, 0.0, -1e4]])
+TINY = np.array([[1e-30, 1e-44, 0.9], [3e-38, 1e-300, 1e-20], [-1e-25, 5e-324, 1e-160], [1e-44, 0.0, 1.0]])
+LABELS = np.array([0, 2, 1, 2], dtype=np.int32)
+WEIGHT = np.array([[1e-30, 1e-200], [1e-20, -1e-30], [1e-38, 1e-150]])
+RATES = {"sgd_step": (1e-10,), "momentum_step": (1e-10, 0.9), "nesterov_step": (1e-10, 0.9)}
+STATES = {"sgd_step": 0, "momentum_step": 1, "nesterov_step": 1, "adam_step": 2}
+
+
+@pytest.fixture(autouse=True)
+def raising():
+    """Let NumPy raise for whatever happens; the tests' settings let warnings be errors."""
+    with np.errstate(all="raise"):
+        yield
+
+
+def arguments(name, dtype):
+    """Return arrays and options of a function of `nn` that make it underflow if anything does."""
+    with np.errstate(under="ignore"):
+        logits, tiny, weight = (x.astype(dtype) for x in (LOGITS, TINY, WEIGHT))
+    options = {
+        "accumulate": ([tiny[0, 1], tiny[0, 1]], [1e-3]),
+        "adam_step": ([tiny, tiny, tiny, abs(tiny)], [3, 1e-10, 0.9, 0.99, 1e-8]),
+        "gather_batch": ([tiny, LABELS], {"scale": 1e-30, "offset": 0.0, "dtype": np.dtype(dtype)}),
+        "gather_labels": ([LABELS, LABELS], []),
+        "linear": ([tiny, weight, np.zeros(2, dtype)], []),
+        "linear_backward": ([tiny, weight, tiny[:, :2]], []),
+        "one_hot": ([LABELS, 3], {"dtype": np.dtype(dtype)}),
+        "softmax_cross_entropy": ([logits, LABELS], []),
+        "sigmoid_cross_entropy": ([logits, abs(tiny)], []),
+        "squared_error": ([tiny, -tiny], []),
+    }
+    if name in RATES:
+        return [tiny] * (2 + STATES[name]), RATES[name]
+    if name in options:
+        return options[name]
+    return ([tiny, tiny], []) if name.endswith("_backward") else ([logits], [])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", nn.__all__)
+def test_functions_underflow_in_silence(backend, name, dtype):
+    arrays, options = arguments(name, dtype)
+    arrays = [put(backend, x) if isinstance(x, np.ndarray | np.generic) else x for x in arrays]
+    if name in STATES:
+        arrays = [backend.asarray(backend.to_host(x), copy=True) for x in arrays]
+    call = functools.partial(getattr(backend.nn, name), *arrays)
+    made = call(**options) if isinstance(options, dict) else call(*options)
+    for x in made if isinstance(made, tuple) else (made,):
+        assert np.isfinite(backend.to_host(x)).all()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("activation", ["sigmoid", "relu", "tanh"])
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
+def test_compiled_steps_underflow_in_silence(backend, loss, activation, dtype):
+    """Take each step many times, so that it is recorded, tried and replayed."""
+    xp, function = backend, LOSSES[loss].function
+
+    def step(weight, velocity, total, x, labels):
+        hidden = getattr(xp.nn, activation)(xp.nn.linear(x, weight, bias))
+        value, d = function(xp, hidden, labels)
+        d = getattr(xp.nn, f"{activation}_backward")(hidden, d)
+        _, d_weight, _ = xp.nn.linear_backward(x, weight, d, input_gradient=False)
+        weight, velocity = xp.nn.momentum_step(weight, velocity, d_weight, 1e-20, 0.9)
+        return weight, velocity, xp.nn.accumulate(total, value, 1e-3)
+
+    with np.errstate(under="ignore"):
+        x, bias = LOGITS.astype(dtype), np.array([-50.0, 40.0, 0.0]).astype(dtype)
+        weight = np.array([[1.0, 0.1, 1e-3], [0.2, 1.0, 1e-5], [1e-6, 0.1, 1.0]]).astype(dtype)
+    bias = xp.asarray(bias)
+    compiled = xp.compile(step)
+    given = xp.asarray(x), xp.asarray(LABELS)
+    start = xp.asarray(weight), xp.asarray(np.zeros_like(weight)), xp.zeros((), dtype=getattr(xp, dtype))
+    carry = xp.fold(compiled, start, [given] * 5)
+    for _ in range(3):
+        carry = compiled(*carry, *given)
+    assert all(np.isfinite(xp.to_host(x)).all() for x in carry)
+
+
+def confident(outputs, activation="sigmoid"):
+    """Return a model whose outputs are far apart from the first step on."""
+    return mlp(12, 16, outputs, activation=activation, initializer="normal")
+
+
+OPTIMIZERS = {
+    "momentum": Momentum(30.0),
+    "nesterov": Nesterov(30.0),
+    "adam": Adam(0.5),
+    "sgd": xpnet.SGD(30.0),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
+def test_confident_model_is_trained_and_used_in_silence(backend, dataset, loss, optimizer, dtype):
+    options = {
+        "optimizer": OPTIMIZERS[optimizer],
+        "epochs": 8,
+        "batch_size": 32,
+        "dtype": dtype,
+        "loss": loss,
+    }
+    run = xpnet.fit(backend, confident(3), dataset, test=dataset, **options)
+    evaluation = run.evaluate(dataset)
+    assert run.history[-1].test_accuracy == pytest.approx(evaluation.accuracy)
+    assert run.predict_proba(dataset).shape == run.predict_outputs(dataset).shape == (90, 3)
+    assert (run.predict(dataset) == dataset.labels).mean() == pytest.approx(evaluation.accuracy)
+    assert "weighted avg" in evaluation.report()
+
+
+@pytest.mark.parametrize(
+    ("model", "loss"),
+    [
+        (confident(1, "tanh"), "sigmoid_cross_entropy"),
+        (confident(1, "relu"), "squared_error"),
+        (
+            Sequential(Linear(12, 16, "normal"), xpnet.ReLU(), Dropout(0.5), Linear(16, 3), Softmax()),
+            "squared_error",
+        ),
+        (Sequential(Linear(12, 3, "normal"), Softmax(), Linear(3, 3)), "softmax_cross_entropy"),
+    ],
+)
+def test_other_models_are_trained_and_used_in_silence(backend, dataset, model, loss):
+    data = xpnet.Dataset(dataset.images, np.minimum(dataset.labels, max(1, model.n_out - 1)))
+    run = xpnet.fit(backend, model, data, test=data, optimizer=Momentum(0.3), epochs=4, loss=loss)
+    assert run.evaluate(data).confusion.sum() == 90
+    assert run.predict(data).shape == (90,)
+
+
+def test_checker_is_trained_and_used_in_silence(xp_int64, dataset):
+    run = xpnet.fit(xp_int64, confident(3), dataset[:20], test=dataset, optimizer=Momentum(30.0), epochs=3)
+    assert run.evaluate(dataset).confusion.sum() == 90
+    assert run.predict_proba(dataset).shape == (90, 3)
+
+
+def test_images_of_tiny_numbers_are_taken_in_silence(backend):
+    images = np.full((4, 12), 1e-50)
+    data = xpnet.Dataset(images, LABELS)
+    run = xpnet.fit(backend, mlp(12, 3), data, test=data, optimizer=Momentum(1.0), epochs=1)
+    assert run.predict(images).shape == (4,)
+
+
+def test_metrics_are_silent(numpy_xp):
+    labels, predicted = np.array([0, 1, 1]), np.array([0, 0, 0])
+    confusion = metrics.confusion_matrix(numpy_xp, labels, predicted, 4)
+    assert metrics.accuracy(numpy_xp, labels, predicted) == pytest.approx(1 / 3)
+    assert "macro avg" in metrics.classification_report(confusion)
+    assert "macro avg" in metrics.classification_report(np.zeros((3, 3), dtype=int))
+
+
+def test_what_a_person_asked_to_hear_of_is_heard(numpy_xp):
+    with pytest.raises(FloatingPointError, match="overflow"):
+        numpy_xp.nn.squared_error(np.array([[1e30]], np.float32), np.zeros((1, 1), np.float32))
+    assert np.geterr()["under"] == "raise"
