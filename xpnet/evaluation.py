@@ -121,7 +121,8 @@ def predict(
 ) -> np.ndarray:
     """Return the predicted class of each image, which is what `evaluate` counts.
 
-    It is the class of the largest output; with one output, class 1 if it is more probable than not.
+    It is the class of the largest output; with one output, class 1 if it is more probable than not. Only if
+    outputs are equal but for rounding may `evaluate`, which sums in another order, choose another class.
 
     Parameters
     ----------

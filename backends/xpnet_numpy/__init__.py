@@ -23,7 +23,7 @@ def _compile(step: Any) -> Replayed:
 xp: Namespace = Namespace("numpy", numpy, compile=_compile, advice=blas_advice)
 
 # Small numbers that underflow, such as exp() of what is far below the largest logit, are as good as 0:
-# whoever tells NumPy to raise does not want to hear of them. This takes 0.7 us a call; programs of compiled steps call
-# the functions underneath.
+# whoever tells NumPy to raise does not want to hear of them. This takes 0.7 us a call; programs of
+# compiled steps call the functions underneath.
 for _name, _function in list(vars(xp.nn).items()):
     setattr(xp.nn, _name, numpy.errstate(under="ignore")(_function))
