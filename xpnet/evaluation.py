@@ -55,7 +55,7 @@ class Evaluation:
         return hash((self.loss, self.accuracy))
 
     def report(self) -> str:
-        """Return precision, recall and F1 of each class, as scikit-learn prints them."""
+        """Return precision, recall and F1 of each class that occurs, as scikit-learn prints them."""
         return metrics.classification_report(self.confusion)
 
 
