@@ -1,7 +1,15 @@
+import re
+
 import numpy
 import pytest
 
 from xpnet.datasets import Dataset
+
+
+def follow_advice(error, **arguments):
+    """Return what the Python in the backticks after the `;` of an error gives for these arguments."""
+    advice = re.findall(r"`([^`]+)`", str(error.value).partition("; ")[2])
+    return eval(advice[0], {"numpy": numpy}, arguments)
 
 
 @pytest.fixture
@@ -125,13 +133,39 @@ def test_images_of_three_dimensions_say_how_to_reshape():
         Dataset(images, numpy.zeros(5, dtype=numpy.uint8))
 
 
+@pytest.mark.parametrize("shape", [(5, 28, 28), (5, 4, 4, 3), (5, 3, 4, 4), (1, 4, 4, 1, 1), (7,)])
+@pytest.mark.parametrize("kind", [numpy.asarray, numpy.ndarray.tolist], ids=["array", "list"])
+def test_advice_for_images_of_another_shape_works_when_followed(shape, kind):
+    images = kind(numpy.ones(shape))
+    with pytest.raises(ValueError, match=r"^`images` must have shape \(n, features\), got ") as error:
+        Dataset(images, [0] * len(images))
+    n = len(images) if len(shape) > 1 else 1
+    fitting = follow_advice(error, images=images)
+    assert Dataset(fitting, [0] * n).images.size == numpy.size(images)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bool", "int64", "longdouble"])
+def test_advice_for_images_of_another_dtype_works_when_followed(images, labels, dtype):
+    images = images.astype(dtype)
+    with pytest.raises(TypeError) as error:
+        Dataset(images, labels)
+    fitting = Dataset(follow_advice(error, images=images), labels)
+    assert numpy.array_equal(fitting.images, images)
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "U3", "datetime64[s]"])
+def test_images_that_are_no_real_numbers_are_not_told_to_be_cast(images, labels, dtype):
+    with pytest.raises(TypeError, match=r"pass real numbers$"):
+        Dataset(images.astype(dtype), labels)
+
+
 @pytest.mark.parametrize("shape", [(), (784,)])
 def test_images_of_too_few_dimensions_are_refused(shape):
     with pytest.raises(ValueError, match=r"must have shape \(n, features\), got .*one row for each"):
         Dataset(numpy.zeros(shape, dtype=numpy.uint8), [0])
 
 
-@pytest.mark.parametrize("shape", [(0, 784), (4, 0)])
+@pytest.mark.parametrize("shape", [(0, 784), (4, 0), (0, 28, 28), (0,)])
 def test_no_sample_or_no_feature_is_refused(shape):
     with pytest.raises(ValueError, match="at least one sample and one feature, got shape"):
         Dataset(numpy.zeros(shape, dtype=numpy.uint8), numpy.zeros(shape[0], dtype=numpy.uint8))
@@ -148,6 +182,50 @@ def test_one_hot_labels_say_how_to_make_indices(images):
         Dataset(images, numpy.eye(4, dtype=numpy.int64))
 
 
+CLASSES = numpy.array([3, 1, 0, 2])
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        CLASSES[:, None],
+        CLASSES[None],
+        CLASSES[:, None, None],
+        CLASSES[:, None].astype("float32"),
+        CLASSES.astype("float64"),
+        numpy.eye(4, dtype=int)[CLASSES],
+        numpy.eye(4, dtype="float32")[CLASSES],
+        numpy.eye(4, dtype=bool)[CLASSES],
+        numpy.array(["d", "b", "a", "c"]),
+        numpy.array([["d"], ["b"], ["a"], ["c"]]),
+    ],
+    ids=lambda labels: f"{labels.dtype}-{labels.shape}",
+)
+@pytest.mark.parametrize("kind", [numpy.asarray, numpy.ndarray.tolist], ids=["array", "list"])
+def test_advice_for_labels_gives_the_classes_when_followed(images, labels, kind):
+    labels = kind(labels)
+    with pytest.raises((TypeError, ValueError)) as error:
+        Dataset(images, labels)
+    assert Dataset(images, follow_advice(error, labels=labels)).labels.tolist() == CLASSES.tolist()
+
+
+def test_a_column_of_labels_is_not_told_to_be_one_hot(images):
+    with pytest.raises(ValueError, match=r"got \(4, 1\); pass `labels.ravel\(\)`$"):
+        Dataset(images, CLASSES[:, None])
+
+
+@pytest.mark.parametrize("labels", [[[1, 2], [0, 1], [2, 2], [0, 0]], [[0.5, 0.5]] * 4, [[0, 1]] * 3])
+def test_rows_that_are_no_one_hot_rows_are_not_told_to_be(images, labels):
+    with pytest.raises((TypeError, ValueError), match="pass one class index for each of the 4 images$"):
+        Dataset(images, labels)
+
+
+@pytest.mark.parametrize("value", [0.5, numpy.nan, numpy.inf])
+def test_labels_that_are_no_whole_numbers_are_not_told_to_be_cast(images, value):
+    with pytest.raises(TypeError, match=r"got float64; number the classes 0, 1, 2, \.\.\.$"):
+        Dataset(images, [0, 1, 2, value])
+
+
 def test_negative_labels_name_the_first_bad_row(images):
     with pytest.raises(ValueError, match=r"^`labels` must not be negative, but row 1 holds -7; "):
         Dataset(images, [0, -7, 2, -1])
@@ -159,5 +237,5 @@ def test_counts_that_differ_are_both_named(images, labels):
 
 
 def test_ragged_lists_are_refused():
-    with pytest.raises(TypeError, match=r"^`images` is a list that NumPy cannot take as an array; "):
+    with pytest.raises(TypeError, match=r"^`images` is a list that NumPy cannot .*; make all its rows of one"):
         Dataset([[1, 2], [3]], [0, 1])

@@ -1,7 +1,9 @@
 import gzip
 import hashlib
+import math
 import mmap
 import pathlib
+import re
 import struct
 import tracemalloc
 import zlib
@@ -153,8 +155,33 @@ def test_wrong_number_of_dimensions_suggests_exchanged_files(write):
         read_idx(write(content), ndim=3)
 
 
+@pytest.mark.parametrize(
+    ("shape", "ndim"), [((2, 3, 4, 5), 3), ((2, 5), 3), ((2, 3, 4, 5, 6), 3), ((6, 1), 1)]
+)
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_advice_for_another_number_of_dimensions_works_when_followed(write, shape, ndim, pack):
+    array = numpy.arange(math.prod(shape), dtype=numpy.uint8).reshape(shape)
+    with pytest.raises(ValueError, match=f"with {len(shape)} for the number of dim.*reshape") as error:
+        read_idx(write(pack(idx_bytes(array))), ndim=ndim)
+    fitting = eval(re.search(r"`(array\.reshape.*?)`", str(error.value)).group(1), {"array": array})
+    read = read_idx(write(idx_bytes(fitting)), ndim=ndim)
+    assert len(read) == len(array)
+    assert read.ravel().tolist() == array.ravel().tolist()
+
+
+@pytest.mark.parametrize("content", [b"\0\0\x08\x04\0\0", b"\0\0\x08\0", b"\0\0\x08\xff" + bytes(2000)])
+def test_header_of_an_unknown_shape_has_no_advice_to_reshape(write, content):
+    with pytest.raises(ValueError, match="; check that it is the right file$"):
+        read_idx(write(content), ndim=3)
+
+
+def test_labels_of_two_a_row_are_told_to_be_one(write):
+    with pytest.raises(ValueError, match="; write it again with one label for each image$"):
+        read_idx(write(idx_bytes(numpy.zeros((3, 2), dtype=numpy.uint8))), ndim=1)
+
+
 def test_other_element_types_are_named(write):
-    with pytest.raises(ValueError, match="holds float32, but only uint8 is read; convert it"):
+    with pytest.raises(ValueError, match="holds float32, but only uint8 is read; convert it, or pass arrays to `xpnet.Dataset`"):
         read_idx(write(header(1, 1, 1, kind=0x0D) + bytes(4)), ndim=3)
 
 

@@ -181,6 +181,27 @@ def test_missing_file_names_what_was_looked_for_and_what_is_there(folder, name):
     assert f"it has {there}; add the file" in message
 
 
+@pytest.mark.parametrize("inner", ["fashion", "MNIST/raw"])
+def test_files_in_a_deeper_folder_are_found_and_that_folder_named(folder, tmp_path_factory, inner):
+    outer = tmp_path_factory.mktemp("outer")
+    (outer / inner).parent.mkdir(exist_ok=True)
+    folder.rename(outer / inner)
+    with pytest.raises(FileNotFoundError, match=r"^folder .*; all four files are in .*: pass that") as error:
+        datasets.idx_folder(outer)
+    named = re.search(r"are in '(.*)': pass that folder$", str(error.value)).group(1)
+    assert Path(named) == outer / inner
+    assert len(datasets.idx_folder(named)[0]) == 6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_file_in_a_folder_of_its_own_name_is_found_there(folder, name):
+    (folder / name).rename(folder / "aside")
+    (folder / name).mkdir()
+    (folder / "aside").rename(folder / name / name)
+    with pytest.raises(FileNotFoundError, match=rf"'{name}/'.*; it is in '.*{name}': move the four files"):
+        datasets.idx_folder(folder)
+
+
 def test_empty_folder_is_said_to_be_empty(tmp_path):
     with pytest.raises(FileNotFoundError, match="it is empty; add the file"):
         datasets.idx_folder(tmp_path)

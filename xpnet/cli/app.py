@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pathlib
 import signal
 import sys
+import traceback
 
 import click
 
@@ -34,6 +36,10 @@ for command in (train, evaluate, predict, backends, lesson, bench):
     app.add_command(command)
 
 
+# What the package, its backends and the system raise on purpose; anything else is a fault of a program.
+_ON_PURPOSE = RuntimeError, ValueError, TypeError, ArithmeticError, ImportError, OSError, MemoryError
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
     # Click would print an empty line before it reports the interruption.
@@ -41,15 +47,42 @@ def main() -> None:
     try:
         status = app.main(prog_name="xpnet", standalone_mode=False)
     except click.ClickException as e:
-        status = _fail(e.format_message(), e.exit_code)
+        status = _fail(_without_capital(e.format_message()), e.exit_code)
     except xpnet.UnknownBackendError as e:
         status = _fail(str(e), 2)
-    except (RuntimeError, ValueError, TypeError, ArithmeticError, ImportError, OSError, MemoryError) as e:
-        status = _fail(str(e) or "out of memory; choose a smaller `--batch-size` or `--limit`", 1)
+    except Exception as e:
+        if sys.flags.dev_mode:
+            traceback.print_exc()
+        status = _fail(_what_failed(e), 1)
     sys.exit(status)
 
 
+def _what_failed(error: Exception) -> str:
+    """Return the text of `error`; with its type and place if it has none, or was not raised on purpose."""
+    text = str(error)
+    if isinstance(error, MemoryError) and not isinstance(error, xpnet.DeviceMemoryError):
+        found = f" ({text})" if text else ""
+        return f"out of memory{found}; take fewer images, smaller batches or a smaller model"
+    if isinstance(error, _ON_PURPOSE) and text.strip():
+        return text
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"{type(error).__name__}{': ' if text else ''}{text} "
+        f"(line {place.lineno} of {str(pathlib.Path(place.filename))!r}), a fault of the program; "
+        "report it with the traceback, which `python -X dev -m xpnet` prints"
+    )
+
+
+def _without_capital(message: str) -> str:
+    """Return a message of Click's with its first word in lower case, unless that is a name such as NumPy."""
+    word = message.split(maxsplit=1)[0] if message.strip() else ""
+    return message[:1].lower() + message[1:] if word[1:].islower() or len(word) == 1 else message
+
+
 def _fail(message: str, status: int) -> int:
-    text = " ".join(message.split()).removesuffix(".")
-    click.echo(f"xpnet: {text[:1].lower()}{text[1:]}", err=True)
+    # On one line; spaces within a line stay, because a path may have several.
+    text = " ".join(line.strip() for line in message.splitlines() if line.strip())
+    if not text.endswith("..."):
+        text = text.removesuffix(".")
+    click.echo(f"xpnet: {text}", err=True)
     return status

@@ -41,7 +41,7 @@ class Dataset:
 
     def __post_init__(self) -> None:
         images = _checked_images(self.images)
-        labels = _checked_labels(self.labels)
+        labels = _checked_labels(self.labels, len(images))
         if len(images) != len(labels):
             raise ValueError(
                 f"`images` has {len(images)} rows, but `labels` has {len(labels)}; "
@@ -105,21 +105,38 @@ def _checked_images(value: Any) -> numpy.ndarray:
     if images.dtype not in (numpy.uint8, numpy.float32, numpy.float64):
         raise TypeError(
             f"`images` must have dtype uint8, float32 or float64, got {images.dtype}; "
-            "for pixels in 0..255 pass `images.astype('uint8')`, else `images.astype('float32')`"
+            f"{_image_dtype_advice(value, images)}"
         )
-    if images.ndim != 2:
-        advice = "pass one row for each image"
-        if images.ndim > 2:
-            advice = f"pass `images.reshape{(len(images), math.prod(images.shape[1:]))}`"
-        raise ValueError(f"`images` must have shape (n, features), got {images.shape}; {advice}")
     if 0 in images.shape:
         raise ValueError(
             f"`images` must hold at least one sample and one feature, got shape {images.shape}; "
             "check how it was made"
         )
+    if images.ndim != 2:
+        raise ValueError(
+            f"`images` must have shape (n, features), got {images.shape}; {_image_shape_advice(value, images)}"
+        )
     if images.dtype.kind == "f":
         _check_finite(images)
     return images
+
+
+def _image_dtype_advice(value: Any, images: numpy.ndarray) -> str:
+    spelled = _spelled("images", value)
+    if images.dtype.kind in "iu":
+        return f"for pixels in 0..255 pass `{spelled}.astype('uint8')`, else `{spelled}.astype('float32')`"
+    if images.dtype.kind in "bf":
+        return f"pass `{spelled}.astype('float32')`"
+    return "pass real numbers"
+
+
+def _image_shape_advice(value: Any, images: numpy.ndarray) -> str:
+    spelled = _spelled("images", value)
+    if images.ndim > 2:
+        return f"pass `{spelled}.reshape{(len(images), math.prod(images.shape[1:]))}`"
+    if images.ndim == 1:
+        return f"pass one row for each image; of a single image `{spelled}.reshape(1, -1)` makes one"
+    return "pass one row for each image"
 
 
 def _check_finite(images: numpy.ndarray) -> None:
@@ -132,16 +149,16 @@ def _check_finite(images: numpy.ndarray) -> None:
         )
 
 
-def _checked_labels(value: Any) -> numpy.ndarray:
+def _checked_labels(value: Any, n: int) -> numpy.ndarray:
+    """Return `value` as labels of `n` images."""
     labels = _as_array("labels", value)
     if labels.dtype.kind not in "iu":
         raise TypeError(
-            f"`labels` must have an integer dtype, got {labels.dtype}; number the classes 0, 1, 2, ..."
+            f"`labels` must have an integer dtype, got {labels.dtype}; {_label_advice(value, labels, n)}"
         )
     if labels.ndim != 1:
         raise ValueError(
-            f"`labels` must have shape (n,), got {labels.shape}; pass class indices, "
-            "for example `labels.argmax(axis=1)` of one-hot rows"
+            f"`labels` must have shape (n,), got {labels.shape}; {_label_advice(value, labels, n)}"
         )
     if labels.dtype.kind == "i" and (labels < 0).any():
         row = int((labels < 0).argmax())
@@ -152,14 +169,45 @@ def _checked_labels(value: Any) -> numpy.ndarray:
     return labels
 
 
+def _label_advice(value: Any, labels: numpy.ndarray, n: int) -> str:
+    """Return what makes class indices of `n` images out of `labels`, as far as that is known."""
+    spelled = _spelled("labels", value)
+    if _is_one_hot(labels, n):
+        return f"pass class indices, for example `{spelled}.argmax(axis=1)` of one-hot rows"
+    if labels.ndim > 1 and labels.size != n:
+        return f"pass one class index for each of the {n} images"
+    if labels.ndim != 1:
+        spelled += ".ravel()"
+    if labels.dtype.kind in "iu":
+        return f"pass `{spelled}`"
+    if labels.dtype.kind in "bf" and all(map(float.is_integer, labels.astype(float).ravel().tolist())):
+        return f"pass `{spelled}.astype('int64')`"
+    if labels.dtype.kind in "US":
+        return f"number the classes 0, 1, 2, ..., as `numpy.unique({spelled}, return_inverse=True)[1]` does"
+    return "number the classes 0, 1, 2, ..."
+
+
+def _is_one_hot(labels: numpy.ndarray, n: int) -> bool:
+    if labels.ndim != 2 or len(labels) != n or labels.shape[1] < 2 or labels.dtype.kind not in "biuf":
+        return False
+    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all())
+
+
+def _spelled(name: str, value: Any) -> str:
+    """Return how to write the argument `name`, so that the methods of NumPy's arrays can follow."""
+    return name if isinstance(value, numpy.ndarray) else f"numpy.asarray({name})"
+
+
 def _as_array(name: str, value: Any) -> numpy.ndarray:
     """Return `value` as a NumPy array in the machine's byte order."""
     try:
         array = numpy.asarray(value)
     except (TypeError, ValueError) as e:
+        advice = f"pass a numpy.ndarray, for example `xp.to_host({name})` of an array of the backend `xp`"
+        if isinstance(value, list | tuple):
+            advice = "make all its rows of one length, and all its values numbers"
         raise TypeError(
-            f"`{name}` is a {type(value).__name__} that NumPy cannot take as an array; "
-            f"pass a numpy.ndarray, for example `xp.to_host({name})`"
+            f"`{name}` is a {type(value).__name__} that NumPy cannot take as an array; {advice}"
         ) from e
     # Other libraries refuse arrays in the foreign byte order, which IDX readers often return.
     return array.astype(array.dtype.newbyteorder("="), copy=False)

@@ -1,12 +1,15 @@
 """A folder of four IDX files, by the names that MNIST and the sets made in its likeness use."""
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from xpnet.datasets.dataset import Dataset
 from xpnet.datasets.idx import read_idx
 
 _MOST_NAMES_SHOWN = 8
+_KINDS = [(stem, kind) for stem in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+_DEEPEST = 2  # folders within folders that are looked into for an error: torchvision has MNIST/raw
 
 
 def idx_folder(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
@@ -42,9 +45,7 @@ def idx_folder(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
             f"`path` {str(path)!r} is a file; pass the folder that holds the four IDX files"
         )
     # All are looked for before one is read, so that a missing file is known at once.
-    train_images, train_labels, test_images, test_labels = (
-        _find(folder, stem, kind) for stem in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
-    )
+    train_images, train_labels, test_images, test_labels = (_find(folder, *kind) for kind in _KINDS)
     train = _read_pair(train_images, train_labels)
     test = _read_pair(test_images, test_labels)
     n_train, n_test = train.images.shape[1], test.images.shape[1]
@@ -57,20 +58,37 @@ def idx_folder(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
 
 
 def _find(folder: Path, stem: str, kind: str) -> Path:
-    plain = f"{stem}-{kind}-ubyte"
-    dotted = plain.replace("-idx", ".idx")
-    names = (plain, dotted, f"{plain}.gz", f"{dotted}.gz")
+    names = _names(stem, kind)
     for name in names:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(
         f"folder {str(folder)!r} has no file {', '.join(map(repr, names[:-1]))} or {names[-1]!r}: "
-        f"{_listing(folder)}; add the file or correct its name"
+        f"{_listing(folder)}; {_advice(folder, names)}"
     )
 
 
+def _names(stem: str, kind: str) -> tuple[str, ...]:
+    plain = f"{stem}-{kind}-ubyte"
+    dotted = plain.replace("-idx", ".idx")
+    return plain, dotted, f"{plain}.gz", f"{dotted}.gz"
+
+
+def _advice(folder: Path, names: Iterable[str]) -> str:
+    """Return what to do where `folder` has none of the files `names`."""
+    for depth in range(1, _DEEPEST + 1):
+        for inner in sorted(folder.glob("/".join("*" * depth))):
+            if all(any((inner / name).is_file() for name in _names(*kind)) for kind in _KINDS):
+                return f"all four files are in {str(inner)!r}: pass that folder"
+    for inner in folder.glob("*"):
+        file = next((inner / name for name in names if (inner / name).is_file()), None)
+        if file is not None:
+            return f"it is in {str(inner)!r}: move the four files into one folder, and pass that"
+    return "add the file or correct its name"
+
+
 def _listing(folder: Path) -> str:
-    names = sorted(entry.name for entry in folder.iterdir())
+    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
     if not names:
         return "it is empty"
     shown = ", ".join(map(repr, names[:_MOST_NAMES_SHOWN]))

@@ -104,13 +104,13 @@ def _read_header(stream: BufferedIOBase, ndim: int) -> tuple[bytes, tuple[int, .
     if len(magic) == 4 and magic[:2] == expected[:2] and magic[2] in _OTHER_TYPES:
         raise _Refusal(
             f"holds {_OTHER_TYPES[magic[2]]}, but only uint8 is read",
-            "convert it, or pass the arrays to `Dataset`",
+            "convert it, or pass arrays to `xpnet.Dataset`",
         )
     if len(magic) == 4 and magic[:3] == expected[:3] and magic[3] != ndim:
         raise _Refusal(
             f"has the magic number {magic.hex(' ')}, with {magic[3]} for the number of dimensions, "
             f"expected {expected.hex(' ')}",
-            "check that images and labels have not changed places",
+            _reshape_advice(stream.read(4 * magic[3]), magic[3], ndim),
         )
     if magic != expected:
         raise _Refusal(
@@ -118,14 +118,32 @@ def _read_header(stream: BufferedIOBase, ndim: int) -> tuple[bytes, tuple[int, .
             "check that it is an IDX file",
         )
     sizes = stream.read(4 * ndim)
-    if len(sizes) < 4 * ndim:
+    shape = _shape(sizes)
+    if len(shape) < ndim:
         raise _Refusal(
             f"is truncated: its header takes {4 + 4 * ndim} bytes, of which {4 + len(sizes)} are there"
         )
-    shape = tuple(int.from_bytes(sizes[i : i + 4], "big") for i in range(0, 4 * ndim, 4))
     if 0 in shape:
         raise _Refusal(f"holds nothing: its header announces the shape {shape}")
     return magic + sizes, shape
+
+
+def _shape(sizes: bytes) -> tuple[int, ...]:
+    return tuple(int.from_bytes(sizes[i : i + 4], "big") for i in range(0, len(sizes) - 3, 4))
+
+
+def _reshape_advice(sizes: bytes, found: int, ndim: int) -> str:
+    """Return what to do with an array of `found` dimensions where `ndim` are expected."""
+    if {found, ndim} == {1, 3}:
+        return "check that images and labels have not changed places"
+    shape = _shape(sizes)
+    if len(shape) < found or found < 2 or 0 in shape:
+        return "check that it is the right file"
+    if ndim == 1 and math.prod(shape) != shape[0]:
+        return "write it again with one label for each image"
+    kept = (*shape, *[1] * ndim)[: ndim - 1]
+    wanted = (*kept, math.prod(shape) // math.prod(kept))
+    return f"write its array again as `array.reshape{wanted}`, or pass arrays to `xpnet.Dataset`"
 
 
 def _check_plain_size(shape: tuple[int, ...], announced: int, stored: int) -> None:
@@ -144,7 +162,8 @@ def _check_gzipped_size(shape: tuple[int, ...], announced: int, stored: int, tra
         raise _Refusal(
             f"announces the shape {shape}, {announced} bytes in all, but its gzip trailer "
             f"says {trailer}: it is truncated, damaged or of several gzip members",
-            "download or write it again, or unpack it with `gunzip`",
+            "download or write it again; if it has several members, give its name the suffix '.gz' and "
+            "unpack it with `gunzip`",
         )
 
 

@@ -15,7 +15,7 @@ _SHA256 = {
 }
 _REMEDY = (
     "the MNIST inside this installation is damaged: reinstall xpnet, "
-    "for example with `pip install --force-reinstall xpnet`"
+    "or restore this file where you have xpnet's source"
 )
 
 
