@@ -149,7 +149,7 @@ _OLD_DRIVER = _Failure(
 _UNKNOWN = _Failure(
     ("",),
     "cannot be used: {text}",
-    "reinstall CuPy with `pip install --force-reinstall 'xpnet[cupy{major}]'`",
+    "reinstall CuPy with `pip install --force-reinstall 'cupy-cuda{major}x[ctk]'`",
 )
 
 

@@ -216,7 +216,7 @@ def test_a_column_of_labels_is_not_told_to_be_one_hot(images):
 
 @pytest.mark.parametrize("labels", [[[1, 2], [0, 1], [2, 2], [0, 0]], [[0.5, 0.5]] * 4, [[0, 1]] * 3])
 def test_rows_that_are_no_one_hot_rows_are_not_told_to_be(images, labels):
-    with pytest.raises((TypeError, ValueError), match="pass one class index for each of the 4 images$"):
+    with pytest.raises((TypeError, ValueError), match=r"pass one class index for each of the 4 images$"):
         Dataset(images, labels)
 
 
@@ -237,5 +237,7 @@ def test_counts_that_differ_are_both_named(images, labels):
 
 
 def test_ragged_lists_are_refused():
-    with pytest.raises(TypeError, match=r"^`images` is a list that NumPy cannot .*; make all its rows of one"):
+    with pytest.raises(
+        TypeError, match=r"^`images` is a list that NumPy cannot .*; make all its rows of one"
+    ):
         Dataset([[1, 2], [3]], [0, 1])

@@ -171,17 +171,20 @@ def test_advice_for_another_number_of_dimensions_works_when_followed(write, shap
 
 @pytest.mark.parametrize("content", [b"\0\0\x08\x04\0\0", b"\0\0\x08\0", b"\0\0\x08\xff" + bytes(2000)])
 def test_header_of_an_unknown_shape_has_no_advice_to_reshape(write, content):
-    with pytest.raises(ValueError, match="; check that it is the right file$"):
+    with pytest.raises(ValueError, match=r"; check that it is the right file$"):
         read_idx(write(content), ndim=3)
 
 
 def test_labels_of_two_a_row_are_told_to_be_one(write):
-    with pytest.raises(ValueError, match="; write it again with one label for each image$"):
+    with pytest.raises(ValueError, match=r"; write it again with one label for each image$"):
         read_idx(write(idx_bytes(numpy.zeros((3, 2), dtype=numpy.uint8))), ndim=1)
 
 
 def test_other_element_types_are_named(write):
-    with pytest.raises(ValueError, match="holds float32, but only uint8 is read; convert it, or pass arrays to `xpnet.Dataset`"):
+    with pytest.raises(
+        ValueError,
+        match=r"holds float32, but only uint8 is read; convert it, or pass arrays to `xpnet.Dataset`",
+    ):
         read_idx(write(header(1, 1, 1, kind=0x0D) + bytes(4)), ndim=3)
 
 
