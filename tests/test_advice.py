@@ -14,10 +14,7 @@ from xpnet.lessons import LESSONS, find_lesson
 
 ROOT = pathlib.Path(__file__).parents[1]
 OURS = sorted((ROOT / "xpnet").rglob("*.py"))
-SOURCES = [
-    *OURS,
-    *(p for folder in ("backends", "benchmarks") for p in sorted((ROOT / folder).rglob("*.py"))),
-]
+SOURCES = OURS + [p for folder in ("backends", "benchmarks") for p in sorted((ROOT / folder).rglob("*.py"))]
 # The commands that the texts of a module of `xpnet.cli` are about; other texts are about all of them.
 COMMANDS = {
     "app": ["train", "evaluate", "predict", "lesson", "bench"],

@@ -1,5 +1,6 @@
 import copy
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -176,3 +177,37 @@ def test_initial_parameters_have_the_dtype_asked_for(numpy_xp):
     model = Sequential(Scale(lambda xp, dtype: {"scale": xp.ones((), dtype=xp.float64)}))
     with pytest.raises(ValueError, match="must make parameters of the dtype asked for, 'float32'"):
         model.init(numpy_xp, 0)
+
+
+@pytest.mark.parametrize("dtype", [">f4", "float16", ">f8", "int64", "longdouble"])
+def test_params_of_another_dtype_are_named_and_the_advice_works_when_followed(numpy_xp, dataset, dtype):
+    xp, model = numpy_xp, xpnet.mlp(12, 3)
+    params = {name: np.asarray(p, dtype=dtype) for name, p in model.init(xp, 0).items()}
+    for _ in params:
+        with pytest.raises(
+            TypeError, match=r"^`params` must be float32 or float64, got .* for '0\."
+        ) as error:
+            xpnet.evaluate(xp, model, params, dataset)
+        name, advice = re.search(r"for '([\w.]+)'; pass `(.*)`$", str(error.value)).groups()
+        params[name] = eval(advice, {"xp": xp, "params": params})
+    assert xpnet.evaluate(xp, model, params, dataset).confusion.sum() == 90
+
+
+def test_params_of_another_library_are_named_so_that_the_advice_works_when_followed(numpy_xp, dataset):
+    xp, model = numpy_xp, xpnet.mlp(12, 3)
+    params = {name: p.tolist() for name, p in model.init(xp, 0).items()}
+    for _ in params:
+        with pytest.raises(TypeError, match=r"^`params\['0\.\w+'\]` is a builtins\.list, but") as error:
+            xpnet.evaluate(xp, model, params, dataset)
+        advice = re.search(r"pass `(.*)`$", str(error.value)).group(1)
+        name = re.search(r"^`params\['(.*?)'\]`", str(error.value)).group(1)
+        params[name] = eval(advice, {"xp": xp, "params": params})
+    assert xpnet.evaluate(xp, model, params, dataset).confusion.sum() == 90
+
+
+def test_params_of_another_model_say_what_to_pass(numpy_xp, dataset):
+    params = xpnet.mlp(12, 3, 3).init(numpy_xp, 0)
+    with pytest.raises(
+        ValueError, match=r"the model has 0\.weight, 0\.bias; pass the params of a run of this"
+    ):
+        xpnet.evaluate(numpy_xp, xpnet.mlp(12, 3), params, dataset)

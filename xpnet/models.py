@@ -129,18 +129,29 @@ def check_params(xp: Namespace, model: Sequential, params: Params) -> str:
     shapes = model.shapes
     if set(params) != set(shapes):
         raise ValueError(
-            f"`params` has {', '.join(params) or 'nothing'}, but the model has {', '.join(shapes)}"
+            f"`params` has {', '.join(params) or 'nothing'}, but the model has {', '.join(shapes)}; "
+            "pass the params of a run of this model, or those of its `init`"
         )
     names = set()
     for name, shape in shapes.items():
         p = params[name]
-        xp.check_array(name, p)
+        xp.check_array(f"params[{name!r}]", p)
         if tuple(p.shape) != shape:
             raise ValueError(f"`params` has shape {tuple(p.shape)} for {name!r}, but the model has {shape}")
-        names.add(float_name(xp, p.dtype))
+        names.add(_params_dtype(xp, name, p))
     if len(names) != 1:
         raise ValueError("`params` mixes float32 and float64; pass one dtype")
     return names.pop()
+
+
+def _params_dtype(xp: Namespace, name: str, p: Array) -> str:
+    try:
+        return float_name(xp, p.dtype)
+    except ValueError:
+        raise TypeError(
+            f"`params` must be float32 or float64, got {p.dtype} for {name!r}; "
+            f"pass `xp.astype(params[{name!r}], xp.float32)`"
+        ) from None
 
 
 def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None) -> Sequential:

@@ -29,7 +29,7 @@ def probing(cupy):
         ("libcublas.so.13: cannot open shared object file", 13000, "misses", "[ctk]"),
         ("Failure finding libcublasLt.so.13: No such file", 13000, "misses", "[ctk]"),
         ("cudaErrorNoKernelImageForDevice: no", 13000, "built for CUDA 13", "'xpnet[cupy12]'"),
-        ("something else", 13000, "cannot be used: ", "--force-reinstall 'xpnet[cupy13]'"),
+        ("something else", 13000, "cannot be used: ", "--force-reinstall 'cupy-cuda13x[ctk]'"),
     ],
 )
 def test_each_known_failure_has_its_own_text_and_a_remedy(error, driver, cause, remedy, probing):

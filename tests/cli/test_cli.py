@@ -135,17 +135,40 @@ def test_quiet_prints_nothing(tmp_path):
     assert (tmp_path / "model").exists()
 
 
-def test_data_reads_a_folder(tmp_path):
+def write_folder(folder, classes):
     header = {1: b"\0\0\x08\x01", 3: b"\0\0\x08\x03"}
     rng = np.random.Generator(np.random.Philox(0))
     for stem in ("train", "t10k"):
-        images, labels = rng.integers(0, 256, (20, 2, 3)), rng.integers(0, 4, 20)
+        images, labels = rng.integers(0, 256, (20, 2, 3)), rng.integers(0, classes, 20)
         for kind, x in (("images-idx3", images), ("labels-idx1", labels)):
             sizes = b"".join(n.to_bytes(4, "big") for n in x.shape)
             payload = header[x.ndim] + sizes + x.astype(np.uint8).tobytes()
-            (tmp_path / f"{stem}-{kind}-ubyte.gz").write_bytes(gzip.compress(payload))
+            (folder / f"{stem}-{kind}-ubyte.gz").write_bytes(gzip.compress(payload))
+
+
+def test_data_reads_a_folder(tmp_path):
+    write_folder(tmp_path, 4)
     output = run("train", "--data", tmp_path, "--epochs", 1)
     assert output.startswith("numpy on cpu: 6-64-4 sigmoid")
+
+
+def test_data_of_one_class_are_refused_without_an_option_that_no_command_has(tmp_path):
+    write_folder(tmp_path, 1)
+    message = run("train", "--data", tmp_path, "--epochs", 1, status=1)
+    assert message == f"xpnet: all labels in '{tmp_path}' are 0; add images of a second class\n"
+
+
+def test_folder_within_a_folder_of_its_name_is_named(tmp_path):
+    (tmp_path / "inner").mkdir()
+    write_folder(tmp_path / "inner", 4)
+    message = run("train", "--data", tmp_path, status=1)
+    assert message.endswith(f"all four files are in '{tmp_path / 'inner'}': pass that folder\n")
+
+
+def test_damaged_idx_file_is_called_idx(tmp_path):
+    write_folder(tmp_path, 4)
+    (tmp_path / "train-images-idx3-ubyte.gz").write_bytes(b"not an IDX file")
+    assert run("train", "--data", tmp_path, status=1).startswith("xpnet: IDX file '")
 
 
 def test_backends_tells_what_each_needs():

@@ -79,7 +79,9 @@ def bench(
             f"`--tf32` is for a GPU, but this would time {', '.join(usable)}; add `--backend cupy`"
         )
     if threads is not None and threads > default_threads():
-        raise click.UsageError(f"`--threads` is {threads}, but there are {default_threads()} processors")
+        raise click.UsageError(
+            f"`--threads` is {threads}, but there are {default_threads()} processors; ask for no more"
+        )
     threads = threads or default_threads()
     rounds = rounds or (3 if quick else 5)
     workload = Workload(limit=12000) if quick else Workload()

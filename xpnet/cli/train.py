@@ -101,6 +101,8 @@ def train(
     training, testing = read_data(dataset, data)
     training = training[:limit]
     classes = 1 + int(max(training.labels.max(), testing.labels.max()))
+    if classes < 2:
+        raise ValueError(f"all labels in {str(data)!r} are 0; add images of a second class")
     sizes = (training.images.shape[1], *config["hidden"], classes)
     model = xpnet.mlp(*sizes, activation=config["activation"])
 

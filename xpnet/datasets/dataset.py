@@ -113,9 +113,8 @@ def _checked_images(value: Any) -> numpy.ndarray:
             "check how it was made"
         )
     if images.ndim != 2:
-        raise ValueError(
-            f"`images` must have shape (n, features), got {images.shape}; {_image_shape_advice(value, images)}"
-        )
+        advice = _image_shape_advice(value, images)
+        raise ValueError(f"`images` must have shape (n, features), got {images.shape}; {advice}")
     if images.dtype.kind == "f":
         _check_finite(images)
     return images
