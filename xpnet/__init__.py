@@ -1,5 +1,10 @@
 """xpnet: neural networks written once against the array API, run on NumPy, Numba and CuPy."""
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from xpnet import datasets, initializers, losses, metrics, nn
 from xpnet.datasets import Dataset
 from xpnet.discovery import BackendInfo, backend, backends
@@ -17,6 +22,13 @@ from xpnet.optim import SGD, Adam, Momentum, Nesterov
 from xpnet.random import Stream
 from xpnet.run import Epoch, Run, load
 from xpnet.train import fit
+
+if TYPE_CHECKING:
+    from xpnet import blas as blas
+    from xpnet import lessons, plots
+    from xpnet import program as program
+    from xpnet import recording as recording
+    from xpnet import replay as replay
 
 __version__ = "0.1.0"
 
@@ -49,12 +61,26 @@ __all__ = [
     "evaluate",
     "fit",
     "initializers",
+    "lessons",
     "load",
     "losses",
     "metrics",
     "mlp",
     "nn",
+    "plots",
     "predict",
     "predict_outputs",
     "predict_proba",
 ]
+
+if not TYPE_CHECKING:  # To a type checker, a name that is not above is an error.
+    # Loaded at their first use, so that `import xpnet` does not pay for them.
+    _LATE = "blas", "lessons", "plots", "program", "recording", "replay"
+
+    def __getattr__(name: str) -> Any:
+        if name in _LATE:
+            return importlib.import_module(f"xpnet.{name}")
+        raise AttributeError(f"module 'xpnet' has no attribute {name!r}", name=name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *_LATE})

@@ -1,9 +1,58 @@
-"""The course "Neural Network from Scratch", one runnable module a lesson, in order.
+"""The course "Neural Network from Scratch" by Subash Gandyer, one runnable module a lesson, in order.
 
 A lesson has ``run(xp, *, say=print, ...)``, which prints as it goes and returns its figures by name. One
 that has a picture also has ``draw(figure, figures)``, which draws it on a Matplotlib figure.
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from xpnet.lessons.catalogue import LESSONS, find_lesson
 
-__all__ = ["LESSONS", "find_lesson"]
+if TYPE_CHECKING:
+    from xpnet.lessons import (
+        chain_rule,
+        deep,
+        feedforward,
+        first_network,
+        full_network,
+        gradient_descent,
+        loss,
+        mnist_improved,
+        mnist_softmax,
+        mnist_zero,
+        mnist_zero_hidden,
+        neuron,
+        sigmoid,
+    )
+
+__all__ = [
+    "LESSONS",
+    "chain_rule",
+    "deep",
+    "feedforward",
+    "find_lesson",
+    "first_network",
+    "full_network",
+    "gradient_descent",
+    "loss",
+    "mnist_improved",
+    "mnist_softmax",
+    "mnist_zero",
+    "mnist_zero_hidden",
+    "neuron",
+    "sigmoid",
+]
+
+if not TYPE_CHECKING:  # To a type checker, a name that is not above is an error.
+
+    def __getattr__(name: str) -> Any:
+        # A lesson is loaded at its first use.
+        if name.replace("_", "-") in LESSONS:
+            return importlib.import_module(f"xpnet.lessons.{name}")
+        raise AttributeError(f"module 'xpnet.lessons' has no attribute {name!r}", name=name)
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})
