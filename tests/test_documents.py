@@ -1,14 +1,29 @@
-"""The programs in the documents are run as they stand."""
+"""The programs in the documents are run as they stand; their commands are looked at as they stand."""
 
+import importlib.metadata
+import itertools
 import pathlib
 import re
+import shlex
 import subprocess
 import sys
+import tomllib
 
 import pytest
 
+from xpnet.cli.app import app
+from xpnet.cli.lesson import _command as lesson_command
+from xpnet.lessons import find_lesson
+
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "backends/README.md",
+    "benchmarks/README.md",
+    "xpnet/lessons/README.md",
+]
 PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
 
 
@@ -36,20 +51,101 @@ def test_readme_has_these_two_programs():
     assert len(PROGRAMS) == 2
 
 
+def fenced(page, language):
+    return re.search(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE).group(1)
+
+
 def test_backend_of_the_page_on_backends_trains(tmp_path):
     page = (ROOT / "backends" / "README.md").read_text(encoding="utf-8")
-    code = re.search(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE).group(1)
-    entry = re.search(
-        r'^\[project\.entry-points\."xpnet\.backends"\]\n(.*?)^```', page, re.DOTALL | re.MULTILINE
-    )
-    (tmp_path / "xpnet_strict.py").write_text(code)
-    info = tmp_path / "xpnet_strict-1.dist-info"
+    code, project = fenced(page, "python"), tomllib.loads(fenced(page, "toml"))
+    name, version = project["project"]["name"], project["project"]["version"]
+    # `hatchling` looks for a package of the project's name.
+    package = tmp_path / name.replace("-", "_")
+    assert code.startswith(f"# {package.name}/__init__.py\n")
+    package.mkdir()
+    (package / "__init__.py").write_text(code)
+    info = tmp_path / f"{package.name}-{version}.dist-info"
     info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: xpnet-strict\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[xpnet.backends]\n" + entry.group(1).replace('"', ""))
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    points = project["project"]["entry-points"]["xpnet.backends"]
+    entries = "".join(f"{key} = {value}\n" for key, value in points.items())
+    (info / "entry_points.txt").write_text(f"[xpnet.backends]\n{entries}")
+    (backend,) = points
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
-        "sys.argv = ['xpnet', 'train', '--backend', 'strict', '--limit', '500', '--epochs', '1']\n"
+        f"sys.argv = ['xpnet', 'train', '--backend', {backend!r}, '--limit', '500', '--epochs', '1']\n"
         "import runpy; runpy.run_module('xpnet', run_name='__main__')"
     )
     assert run(program, tmp_path).startswith("strict on ")
+
+
+def test_project_of_the_page_on_backends_can_be_built_and_brings_what_it_imports():
+    project = tomllib.loads(fenced((ROOT / "backends" / "README.md").read_text(encoding="utf-8"), "toml"))
+    ours = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["build-system"]["build-backend"] == ours["build-system"]["build-backend"]
+    assert [re.match(r"[\w-]+", name).group() for name in project["project"]["dependencies"]] == [
+        "xpnet",
+        "array-api-strict",
+    ]
+
+
+def commands(path):
+    """Yield each command of the indented blocks of a document, as its words after `NAME=value`."""
+    text = (ROOT / path).read_text(encoding="utf-8").replace("\\\n", " ")
+    for line in re.findall(
+        r"(?<=\n)    (\S.*)", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    ):
+        words = shlex.split(line.replace("$(mktemp -d)", "folder"), comments=True)
+        for is_end, group in itertools.groupby(words, lambda word: word == "&&"):
+            if not is_end:
+                yield list(itertools.dropwhile(lambda word: re.match(r"[A-Z_]+=", word), group))
+
+
+COMMANDS = [(path, command) for path in DOCUMENTS for command in commands(path)]
+
+
+@pytest.mark.parametrize(("path", "command"), COMMANDS, ids=lambda value: str(value))
+def test_command_of_a_document_begins_with_what_is_there(path, command):
+    if command[0] != "python3":
+        folder, name = command[0].rsplit("/", 1)
+        assert folder == ".venv/bin" or (ROOT / command[0]).exists()
+        assert folder != ".venv/bin" or name in {"python", "pip", "pytest", "ruff", "mypy", "xpnet"}
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), [c for c in COMMANDS if c[1][0].endswith("/xpnet")], ids=lambda value: str(value)
+)
+def test_command_xpnet_of_a_document_is_understood(path, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "benchmarks" / "results").mkdir(parents=True)
+    name, *arguments = command[1:]
+    parser = app.commands[name]
+    if name == "lesson" and arguments:
+        name, *arguments = arguments
+        parser = lesson_command(name, find_lesson(name))
+    parser.make_context(name, arguments)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_extras_that_a_document_installs_exist(path):
+    extras = importlib.metadata.metadata("xpnet").get_all("Provides-Extra")
+    for found in re.findall(r"pip install[^`\n]*'(?:\.|xpnet)\[([\w,]+)\]'", (ROOT / path).read_text()):
+        assert set(found.split(",")) <= set(extras)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+def test_a_document_installs_with_the_environments_own_pip(path):
+    text = (ROOT / path).read_text(encoding="utf-8")
+    assert re.findall(r"(?<!\.venv/bin/)pip install", text) == []
+
+
+def test_readme_has_one_test_command_which_the_whole_check_runs():
+    pattern = re.search(r"sed -n 's/(.*?)/\\1/p' README.md", (ROOT / ".ci" / "run").read_text()).group(1)
+    pattern = pattern.replace("\\(", "(").replace("\\)", ")")
+    assert len(re.findall(pattern, README, re.MULTILINE)) == 1
+
+
+@pytest.mark.parametrize("path", ["README.md", "xpnet/lessons/README.md", "benchmarks/README.md"])
+def test_a_document_that_speaks_of_the_course_names_it_and_its_author(path):
+    text = " ".join((ROOT / path).read_text(encoding="utf-8").split())
+    assert '"Neural Network from Scratch" by Subash Gandyer' in text

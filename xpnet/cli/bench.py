@@ -24,7 +24,8 @@ from xpnet.cli.options import check_distinct, json_option, output_path, write_js
 @click.option(
     "--peers",
     is_flag=True,
-    help="Race PyTorch, JAX, Keras, scikit-learn and the course's program too; time other steps, and starts.",
+    help="Race PyTorch, JAX, Keras, scikit-learn and plain NumPy in float64, as in the course, too; "
+    "time other steps, and starts.",
 )
 @click.option("--quick", is_flag=True, help="Fewer images and rounds: an answer within a minute.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Epochs of each. [default: 5; quick 3]")

@@ -26,7 +26,7 @@ _COUNT = click.IntRange(min=1)
 _OPTIONS: dict[str, tuple[Any, str]] = {
     "iterations": (_COUNT, "Steps of the descent."),
     "epochs": (_COUNT, "Passes over the data."),
-    "limit": (_COUNT, "Train on the first N images alone."),
+    "limit": (_COUNT, "Train on the first N images only."),
     "lr": (_rate, "Learning rate."),
     "seed": (click.IntRange(0, 2**64 - 1), "Of all random numbers."),
 }
@@ -40,7 +40,7 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
 @click.argument("name", required=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS]...")
 def lesson(name: str | None, arguments: tuple[str, ...]) -> None:
-    """Run a lesson of the course; without a name, list them.
+    """Run a lesson of the course "Neural Network from Scratch" by Subash Gandyer; without a name, list them.
 
     `xpnet lesson NAME --help` explains a lesson and lists its options.
     """

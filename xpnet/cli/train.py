@@ -88,8 +88,9 @@ def train(
 ) -> None:
     """Train a multilayer perceptron.
 
-    The defaults are the course's improved network: 64 sigmoid units and softmax, momentum 0.9 as a moving
-    average with learning rate 4, batches of 128, 9 epochs, on MNIST.
+    The defaults are the improved network of the course "Neural Network from Scratch" by Subash Gandyer: 64
+    sigmoid units and softmax, momentum 0.9 as a moving average with learning rate 4, batches of 128, 9
+    epochs, on MNIST.
     """
     optimizer = _optimizer(config)
     check_distinct(save=save, json=json_path, plot=plot)

@@ -14,7 +14,7 @@ product of three factors, one for each step of the path:
     dh1/dw1    = x1 f'(w1 x1 + w2 x2 + b1)          with f' = f (1 - f)
 
 The last factor holds the input x1, not the weight: the same derivation for logistic regression ends in
-(y_hat - y) x_j. (The course's ends in w_j, which is a slip.)
+(y_hat - y) x_j. (The course's derivation writes w_j there.)
 """
 
 from __future__ import annotations

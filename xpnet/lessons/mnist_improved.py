@@ -1,9 +1,9 @@
 """Three improvements: mini-batches, momentum, and weights of the right size.
 
 Mini-batches. A full pass for one step is wasteful; 128 images give nearly the same direction, so an
-epoch makes 469 steps instead of one. The images are shuffled anew each epoch. (The course's `min(begin +
-batch, N - 1)` as the end of a slice loses the last image of every epoch: an end is exclusive, so it must
-be N.)
+epoch makes 469 steps instead of one. The images are shuffled anew each epoch. (The end of
+a slice is exclusive, so the last batch ends at N; the course's program has `min(begin + batch, N - 1)`, and
+so does not see the last image of an epoch.)
 
 Momentum. Each step follows a moving average of the gradients, which smooths the zigzag of the small
 batches:

@@ -3,9 +3,9 @@
     p_k = exp(z_k) / sum_j exp(z_j)     J = -(1/m) sum log(p[label])     dJ/dz = (p - one_hot(label)) / m
 
 The gradient is that of the sigmoid again: probability less truth. Only the exponential is dangerous:
-exp(89) is more than float32 can hold and exp(710) more than float64, and then p is inf / inf. The course
-computes it so. Subtract the row's largest z first; it cancels in the ratio, and the largest exponent is
-0:
+exp(89) is more than float32 can hold and exp(710) more than float64, and then p is inf / inf. The course's
+program has the formula as it stands above. Here the row's largest z is subtracted first; it cancels in the
+ratio, and the largest exponent is 0:
 
     p_k = exp(z_k - max z) / sum_j exp(z_j - max z)
 

@@ -11,7 +11,7 @@ The derivative of f and that of the logarithm cancel, and what is left is simple
     dJ/dz = (y_hat - y) / m         dJ/dw = x^T dJ/dz         dJ/db = sum dJ/dz
 
 For one weight and one image that is dJ/dw_j = (y_hat - y) x_j: the error times the input that the weight
-saw. (The course's derivation ends in w_j where it must be x_j; its program is right.)
+saw. (The course's derivation writes w_j there; its program has x_j.)
 
 The course works in float64 throughout. float32 has seven digits and half the bytes, and the same
 accuracy comes out.

@@ -11,8 +11,8 @@ These are the library's `Linear` and `Sigmoid`: each returns its output and its 
 that takes the gradient at the output and gives the one at the input. The loss takes the logits z2 and
 returns dJ/dz2 with the cost, because the two share their exponentials.
 
-The course multiplies out a sigmoid anew wherever one appears, three times in a backward pass. The
-pullback remembers h instead, and needs none.
+The course's program calls the sigmoid wherever a formula names it, three times in a backward pass. The
+pullback keeps h instead, and calls none.
 """
 
 from __future__ import annotations

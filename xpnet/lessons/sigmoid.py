@@ -10,8 +10,8 @@ It squeezes any number into (0, 1): f(0) = 1/2, far to the left it is nearly 0, 
 Its largest value is 1/4, at 0. In a deep network these quarters multiply: the last lesson shows what
 follows.
 
-The course's program computes the sigmoid three times in one backward pass. Keep y = f(x) from the
-forward pass; the derivative y (1 - y) then costs one product.
+The course's program calls the sigmoid wherever a formula names it, three times in one backward pass. Here
+y = f(x) is kept from the forward pass; the derivative y (1 - y) then costs one product.
 """
 
 from __future__ import annotations

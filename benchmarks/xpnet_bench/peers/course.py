@@ -1,4 +1,4 @@
-"""The program that one writes in the course: plain NumPy in float64, samples in columns, nothing saved."""
+"""What one writes in the course "Neural Network from Scratch" by Subash Gandyer: plain NumPy, in float64."""
 
 from __future__ import annotations
 
