@@ -208,6 +208,47 @@ def test_params_of_another_library_are_named_so_that_the_advice_works_when_follo
 def test_params_of_another_model_say_what_to_pass(numpy_xp, dataset):
     params = xpnet.mlp(12, 3, 3).init(numpy_xp, 0)
     with pytest.raises(
-        ValueError, match=r"the model has 0\.weight, 0\.bias; pass the params of a run of this"
+        ValueError, match=r"the model has 0\.weight, 0\.bias; pass the `params` of a run of this"
     ):
         xpnet.evaluate(numpy_xp, xpnet.mlp(12, 3), params, dataset)
+
+
+def test_params_that_are_no_dict_say_what_to_pass(numpy_xp, dataset):
+    model = xpnet.mlp(12, 3)
+    run = xpnet.fit(numpy_xp, model, dataset, epochs=1, optimizer=xpnet.SGD(0.5))
+    for params in (None, run, list(run.params.values())):
+        with pytest.raises(
+            TypeError, match=r"^`params` must be a dict of arrays, got \w+; pass the `params`"
+        ):
+            xpnet.evaluate(numpy_xp, model, params, dataset)
+
+
+def test_sizes_in_a_list_are_told_to_be_written_one_by_one():
+    with pytest.raises(
+        ValueError, match=r"got \(\[784, 64, 10\],\); write .* for example `mlp\(784, 64, 10\)`$"
+    ):
+        xpnet.mlp([784, 64, 10])
+
+
+@pytest.mark.parametrize("model", [None, Linear(12, 3), "mlp"])
+def test_what_is_no_model_is_named(numpy_xp, dataset, model):
+    with pytest.raises(TypeError, match=r"^`model` must be a Sequential, got .*; pass for example"):
+        xpnet.fit(numpy_xp, model, dataset, epochs=1, optimizer=xpnet.SGD(0.5))
+    with pytest.raises(TypeError, match=r"^`model` must be a Sequential, got .*; pass for example"):
+        xpnet.predict(numpy_xp, model, {}, dataset)
+
+
+def test_advice_for_a_single_image_works_when_followed(numpy_xp):
+    xp, model = numpy_xp, xpnet.mlp(12, 3)
+    params, images = model.init(xp, 0), np.zeros((3, 4), dtype=np.uint8)
+    with pytest.raises(
+        ValueError, match=r"4 features an image, but the model takes 12; if this is a single"
+    ) as e:
+        xpnet.predict(xp, model, params, images)
+    images = eval(re.search(r"pass `(.*)`$", str(e.value)).group(1), {"images": images})
+    assert xpnet.predict(xp, model, params, images).shape == (1,)
+
+
+def test_no_history_cannot_be_drawn(tmp_path):
+    with pytest.raises(ValueError, match="nothing to draw; pass the `history` of a run"):
+        xpnet.plots.history([], tmp_path / "plot.png")

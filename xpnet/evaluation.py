@@ -304,6 +304,10 @@ def check_fit(name: str, dataset: Any, model: Sequential) -> None:
         raise TypeError(
             f"`{name}` must be a Dataset, got {type(dataset).__name__}; pass `xpnet.Dataset(images, labels)`"
         )
+    if not isinstance(model, Sequential):
+        raise TypeError(
+            f"`model` must be a Sequential, got {model!r}; pass for example `xpnet.mlp(784, 64, 10)`"
+        )
     if model.n_in is None or model.n_out is None:
         raise ValueError(
             "the model has no linear layer, so there is nothing to train or to use; a layer of your own that "
@@ -311,7 +315,11 @@ def check_fit(name: str, dataset: Any, model: Sequential) -> None:
         )
     features = dataset.images.shape[1]
     if features != model.n_in:
-        raise ValueError(f"`{name}` has {features} features an image, but the model takes {model.n_in}")
+        single = dataset.images.size == model.n_in
+        advice = f"; if this is a single image, pass `images.reshape(1, {model.n_in})`" if single else ""
+        raise ValueError(
+            f"`{name}` has {features} features an image, but the model takes {model.n_in}{advice}"
+        )
     largest = int(dataset.labels.max())
     if largest >= class_count(model):
         raise ValueError(

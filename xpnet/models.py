@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xpnet import checks
@@ -126,11 +126,16 @@ class Sequential:
 
 def check_params(xp: Namespace, model: Sequential, params: Params) -> str:
     """Return the name of the dtype of `params`, or raise unless they are a whole set for `model` on `xp`."""
+    if not isinstance(params, Mapping):
+        raise TypeError(
+            f"`params` must be a dict of arrays, got {type(params).__name__}; "
+            "pass the `params` of a run, or what the model's `init` returned"
+        )
     shapes = model.shapes
     if set(params) != set(shapes):
         raise ValueError(
             f"`params` has {', '.join(params) or 'nothing'}, but the model has {', '.join(shapes)}; "
-            "pass the params of a run of this model, or those of its `init`"
+            "pass the `params` of a run of this model, or what its `init` returned"
         )
     names = set()
     for name, shape in shapes.items():
@@ -167,7 +172,10 @@ def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None
         How weights are drawn. If omitted, ``"he_normal"`` for ReLU and else ``"lecun_normal"``.
     """
     if len(sizes) < 2:
-        raise ValueError(f"`sizes` must name inputs and outputs at least, got {sizes!r}")
+        raise ValueError(
+            f"`sizes` must name inputs and outputs at least, got {sizes!r}; write them one by one, "
+            "for example `mlp(784, 64, 10)`"
+        )
     activation = checks.choice(ACTIVATIONS)("activation", activation)
     if initializer is None:
         initializer = "he_normal" if activation == "relu" else "lecun_normal"

@@ -48,6 +48,8 @@ def history(epochs: Sequence[Epoch], path: str | os.PathLike[str], *, loss: str 
         What was minimised, for the unit of the axis; without it, no unit is named.
     """
     unit = "mean loss" if loss is None else find_loss(loss).unit
+    if not epochs:
+        raise ValueError("`epochs` is empty, so there is nothing to draw; pass the `history` of a run")
     check(path)
     save(drawn(functools.partial(_draw_history, unit=unit), epochs), path)
 

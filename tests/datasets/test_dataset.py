@@ -214,7 +214,7 @@ def test_a_column_of_labels_is_not_told_to_be_one_hot(images):
         Dataset(images, CLASSES[:, None])
 
 
-@pytest.mark.parametrize("labels", [[[1, 2], [0, 1], [2, 2], [0, 0]], [[0.5, 0.5]] * 4, [[0, 1]] * 3])
+@pytest.mark.parametrize("labels", [[[1, 2], [0, 1], [2, 2], [0, 0]], [[0.5, 0.5]] * 4, [[0, 1]] * 3, 5])
 def test_rows_that_are_no_one_hot_rows_are_not_told_to_be(images, labels):
     with pytest.raises((TypeError, ValueError), match=r"pass one class index for each of the 4 images$"):
         Dataset(images, labels)

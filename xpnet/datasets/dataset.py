@@ -173,7 +173,7 @@ def _label_advice(value: Any, labels: numpy.ndarray, n: int) -> str:
     spelled = _spelled("labels", value)
     if _is_one_hot(labels, n):
         return f"pass class indices, for example `{spelled}.argmax(axis=1)` of one-hot rows"
-    if labels.ndim > 1 and labels.size != n:
+    if labels.ndim != 1 and labels.size != n:
         return f"pass one class index for each of the {n} images"
     if labels.ndim != 1:
         spelled += ".ravel()"
