@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import types
 
 import array_api_strict
 import numpy as np
@@ -33,6 +34,44 @@ def test_name_that_the_library_makes_on_demand_is_found():
     xp = xpnet.Namespace("mine", Library())
     assert xp.made == "on demand"
     assert vars(xp)["made"] == "on demand"
+
+
+def own_names():
+    xp = xpnet.Namespace("mine", types.ModuleType("library"))
+    return sorted(name for name in {*dir(type(xp)), *vars(xp)} if not name.startswith("__"))
+
+
+@pytest.mark.parametrize("lazily", [False, True])
+def test_what_a_namespace_defines_wins_over_the_library(lazily):
+    names = own_names()
+    assert {"compile", "device", "fold", "fused", "library", "name", "nn", "on", "use", "_probe"} <= set(
+        names
+    )
+    made = dict.fromkeys([*names, "__name__", "matmul"], "the library's")
+
+    def find(name):
+        if name not in made:
+            raise AttributeError(name)
+        return made[name]
+
+    library = types.ModuleType("library")
+    vars(library).update({"__getattr__": find} if lazily else made)
+    xp = xpnet.Namespace("mine", library, standard=dict.fromkeys(names, "the standard's"))
+    assert xp.matmul == "the library's"
+    assert {name for name in names if getattr(xp, name) in ("the library's", "the standard's")} == set()
+    assert (xp.name, xp.__name__, xp.fused, xp.library) == ("mine", "xpnet.mine", (), library)
+
+    def step(x):
+        return x
+
+    assert xp.compile(step) is step
+    assert xpnet.Namespace("mine", library, compile=lambda step: "compiled").compile(step) == "compiled"
+
+
+def test_function_given_for_the_standard_wins_over_the_librarys():
+    xp = xpnet.Namespace("mine", np, standard={"sort": sorted})
+    assert xp.sort is sorted
+    assert xp.argsort is np.argsort
 
 
 def test_unknown_kernel_is_refused_with_the_choices():

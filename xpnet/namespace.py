@@ -34,9 +34,9 @@ _CREATION = (
 class Namespace:
     """An array library's standard functions, and `nn` beside them.
 
-    Every public name of `library` is an attribute (``xp.matmul``, ``xp.float32``, ``xp.linalg``); the
-    attributes listed here win where the library has one of the same name. Copies of a namespace are itself,
-    and it is pickled by the name that `xpnet.backend` was given for it.
+    Every public name of `library` is an attribute (``xp.matmul``, ``xp.float32``, ``xp.linalg``). If the
+    library has a name that this class defines, such as `compile` or `device`, the attribute is this class's. Copies of
+    a namespace are itself, and it is pickled by the name that `xpnet.backend` was given for it.
 
     Parameters
     ----------
@@ -44,6 +44,8 @@ class Namespace:
         What `xpnet.backend` knows it by.
     library : module
         Any array-API namespace, version 2024.12 or later.
+    standard : mapping of str to object, optional
+        What the array API has and `library` has not, or has otherwise, by name. It wins over the library's.
     fused : mapping of str to callable, optional
         Kernels that replace portable twins of `xpnet.nn`. Each has its twin's name and signature, less `xp`.
     device : object, optional
@@ -85,6 +87,8 @@ class Namespace:
         The functions of `nn` that have a kernel of their own.
     versions : dict of str to str
         The libraries underneath.
+    __name__ : str
+        ``"xpnet."`` and the name, where modules have theirs.
     nn : namespace
         The functions of `xpnet.nn`, bound to this namespace.
 
@@ -99,6 +103,7 @@ class Namespace:
         name: str,
         library: Any,
         *,
+        standard: Mapping[str, Any] | None = None,
         fused: Mapping[str, Callable[..., Any]] | None = None,
         device: Any = None,
         device_name: Callable[[], str] | None = None,
@@ -122,15 +127,8 @@ class Namespace:
                 f"`fused` names {', '.join(map(repr, unknown))}, which `xpnet.nn` does not have: "
                 f"choose among {', '.join(nn.__all__)}"
             )
-        # Copied, because an attribute of the instance costs a tenth of a look-up through __getattr__.
-        vars(self).update((k, v) for k, v in vars(library).items() if not k.startswith("_"))
-        for key in ("__array_namespace_info__", "__array_api_version__"):
-            if hasattr(library, key):
-                setattr(self, key, getattr(library, key))
-        if device is not None:
-            for key in _CREATION:
-                setattr(self, key, functools.partial(getattr(library, key), device=device))
         self.name = name
+        self.__name__ = f"xpnet.{name}"
         self.library = library
         self.device = _default_device(library) if device is None else device
         self.fused = tuple(sorted(fused))
@@ -153,6 +151,22 @@ class Namespace:
         # What pickle calls to get this namespace in another process; `xpnet.backend` says so.
         self._remade: tuple[Callable[..., Namespace], tuple[Any, ...]] | None = None
         self._array_types: set[type] = set()
+        self._adopt(library, standard or {})
+
+    def _adopt(self, library: Any, standard: Mapping[str, Any]) -> None:
+        """Take over the names of a library, except those that this class and this object have already."""
+        # Copied, because an attribute of the instance costs a tenth of a look-up through __getattr__.
+        names = {k: v for k, v in vars(library).items() if not k.startswith("_")}
+        names.update(standard)
+        for key in ("__array_namespace_info__", "__array_api_version__"):
+            if hasattr(library, key):
+                names[key] = getattr(library, key)
+        if self._on_device is not None:
+            for key in _CREATION:
+                create = names.get(key) or getattr(library, key)
+                names[key] = functools.partial(create, device=self._on_device)
+        own = {*dir(type(self)), *vars(self)}
+        vars(self).update((k, v) for k, v in names.items() if k not in own)
 
     def to_host(self, x: Array) -> numpy.ndarray:
         """Return `x` as a NumPy array, which may share memory with it and may be read-only."""
