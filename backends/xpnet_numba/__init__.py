@@ -39,7 +39,7 @@ from typing import Any
 import numpy
 import threadpoolctl
 
-from xpnet import BackendUnavailableError, Namespace
+from xpnet import BackendUnavailableError, Namespace, standard
 from xpnet.blas import blas_advice
 from xpnet.replay import Replayed
 
@@ -92,6 +92,7 @@ def _advice() -> list[str]:
 xp: Namespace = Namespace(
     "numba",
     numpy,
+    standard=standard.NUMPY,
     fused=lazy.functions(_replace),
     probe=_probe,
     to_host=numpy.asarray,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy
 
-from xpnet import Namespace
+from xpnet import Namespace, standard
 from xpnet.blas import blas_advice
 from xpnet.replay import Replayed
 from xpnet_numpy.program import Program
@@ -20,7 +20,7 @@ def _compile(step: Any) -> Replayed:
     return Replayed(xp, step, functools.partial(Program, stacks=weakref.WeakValueDictionary()))
 
 
-xp: Namespace = Namespace("numpy", numpy, compile=_compile, advice=blas_advice)
+xp: Namespace = Namespace("numpy", numpy, standard=standard.NUMPY, compile=_compile, advice=blas_advice)
 
 # Small numbers that underflow, such as exp() of what is far below the largest logit, are as good as 0:
 # whoever tells NumPy to raise does not want to hear of them. This takes 0.7 us a call; programs of
