@@ -6,24 +6,36 @@ import numpy as np
 import pytest
 
 import xpnet
+from xpnet import discovery
 from xpnet.blas import blas_advice
 
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Give a function that installs a package of one module which provides the backend `toy`."""
+    """Give a function that installs a package of one module which provides a backend, by default `toy`."""
+    modules = []
 
-    def install(source):
-        (tmp_path / "xpnet_toy.py").write_text(source)
-        info = tmp_path / "toy_package-1.0.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy-package\nVersion: 1.0\n")
-        (info / "entry_points.txt").write_text("[xpnet.backends]\ntoy = xpnet_toy:xp\n")
-        monkeypatch.syspath_prepend(tmp_path)
-        monkeypatch.delitem(sys.modules, "xpnet_toy", raising=False)
+    def install(source, *, name="toy", package="toy-package", folder="one"):
+        module = "xpnet_" + package.replace("-", "_")
+        place = tmp_path / folder
+        info = place / f"{package.replace('-', '_')}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (place / f"{module}.py").write_text(source)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[xpnet.backends]\n{name} = {module}:xp\n")
+        monkeypatch.syspath_prepend(place)
+        modules.append(module)
 
     yield install
-    sys.modules.pop("xpnet_toy", None)
+    for module in modules:
+        sys.modules.pop(module, None)
+
+
+TOY = "import numpy\nfrom xpnet import Namespace\nxp = Namespace('toy', numpy{})\n"
+
+
+def infos():
+    return {info.name: info for info in xpnet.backends()}
 
 
 def test_shipped_backends_are_registered():
@@ -80,7 +92,7 @@ def test_backend_that_is_asked_for_is_used_and_one_that_is_listed_is_not(install
     xpnet.backend("toy:1")
     xpnet.backend("toy")
     xpnet.backends()
-    assert sys.modules["xpnet_toy"].used == ["1", "0"]
+    assert sys.modules["xpnet_toy_package"].used == ["1", "0"]
 
 
 def test_broken_package_is_reported_in_its_own_words(install):
@@ -94,6 +106,121 @@ def test_broken_package_is_reported_in_its_own_words(install):
     assert not info.usable
     assert info.reason == str(caught.value)
     assert info.remedy == "reinstall toy-package"
+
+
+FAILING = """
+class Device:
+    def __str__(self):
+        fail()
+
+def fail():
+    raise {}
+
+"""
+
+
+@pytest.mark.parametrize(
+    "error", ["SystemExit(3)", "SystemExit()", "BaseException('panic')", "KeyError('x')"]
+)
+@pytest.mark.parametrize(
+    ("source", "usable"),
+    [
+        ("fail()", False),
+        (TOY.format(", probe=fail"), False),
+        (TOY.format(", advice=fail"), True),
+        (TOY.format("") + "xp.device = Device()", False),
+    ],
+    ids=["import", "probe", "advice", "device"],
+)
+def test_backend_that_raises_spoils_no_other_row(source, usable, error, install):
+    install(FAILING.format(error) + source)
+    found = infos()
+    assert found["numpy"].usable
+    assert found["toy"].usable is usable
+    said = found["toy"].advice[0] if usable else found["toy"].reason
+    assert error.partition("(")[0] in said
+
+
+@pytest.mark.parametrize("source", ["fail()", TOY.format(", probe=fail")])
+def test_interruption_ends_the_listing(source, install):
+    install(FAILING.format("KeyboardInterrupt") + source)
+    with pytest.raises(KeyboardInterrupt):
+        xpnet.backends()
+
+
+@pytest.mark.parametrize("error", ["SystemExit(3)", "OSError('no libfast')"])
+def test_backend_that_exits_raises_its_cause(error, install):
+    for source, package in (("fail()", "one"), (TOY.format(", probe=fail"), "two")):
+        install(FAILING.format(error) + source, name=package, package=package, folder=package)
+        with pytest.raises(xpnet.BackendUnavailableError, match=error.partition("(")[0]):
+            xpnet.backend(package)
+
+
+def test_package_that_takes_a_shipped_name_is_an_error_that_names_both(install):
+    install(TOY.format(""), name="numpy", package="evil-arrays")
+    for name in ("numpy", None):
+        with pytest.raises(xpnet.BackendUnavailableError) as caught:
+            xpnet.backend(name)
+        assert "xpnet (xpnet_numpy:xp)" in str(caught.value)
+        assert "evil-arrays (xpnet_evil_arrays:xp)" in str(caught.value)
+        assert "uninstall evil-arrays" in caught.value.remedy
+    found = infos()
+    assert found["numpy"].reason == str(caught.value)
+    assert found["numba"].usable
+    assert "xpnet_evil_arrays" not in sys.modules
+
+
+def test_shipped_name_is_refused_to_a_package_that_alone_has_it(install, monkeypatch):
+    install(TOY.format(""), name="numpy", package="evil-arrays")
+    registered = importlib.metadata.entry_points(group="xpnet.backends")
+    alone = [entry for entry in registered if entry.dist.name == "evil-arrays"]
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: alone)
+    with pytest.raises(
+        xpnet.BackendUnavailableError,
+        match=r"provided by evil-arrays .*; the name is reserved for xpnet: uninstall evil",
+    ):
+        xpnet.backend("numpy")
+
+
+def test_two_packages_of_one_name_are_an_error_that_names_both(install):
+    for package in ("first-toy", "second-toy"):
+        install(TOY.format(""), package=package, folder=package)
+    with pytest.raises(xpnet.BackendUnavailableError) as caught:
+        xpnet.backend("toy")
+    assert "first-toy (xpnet_first_toy:xp)" in caught.value.cause
+    assert "second-toy (xpnet_second_toy:xp)" in caught.value.cause
+    assert infos()["toy"].reason == str(caught.value)
+    assert not infos()["toy"].usable
+
+
+def test_what_an_earlier_installation_left_is_no_second_package(tmp_path, install):
+    install(TOY.format(""), folder="checkout")
+    install(TOY.format(""), folder="site-packages")
+    assert infos()["toy"].usable
+    for folder in ("a", "b"):
+        info = tmp_path / folder / "xpnet-0.0.9.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: xpnet\nVersion: 0.0.9\n")
+        (info / "entry_points.txt").write_text("[xpnet.backends]\nnumpy = xpnet_numpy:xp\n")
+        sys.path.insert(0, str(tmp_path / folder))
+    try:
+        assert xpnet.backend("numpy").name == "numpy"
+    finally:
+        del sys.path[:2]
+
+
+def test_shipped_names_are_those_that_the_project_registers():
+    registered = importlib.metadata.distribution("xpnet").entry_points.select(group="xpnet.backends")
+    assert {entry.name: entry.value for entry in registered} == {
+        name: f"xpnet_{name}:xp" for name in discovery.SHIPPED
+    }
+
+
+@pytest.mark.parametrize("metadata", ["", "Metadata-Version: 2.1\nVersion: 1.0\n"])
+def test_package_without_a_name_is_called_by_its_entry_point(metadata, install, tmp_path):
+    install("raise OSError('x')")
+    (tmp_path / "one" / "toy_package-1.0.dist-info" / "METADATA").write_text(metadata)
+    assert infos()["toy"].remedy == "reinstall xpnet_toy_package:xp"
 
 
 def test_entry_point_must_be_a_namespace(install):

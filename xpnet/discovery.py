@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from xpnet.errors import BackendUnavailableError, UnknownBackendError
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     import importlib.metadata
 
 GROUP = "xpnet.backends"
+SHIPPED = ("cupy", "numba", "numpy")
+"""The names that are xpnet's own: each belongs to the package ``xpnet_<name>``."""
 VARIABLE = "XPNET_BACKEND"
 
 
@@ -53,10 +57,12 @@ def _working(name: str) -> Namespace:
     entries = _entries()
     if name not in entries:
         raise UnknownBackendError(name, entries)
-    xp = _load(entries[name])
-    if colon:
-        xp = xp.on(device)
-    xp.probe()
+    entry = _only(entries[name])
+    xp = _load(entry)
+    with _explained(name, "cannot be used", f"reinstall {_package(entry)}"):
+        if colon:
+            xp = xp.on(device)
+        xp.probe()
     return xp
 
 
@@ -96,45 +102,96 @@ class BackendInfo:
 
 
 def backends() -> list[BackendInfo]:
-    """Return what is known of every registered backend, by name; each usable one has been tried out."""
+    """Return what is known of every registered backend, by name; each usable one has been tried out.
+
+    Whatever goes wrong with one of them is its `reason`; the others are told as they are.
+    """
     return [_info(name) for name in _entries()]
 
 
 def _info(name: str) -> BackendInfo:
     try:
-        xp = _working(name)
+        with _explained(name, "cannot be described", "correct the package that provides it"):
+            xp = _working(name)
+            library, version = next(iter(xp.versions.items()))
+            return BackendInfo(
+                name,
+                usable=True,
+                library=str(library),
+                version=str(version),
+                device=str(xp.device_name()),
+                fused=xp.fused,
+                advice=_advice(xp),
+            )
     except BackendUnavailableError as e:
         return BackendInfo(name, usable=False, reason=str(e), remedy=e.remedy)
-    library, version = next(iter(xp.versions.items()))
-    return BackendInfo(
-        name,
-        usable=True,
-        library=library,
-        version=version,
-        device=xp.device_name(),
-        fused=xp.fused,
-        advice=tuple(xp.advice()),
-    )
 
 
-def _entries() -> dict[str, importlib.metadata.EntryPoint]:
+def _advice(xp: Namespace) -> tuple[str, ...]:
+    try:
+        with _explained(xp.name, "has no advice", "it can be used all the same"):
+            return tuple(map(str, xp.advice()))
+    except BackendUnavailableError as e:
+        return (str(e),)
+
+
+@contextlib.contextmanager
+def _explained(name: str, what: str, remedy: str) -> Iterator[None]:
+    """Raise a `BackendUnavailableError` for whatever the code of a backend raises, except an interruption."""
+    try:
+        yield
+    except (BackendUnavailableError, KeyboardInterrupt):
+        raise
+    except BaseException as e:  # A package may call `sys.exit`; a panic in Rust is no Exception.
+        text = f"{type(e).__name__}: {e}".removesuffix(": ")
+        raise BackendUnavailableError(name, f"{what}: {text}", remedy) from e
+
+
+def _entries() -> dict[str, list[importlib.metadata.EntryPoint]]:
+    """Return what is registered under each name, by name."""
     # Imported here, because it would be a third of the time that `import xpnet` takes.
     import importlib.metadata
 
-    found = importlib.metadata.entry_points(group=GROUP)
-    return {entry.name: entry for entry in sorted(found, key=lambda entry: entry.name)}
+    found: dict[str, list[importlib.metadata.EntryPoint]] = {}
+    for entry in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda entry: entry.name):
+        found.setdefault(entry.name, []).append(entry)
+    return found
+
+
+def _only(entries: list[importlib.metadata.EntryPoint]) -> importlib.metadata.EntryPoint:
+    """Return the entry point of a backend.
+
+    Raises
+    ------
+    BackendUnavailableError
+        If several packages provide it, or one that may not.
+    """
+    name, first = entries[0].name, entries[0]
+    own = f"xpnet_{name}:xp" if name in SHIPPED else first.value
+    # One package can be found twice: its checkout, and what an earlier installation left.
+    if first.value == own and (len(entries) == 1 or len({(_package(e), e.value) for e in entries}) == 1):
+        return first
+    packages = " and ".join(f"{_package(e)} ({e.value})" for e in entries)
+    others = " or ".join(_package(e) for e in entries if name in SHIPPED and e.value != own)
+    raise BackendUnavailableError(
+        name,
+        f"is provided by {packages}",
+        f"{'the name is reserved for xpnet: ' if others else ''}"
+        f"uninstall {others or 'one of them'}, or register it by another name",
+    )
+
+
+def _package(entry: importlib.metadata.EntryPoint) -> str:
+    # Not `dist.name`, which warns if there is none.
+    if entry.dist and "Name" in entry.dist.metadata:
+        return entry.dist.metadata["Name"]
+    return entry.value
 
 
 def _load(entry: importlib.metadata.EntryPoint) -> Namespace:
-    package = entry.dist.name if entry.dist else entry.value
-    try:
+    with _explained(entry.name, "cannot be loaded", f"reinstall {_package(entry)}"):
         xp: Any = entry.load()
-    except BackendUnavailableError:
-        raise
-    except Exception as e:
-        cause = f"cannot be loaded: {type(e).__name__}: {e}"
-        raise BackendUnavailableError(entry.name, cause, f"reinstall {package}") from e
     if not isinstance(xp, Namespace):
         cause = f"cannot be loaded: {entry.value!r} is a {type(xp).__name__}, not an xpnet.Namespace"
-        raise BackendUnavailableError(entry.name, cause, f"correct the entry point of {package}")
+        raise BackendUnavailableError(entry.name, cause, f"correct the entry point of {_package(entry)}")
     return xp

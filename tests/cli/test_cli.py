@@ -171,6 +171,24 @@ def test_damaged_idx_file_is_called_idx(tmp_path):
     assert run("train", "--data", tmp_path, status=1).startswith("xpnet: IDX file '")
 
 
+def test_backends_lists_all_if_one_ends_the_process(tmp_path):
+    info = tmp_path / "toy-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[xpnet.backends]\ntoy = toy:xp\n")
+    (tmp_path / "toy.py").write_text("raise SystemExit('two\\nlines')\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, sys.path)])
+    lines = run("backends", PYTHONPATH=path).splitlines()
+    assert lines[-1] == f"{'':8} backend 'toy' cannot be loaded: SystemExit: two lines; reinstall toy"
+    assert {line.split()[0] for line in lines if line[:1] != " "} >= {"cupy", "numba", "numpy", "toy"}
+    listed = {info["name"]: info for info in json.loads(run("backends", "--json", PYTHONPATH=path))}
+    assert listed["numpy"]["usable"]
+    assert not listed["toy"]["usable"]
+    assert run("train", "--backend", "toy", PYTHONPATH=path, status=1).startswith(
+        "xpnet: backend 'toy' cannot be"
+    )
+
+
 def test_backends_tells_what_each_needs():
     output = run("backends")
     assert f"numpy    numpy {np.__version__} on cpu" in output

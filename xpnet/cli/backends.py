@@ -24,7 +24,7 @@ def backends(as_json: bool) -> None:
         return
     for info in found:
         if not info.usable:
-            click.echo(f"{info.name:8} not usable\n{'':8} {info.reason}")
+            click.echo(f"{info.name:8} not usable\n{'':8} {' '.join((info.reason or '').split())}")
             continue
         fused = ", ".join(info.fused) or "nothing"
         click.echo(f"{info.name:8} {info.library} {info.version} on {info.device}")
