@@ -48,7 +48,7 @@ try:
         raise ModuleNotFoundError("No module named 'numba'", name="numba")
     _NUMBA = importlib.metadata.version("numba")
 
-    from xpnet_numba import advice, lazy, replay
+    from xpnet_numba import advice, lazy, replay, settings
 except ImportError as e:
     raise BackendUnavailableError(
         "numba", f"cannot be loaded: {e}", "install it with `pip install 'xpnet[numba]'`"
@@ -58,6 +58,20 @@ _TWINS = Namespace("numba", numpy).nn
 
 
 def _probe() -> None:
+    settings.check()
+    if settings.why_no_steps():
+        _probe_function()
+    else:
+        _probe_machine_code()
+
+
+def _probe_function() -> None:
+    found = xp.nn.relu(numpy.asarray([-1.0, 2.0], dtype=numpy.float32))
+    if found.tolist() != [0.0, 2.0]:
+        raise RuntimeError(f"relu of [-1, 2] is {found.tolist()} here")
+
+
+def _probe_machine_code() -> None:
     _, entries = replay.compress(numpy.asarray([[0, 7]], dtype=numpy.uint8))
     if entries[0] != 1 << 8 | 7:
         raise RuntimeError(f"the pixels of the image [0, 7] are {entries.tolist()} here")
@@ -75,7 +89,7 @@ def _blas() -> Any:
 
 
 def _compile(step: Any) -> Replayed:
-    return Replayed(
+    replayed = Replayed(
         xp,
         step,
         functools.partial(replay.Program, images=replay.CompressedImages()),
@@ -83,21 +97,24 @@ def _compile(step: Any) -> Replayed:
         # For 0.1 s after a product a BLAS's other threads spin, on the processors that programs need.
         quiet=lambda: _blas().limit(limits=1),
     )
+    replayed.report = settings.why_no_steps()
+    return replayed
 
 
 def _advice() -> list[str]:
-    return [*blas_advice(), *advice.advice()]
+    reason = settings.why_no_steps()
+    return [*blas_advice(), *([reason] if reason else advice.advice())]
 
 
 xp: Namespace = Namespace(
     "numba",
     numpy,
     standard=standard.NUMPY,
-    fused=lazy.functions(_replace),
+    fused={} if settings.interpreted() else lazy.functions(_replace),
     probe=_probe,
     to_host=numpy.asarray,
     compile=_compile,
-    remedy="reinstall it with `pip install --force-reinstall numba`",
+    remedy=settings.REMEDY,
     versions={"numba": _NUMBA, "numpy": numpy.__version__},
     advice=_advice,
 )

@@ -19,7 +19,7 @@ import llvmlite
 from llvmlite import binding as llvm
 
 from xpnet.files import write_whole
-from xpnet_numba import layout
+from xpnet_numba import layout, settings
 
 _SOURCES = pathlib.Path(__file__).parent / "kernels"
 _DIGEST = 32
@@ -89,12 +89,7 @@ def _file(name: str, dtype: str) -> str:
 @functools.cache
 def _processor() -> str:
     """Return a name for what the code runs on, and for Numba's settings: each has files of its own."""
-    settings = sorted(
-        f"{key}={value}"
-        for key, value in os.environ.items()
-        if key.startswith("NUMBA_") and key not in ("NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS")
-    )
-    known = llvm.get_process_triple(), *cpu(), *settings
+    known = llvm.get_process_triple(), *cpu(), *(f"{k}={v}" for k, v in sorted(settings.of_code().items()))
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
 
 

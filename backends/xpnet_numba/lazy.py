@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import BackendUnavailableError, nn
+from xpnet_numba import settings
 
 _MODULES = {
     "activations": ("relu", "relu_backward", "sigmoid", "sigmoid_backward", "tanh_backward"),
@@ -32,10 +33,13 @@ def load(module: str) -> Any:
         raise BackendUnavailableError(
             "numba", f"cannot be loaded: {e}", "install it with `pip install 'xpnet[numba]'`"
         ) from e
-    except RuntimeError as e:
+    except Exception as e:
         # Numba looks for a folder for its cache as soon as a kernel is defined.
+        cache = isinstance(e, RuntimeError) and "cache" in str(e)
         raise BackendUnavailableError(
-            "numba", f"cannot be loaded: {e}", "name a folder that can be written in NUMBA_CACHE_DIR"
+            "numba",
+            f"cannot be loaded: {e}" if cache else f"cannot be loaded: {type(e).__name__}: {e}",
+            "name a folder that can be written in NUMBA_CACHE_DIR" if cache else settings.REMEDY,
         ) from e
 
 

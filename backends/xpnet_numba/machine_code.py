@@ -16,7 +16,8 @@ from typing import Any
 
 from llvmlite import binding as llvm
 
-from xpnet_numba import kept, lazy
+from xpnet.recording import NotReplayableError
+from xpnet_numba import kept, lazy, settings
 
 _SYMBOL = "xpnet_entry"
 
@@ -42,7 +43,14 @@ def function(name: str, dtype: Any, numbers: int) -> Callable[..., None]:
 
 
 def address(name: str, dtype: Any) -> int:
-    """Return where the machine code of an entry for this dtype is; compiled if it is not found on disk."""
+    """Return where the machine code of an entry for this dtype is; compiled if it is not found on disk.
+
+    Raises
+    ------
+    NotReplayableError
+        If the code would be such that raises, which nobody could catch.
+    """
+    _check_settings()
     with _loading:
         key = name, dtype.name
         if key not in _addresses:
@@ -60,6 +68,7 @@ def _load_kept(name: str, dtype: str) -> int | None:
 
 def _compile(name: str, dtype: Any) -> int:
     objects = lazy.load("objects")
+    _check_settings()  # Numba has read all of them only now.
     compiled = objects.compile_entry(name, dtype)
     try:
         code = objects.emit(compiled, _SYMBOL, _machine())
@@ -69,6 +78,12 @@ def _compile(name: str, dtype: Any) -> int:
         return int(compiled.address)
     kept.write(name, dtype.name, code)
     return found
+
+
+def _check_settings() -> None:
+    reason = settings.why_no_steps()
+    if reason:
+        raise NotReplayableError(reason)
 
 
 def _load(code: bytes) -> int:

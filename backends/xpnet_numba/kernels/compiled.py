@@ -5,11 +5,16 @@ from typing import Any, TypeVar
 
 import numba
 
+from xpnet_numba import settings
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # A product and a sum may become one instruction; nan, infinities and the order of operations stay
 # as written. Division by zero raises nothing, because the check keeps a loop from becoming vectors.
 FLAGS: Any = {"error_model": "numpy", "fastmath": {"contract"}}
+
+# Numba's files on disk tell processors apart, and no other settings.
+_CACHE = not settings.of_code().keys() - {"NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"}
 
 KERNELS: list[Any] = []
 """What Python calls with arrays."""
@@ -18,8 +23,11 @@ ENTRIES: dict[str, Callable[..., None]] = {}
 
 
 def kernel(function: Function) -> Function:
-    """Decorate what Python calls: compiled on the first call with new dtypes, and kept on disk by Numba."""
-    KERNELS.append(numba.njit(cache=True, nogil=True, **FLAGS)(function))
+    """Decorate what Python calls: compiled on the first call with new dtypes, and kept on disk by Numba.
+
+    It is not kept if settings of Numba's change its code.
+    """
+    KERNELS.append(numba.njit(cache=_CACHE, nogil=True, **FLAGS)(function))
     return KERNELS[-1]
 
 
