@@ -6,7 +6,7 @@ import pathlib
 import sys
 from typing import Any
 
-from xpnet_numba import kept, lazy
+from xpnet_numba import kept, lazy, settings
 from xpnet_numba.team import THREADS
 
 _DTYPES = "uint8", "float32", "float64"
@@ -20,7 +20,7 @@ def advice() -> list[str]:
     return [
         f"threads: {THREADS} share a compiled step (NUMBA_NUM_THREADS); kernels are serial",
         _tell_cache("operations of compiled steps", *_count_entries(compiled.ENTRIES)),
-        _tell_cache("kernels of xp.nn", *_count_kernels(compiled.KERNELS)),
+        _tell_kernels(compiled.KERNELS),
         f"SVML: {found}, which changes nothing: the kernels' loops have an exp and a log1p of their own",
     ]
 
@@ -33,6 +33,13 @@ def _tell_cache(what: str, found: int, all_: int, folder: pathlib.Path | None) -
     # The probe has compiled one.
     state = "cold" if found <= 1 else "partly warm"
     return f"cache: {state}, {found} of {all_} {what} in {folder}; the others are compiled at their first use"
+
+
+def _tell_kernels(kernels: list[Any]) -> str:
+    if kernels[0].stats.cache_path is None:
+        names = ", ".join(sorted(settings.of_code()))
+        return f"cache: none of {len(kernels)} kernels of xp.nn, because {names} may change their code"
+    return _tell_cache("kernels of xp.nn", *_count_kernels(kernels))
 
 
 def _count_entries(entries: Any) -> tuple[int, int, pathlib.Path | None]:

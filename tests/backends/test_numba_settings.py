@@ -74,6 +74,12 @@ def test_code_with_and_without_checks_is_not_mixed_on_disk(tmp_path):
     assert run(OUT_OF_RANGE, NUMBA_BOUNDSCHECK="1", **folder) == "IndexError"
 
 
+def test_advice_names_the_settings_for_which_kernels_are_not_kept(tmp_path):
+    code = "import xpnet\nprint(*xpnet.backend('numba').advice(), sep='\\n')"
+    found = run(code, NUMBA_CACHE_DIR=str(tmp_path), NUMBA_OPT="2", NUMBA_THREADING_LAYER="workqueue")
+    assert "cache: none of 18 kernels of xp.nn, because NUMBA_OPT may change their code" in found
+
+
 @pytest.mark.parametrize("number", ["0", "-2"])
 def test_number_of_threads_that_numba_refuses_is_the_cause_in_one_row(number):
     code = """
