@@ -6,7 +6,7 @@ imports all of NumPy.
 
 from __future__ import annotations
 
-import dataclasses
+import types
 from typing import Any
 
 import numpy
@@ -48,22 +48,10 @@ def _bound(bound: Any, dtype: DType) -> Any:
         return bound.astype(dtype, copy=False)
 
 
-@dataclasses.dataclass(frozen=True)
-class FloatInfo:
-    """The limits of a floating-point dtype, as Python's numbers."""
-
-    bits: int
-    eps: float
-    max: float
-    min: float
-    smallest_normal: float
-    dtype: DType
-
-
-def finfo(type: Any, /) -> FloatInfo:
-    """Return the limits of a floating-point dtype, or of that of an array."""
+def finfo(type: Any, /) -> types.SimpleNamespace:
+    """Return the limits of a floating-point dtype, or of that of an array, as Python's numbers."""
     info = numpy.finfo(_dtype(type))
-    return FloatInfo(
+    return types.SimpleNamespace(
         bits=info.bits,
         eps=float(info.eps),
         max=float(info.max),
