@@ -1,5 +1,6 @@
 import importlib.metadata
 import pickle
+import signal
 import sys
 
 import numpy as np
@@ -146,6 +147,20 @@ def test_interruption_ends_the_listing(source, install):
     install(FAILING.format("KeyboardInterrupt") + source)
     with pytest.raises(KeyboardInterrupt):
         xpnet.backends()
+
+
+@pytest.mark.parametrize("kind", [SystemExit, BaseException, TimeoutError])
+def test_what_the_handler_of_a_signal_raises_is_not_the_fault_of_a_backend(kind, install):
+    def interrupt(number, frame):
+        raise kind("enough")
+
+    install("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with pytest.raises(kind, match="enough"):
+            xpnet.backends()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("error", ["SystemExit(3)", "OSError('no libfast')"])

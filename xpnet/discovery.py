@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import signal
+import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -140,11 +142,21 @@ def _explained(name: str, what: str, remedy: str) -> Iterator[None]:
     """Raise a `BackendUnavailableError` for whatever the code of a backend raises, except an interruption."""
     try:
         yield
-    except (BackendUnavailableError, KeyboardInterrupt):
+    except BackendUnavailableError:
         raise
-    except BaseException as e:  # A package may call `sys.exit`; a panic in Rust is no Exception.
+    except BaseException as e:
+        # Not `Exception`: a package may call `sys.exit`, and the panic of a library in Rust is none.
+        if _interrupted(e):
+            raise
         text = f"{type(e).__name__}: {e}".removesuffix(": ")
         raise BackendUnavailableError(name, f"{what}: {text}", remedy) from e
+
+
+def _interrupted(error: BaseException) -> bool:
+    """Return whether an error comes from the keyboard or from a signal's handler, and so from no backend."""
+    handlers = {getattr(signal.getsignal(number), "__code__", None) for number in signal.valid_signals()}
+    frames = traceback.walk_tb(error.__traceback__)
+    return isinstance(error, KeyboardInterrupt) or any(frame.f_code in handlers for frame, _ in frames)
 
 
 def _entries() -> dict[str, list[importlib.metadata.EntryPoint]]:
