@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 from checking import assert_close
@@ -149,6 +151,36 @@ def test_callbacks_see_every_epoch_and_can_stop(numpy_xp, dataset):
     assert len(run.history) == 2
     run = fit(numpy_xp, dataset, epochs=3, callbacks=[lambda run: "a value that is not True"])
     assert len(run.history) == 3
+
+
+def test_what_a_callback_keeps_stays_as_it_is(xp, dataset):
+    kept, values = [], []
+
+    def keep(run):
+        kept.append((run.params, run.history, copy.copy(run)))
+        values.append({name: np.array(xp.to_host(p)) for name, p in run.params.items()})
+
+    run = fit(xp, dataset, callbacks=[keep])
+    for epoch, (params, history, copied) in enumerate(kept, 1):
+        assert copied.params is params
+        assert len(history) == len(copied.history) == epoch
+        for name, p in params.items():
+            np.testing.assert_array_equal(xp.to_host(p), values[epoch - 1][name])
+    assert not np.array_equal(values[0]["0.weight"], values[1]["0.weight"])
+    assert run.params is kept[-1][0]
+
+
+def test_parameters_that_a_callback_puts_into_the_run_stay_there(backend, dataset):
+    best = []
+
+    def keep(run):
+        best[:] = best or [run.params]
+        run.params = best[0]
+
+    run = fit(backend, dataset, callbacks=[keep])
+    assert run.params is best[0]
+    unchanged = fit(backend, dataset)
+    assert [e.train_loss for e in run.history] == [e.train_loss for e in unchanged.history]
 
 
 def test_without_test_set_its_figures_are_none(numpy_xp, dataset):

@@ -159,6 +159,14 @@ def _params_dtype(xp: Namespace, name: str, p: Array) -> str:
         ) from None
 
 
+def copy_params(xp: Namespace, params: Params) -> Params:
+    """Return copies of arrays of `xp`, each stored row by row (C-contiguous)."""
+    # `asarray` keeps the order of what it copies; of what has one dimension, there is only one.
+    return {
+        name: xp.reshape(xp.asarray(xp.reshape(p, (-1,)), copy=True), p.shape) for name, p in params.items()
+    }
+
+
 def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None) -> Sequential:
     """Return a multilayer perceptron, which gives logits: no activation follows the last linear layer.
 

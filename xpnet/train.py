@@ -17,7 +17,7 @@ from xpnet.evaluation import Measure, check_fit, check_namespace
 from xpnet.layers import Params, float_name
 from xpnet.losses import find_loss
 from xpnet.memory import watched
-from xpnet.models import Sequential, check_params
+from xpnet.models import Sequential, check_params, copy_params
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer
 from xpnet.progress import progress_bar
@@ -76,7 +76,8 @@ def fit(
     params : dict of arrays of `xp`, optional
         Where training begins, in the dtype named; they are copied. If omitted, new ones are drawn.
     callbacks : iterable of callable
-        Each is called with the run after every epoch; one that returns True ends the training.
+        Each is called with the run after every epoch. ``run.params`` and ``run.history`` are new ones then:
+        ``best = dict(run.params)`` keeps them.
     progress : bool, optional
         Whether to show a progress bar. If omitted, where standard output is a terminal.
 
@@ -125,6 +126,7 @@ def fit(
         trainer.rehearse()
         run.warm_up_seconds = time.perf_counter() - start
 
+        run.params = trainer.snapshot()
         held_out = None
         if test is not None:
             held_out = Measure(xp, criterion, model, test, dtype=dtype, scaling=scaling)
@@ -136,20 +138,20 @@ def fit(
                 total = trainer.epoch(shuffle.permutation(len(train)), advance)
                 xp.synchronize()
                 seconds = time.perf_counter() - start
-                run.params = trainer.params
-                run.history.append(_epoch(run, number, total, len(train), held_out, seconds))
+                epoch = _epoch(xp, trainer.params, number, total, len(train), held_out, seconds)
+                run.params, run.history = trainer.snapshot(), [*run.history, epoch]
                 wishes = [callback(run) for callback in callbacks]
                 if any(wish is True for wish in wishes):
                     break
         trainer.close()
-        run.params = trainer.params
         if held_out is not None:
             held_out.close()
     return run
 
 
 def _epoch(
-    run: Run,
+    xp: Namespace,
+    params: Params,
     number: int,
     total: Array,
     n: int,
@@ -157,10 +159,9 @@ def _epoch(
     seconds: float,
 ) -> Epoch:
     """Return the epoch's line of the history; everything in it crosses to the host in one copy."""
-    xp = run.xp
     figures = [total]
     if held_out is not None:
-        test_total, predicted = held_out(run.params)
+        test_total, predicted = held_out(params)
         hits = xp.sum(xp.astype(predicted == held_out.labels, held_out.batches.dtype))
         figures += [test_total, hits]
     sums = [float(value) for value in xp.to_host(xp.stack(figures))]
@@ -178,7 +179,7 @@ def _checked_copy(xp: Namespace, model: Sequential, params: Params, dtype: str) 
     found = check_params(xp, model, params)
     if found != dtype:
         raise ValueError(f"`params` are {found}, but `dtype` is {dtype!r}; pass `dtype={found!r}`")
-    return {name: xp.asarray(p, copy=True) for name, p in params.items()}
+    return copy_params(xp, params)
 
 
 def _checked_callables(

@@ -12,7 +12,7 @@ from xpnet.datasets import Dataset
 from xpnet.evaluation import labels_on_device
 from xpnet.layers import Params
 from xpnet.losses import Loss
-from xpnet.models import Sequential
+from xpnet.models import Sequential, copy_params
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
 from xpnet.random import Stream
@@ -42,7 +42,7 @@ class Trainer:
     Attributes
     ----------
     params : dict of arrays of `xp`
-        As they are after the last step.
+        As they are after the last step; the next one may overwrite them, see `snapshot`.
     compiled : callable
         The step, as ``xp.compile`` returned it.
     """
@@ -100,6 +100,10 @@ class Trainer:
         self.params, self._state, total = xp.fold(self.compiled, carry, batches())
         return total
 
+    def snapshot(self) -> Params:
+        """Return copies of the parameters, which no later step changes."""
+        return copy_params(self.xp, self.params)
+
     def rehearse(self) -> None:
         """Take steps of each size on copies, with other dropout masks, so that all is compiled."""
         xp = self.xp
@@ -116,9 +120,8 @@ class Trainer:
             self._dropout = own
 
     def close(self) -> None:
-        """Let go of what the compiled step holds, which parameters that are parts of it would keep alive."""
-        del self.compiled
-        self.params = {name: self.xp.asarray(p, copy=True) for name, p in self.params.items()}
+        """Drop the compiled step, what it holds, and the parameters, which may be parts of that."""
+        del self.compiled, self.params, self._state
 
     def _step(
         self, params: Params, state: State, total: Array, images: Array, labels: Array, indices: Array
