@@ -149,8 +149,28 @@ def test_callbacks_see_every_epoch_and_can_stop(numpy_xp, dataset):
     assert seen == [1, 2, 3]
     run = fit(numpy_xp, dataset, epochs=9, callbacks=[lambda run: len(run.history) == 2])
     assert len(run.history) == 2
-    run = fit(numpy_xp, dataset, epochs=3, callbacks=[lambda run: "a value that is not True"])
-    assert len(run.history) == 3
+
+
+@pytest.mark.parametrize("wish", [True, np.True_, 1, np.float32(0.5), np.array(True), np.array([1]), "stop"])
+def test_anything_true_from_a_callback_ends_the_training(numpy_xp, dataset, wish):
+    assert len(fit(numpy_xp, dataset, callbacks=[lambda run: wish, lambda run: None]).history) == 1
+
+
+@pytest.mark.parametrize("wish", [None, False, np.False_, 0, np.array(0.0), "", []])
+def test_nothing_false_from_a_callback_ends_the_training(numpy_xp, dataset, wish):
+    assert len(fit(numpy_xp, dataset, callbacks=[lambda run: wish]).history) == 3
+
+
+def test_an_array_of_the_backend_from_a_callback_ends_the_training(xp, dataset):
+    bound = xp.asarray(1e9, dtype=xp.float32)
+    run = fit(xp, dataset, callbacks=[lambda run: xp.sum(run.params["0.bias"]) < bound])
+    assert len(run.history) == 1
+
+
+def test_what_is_neither_true_nor_false_from_a_callback_is_refused(numpy_xp, dataset):
+    message = r"a callback returned a ndarray that is neither true nor false \(.*\); return True to end"
+    with pytest.raises(TypeError, match=message):
+        fit(numpy_xp, dataset, callbacks=[lambda run: run.params["0.bias"]])
 
 
 def test_what_a_callback_keeps_stays_as_it_is(xp, dataset):

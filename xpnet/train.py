@@ -76,8 +76,8 @@ def fit(
     params : dict of arrays of `xp`, optional
         Where training begins, in the dtype named; they are copied. If omitted, new ones are drawn.
     callbacks : iterable of callable
-        Each is called with the run after every epoch. ``run.params`` and ``run.history`` are new ones then:
-        ``best = dict(run.params)`` keeps them.
+        Each is called with the run after every epoch; if one returns anything true, training ends. What
+        ``run.params`` and ``run.history`` are then stays as it is, so ``best = dict(run.params)`` keeps it.
     progress : bool, optional
         Whether to show a progress bar. If omitted, where standard output is a terminal.
 
@@ -141,7 +141,7 @@ def fit(
                 epoch = _epoch(xp, trainer.params, number, total, len(train), held_out, seconds)
                 run.params, run.history = trainer.snapshot(), [*run.history, epoch]
                 wishes = [callback(run) for callback in callbacks]
-                if any(wish is True for wish in wishes):
+                if any(map(_is_true, wishes)):
                     break
         trainer.close()
         if held_out is not None:
@@ -173,6 +173,17 @@ def _epoch(
     tested = (None, None) if held_out is None else (value / len(held_out.batches) for value in sums[1:])
     test_loss, test_accuracy = tested
     return Epoch(number, train_loss, test_loss, test_accuracy, seconds)
+
+
+def _is_true(wish: Any) -> bool:
+    """Return whether this, which a callback returned, ends the training."""
+    try:
+        return bool(wish)
+    except Exception as e:  # Each library has its own for an array of several elements.
+        raise TypeError(
+            f"a callback returned a {type(wish).__name__} that is neither true nor false ({e}); "
+            "return True to end the training, else None"
+        ) from e
 
 
 def _checked_copy(xp: Namespace, model: Sequential, params: Params, dtype: str) -> Params:

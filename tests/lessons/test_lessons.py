@@ -151,3 +151,15 @@ def test_every_lesson_is_listed_once():
 def test_unknown_lesson_names_the_nearest_first():
     with pytest.raises(ValueError, match=r"unknown lesson 'nuron': choose one of neuron, .*deep"):
         find_lesson("nuron")
+
+
+@pytest.mark.parametrize("name", ["first-network", "mnist-improved"])
+def test_what_say_returns_does_not_end_a_lesson(numpy_xp, name):
+    lines = []
+
+    def say(line):
+        lines.append(line)
+        return len(line)
+
+    find_lesson(name).run(numpy_xp, say=say, epochs=2, limit=100)
+    assert sum(line.startswith("epoch 2") for line in lines) == (1 if name == "first-network" else 4)

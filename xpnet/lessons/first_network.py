@@ -24,6 +24,7 @@ from xpnet.layers import Linear, ReLU, Softmax
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Adam
+from xpnet.run import Run
 from xpnet.train import fit
 
 
@@ -45,6 +46,10 @@ def run(
         Linear(64, 10),
         Softmax(),
     )
+
+    def tell(trained: Run) -> None:
+        say(_line(trained.history[-1]))
+
     trained = fit(
         xp,
         model,
@@ -56,7 +61,7 @@ def run(
         batch_size=32,
         offset=-0.5,  # x/255 - 0.5
         seed=seed,
-        callbacks=[lambda trained: say(_line(trained.history[-1]))],
+        callbacks=[tell],
     )
     accuracy = trained.evaluate(test).accuracy
     first_five = trained.predict(test.images[:5]).tolist()

@@ -30,6 +30,7 @@ from xpnet.datasets import mnist
 from xpnet.models import mlp
 from xpnet.namespace import Namespace
 from xpnet.optim import SGD, Momentum
+from xpnet.run import Run
 from xpnet.train import fit
 
 MOMENTUM, PLAIN = Momentum(lr=4.0, beta=0.9), SGD(lr=4.0)
@@ -53,6 +54,10 @@ def run(
         "no momentum": {"initializer": "lecun_normal", "optimizer": PLAIN, "batch_size": 128},
         "variance 1": {"initializer": "normal", "optimizer": MOMENTUM, "batch_size": 128},
     }
+
+    def tell(trained: Run) -> None:
+        say(_line(trained.history[-1]))
+
     figures: dict[str, Any] = {"train_cost": {}, "test_cost": {}, "test_accuracy": {}}
     for name, options in variants.items():
         say(f"\n{name}")
@@ -64,7 +69,7 @@ def run(
             test=test,
             epochs=epochs,
             seed=seed,
-            callbacks=[lambda trained: say(_line(trained.history[-1]))],
+            callbacks=[tell],
             **options,
         )
         figures["train_cost"][name] = [epoch.train_loss for epoch in trained.history]
