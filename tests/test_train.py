@@ -1,3 +1,4 @@
+import contextlib
 import copy
 
 import numpy as np
@@ -13,6 +14,12 @@ MODEL = xpnet.mlp(12, 8, 3)
 def fit(xp, data, model=MODEL, **options):
     options = {"optimizer": Momentum(1.0), "epochs": 3, "batch_size": 32, "seed": 1} | options
     return xpnet.fit(xp, model, data, **options)
+
+
+def assert_same_run(run, expected):
+    assert [e.train_loss for e in run.history] == [e.train_loss for e in expected.history]
+    for name, p in expected.params.items():
+        np.testing.assert_array_equal(run.xp.to_host(run.params[name]), expected.xp.to_host(p))
 
 
 def test_training_learns(xp_int64, dataset):
@@ -250,3 +257,58 @@ def test_diverged_training_says_so(numpy_xp, dataset):
 def test_arguments_that_do_not_fit_are_refused(numpy_xp, dataset, change, error, message):
     with pytest.raises(error, match=message):
         fit(numpy_xp, dataset, **change)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, StopIteration, RuntimeError])
+def test_what_ends_a_training_has_the_run_so_far(backend, dataset, tmp_path, error):
+    def fail(run):
+        if len(run.history) == 2:
+            raise error
+
+    with pytest.raises(error) as caught:
+        fit(backend, dataset, test=dataset, epochs=9, callbacks=[fail])
+    run, expected = caught.value.run, fit(backend, dataset, test=dataset, epochs=2)
+    assert_same_run(run, expected)
+    run.save(tmp_path / "model")
+    assert_same_run(xpnet.load(tmp_path / "model", backend), expected)
+
+
+def test_interruption_amid_an_epoch_leaves_the_last_whole_one(backend, dataset, monkeypatch):
+    steps = []
+
+    def interrupt(steps_done):
+        steps.append(steps_done)
+        if len(steps) == 5:  # of three an epoch
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def bar(total, what, *, show=None):
+        yield interrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("xpnet.train.progress_bar", bar)
+        with pytest.raises(KeyboardInterrupt) as caught:
+            fit(backend, dataset, epochs=9)
+    assert_same_run(caught.value.run, fit(backend, dataset, epochs=1))
+
+
+def test_interruption_before_the_first_epoch_leaves_the_initial_parameters(backend, dataset):
+    class Failing(Momentum):
+        def init(self, xp, params):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        fit(backend, dataset, optimizer=Failing(1.0))
+    run = caught.value.run
+    assert run.history == []
+    for name, p in MODEL.init(backend, 1).items():
+        np.testing.assert_array_equal(backend.to_host(run.params[name]), backend.to_host(p))
+
+
+def test_diverged_training_leaves_the_last_good_epoch(backend, dataset):
+    model = Sequential(Linear(12, 3))
+    with pytest.raises(xpnet.TrainingDivergedError, match="epoch 6 is inf") as caught:
+        fit(backend, dataset, model, optimizer=xpnet.SGD(10), loss="squared_error", epochs=9)
+    run = caught.value.run
+    assert len(run.history) == 5
+    assert all(np.isfinite(backend.to_host(p)).all() for p in run.params.values())

@@ -44,7 +44,10 @@ class BackendUnavailableError(RuntimeError):
 
 
 class TrainingDivergedError(ArithmeticError):
-    """The training loss stopped being a finite number."""
+    """A loss or a parameter stopped being a finite number.
+
+    Like all that ends `fit` before its time, it has the attribute `run`: the run after the last whole epoch.
+    """
 
 
 class DeviceMemoryError(MemoryError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -131,6 +133,18 @@ class Run:
 
     def _how(self) -> dict[str, Any]:
         return {"loss": self.loss, "scale": self.scaling.scale, "offset": self.scaling.offset}
+
+
+@contextlib.contextmanager
+def in_reach(run: Run) -> Iterator[None]:
+    """Return a context that gives what is raised in it the attribute `run`, once there are parameters."""
+    try:
+        yield
+    except BaseException as e:
+        if run.params:
+            with contextlib.suppress(AttributeError):  # A class of errors may have no place for it.
+                e.run = run  # type: ignore[attr-defined]
+        raise
 
 
 def load(

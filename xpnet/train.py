@@ -22,7 +22,7 @@ from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer
 from xpnet.progress import progress_bar
 from xpnet.random import Stream
-from xpnet.run import Epoch, Run
+from xpnet.run import Epoch, Run, in_reach
 from xpnet.trainer import Trainer
 
 Array = Any
@@ -85,6 +85,9 @@ def fit(
     -------
     run : Run
 
+    An error or a KeyboardInterrupt that ends the training has the attribute `run`: the run as the last whole
+    epoch left it, to use and to save.
+
     Raises
     ------
     ValueError, TypeError
@@ -104,38 +107,37 @@ def fit(
     callbacks = _checked_callables(optimizer, callbacks)
     dtype = float_name(xp, dtype)
 
-    with watched(xp, model, dtype=dtype, batch_size=batch_size):
-        params = (
+    run = Run(xp, model, {}, criterion.name, scaling, initial_sha256="")
+    with in_reach(run), watched(xp, model, dtype=dtype, batch_size=batch_size):
+        run.params = (
             model.init(xp, seed, dtype=dtype) if params is None else _checked_copy(xp, model, params, dtype)
         )
-        initial_sha256 = checkpoint.sha256(xp.to_host(p) for p in params.values())
-        run = Run(xp, model, params, criterion.name, scaling, initial_sha256)
+        run.initial_sha256 = checkpoint.sha256(xp.to_host(p) for p in run.params.values())
         start = time.perf_counter()
         trainer = Trainer(
             xp,
             model,
-            params,
+            copy_params(xp, run.params),
             train,
             criterion=criterion,
             optimizer=optimizer,
             batch_size=batch_size,
             seed=seed,
             dtype=dtype,
-            scaling=scaling,
+            scaling=run.scaling,
         )
         trainer.rehearse()
         run.warm_up_seconds = time.perf_counter() - start
 
-        run.params = trainer.snapshot()
         held_out = None
         if test is not None:
-            held_out = Measure(xp, criterion, model, test, dtype=dtype, scaling=scaling)
-        shuffle = Stream(seed, "shuffle")
-        batches_an_epoch = -(-len(train) // batch_size)
-        with progress_bar(epochs * batches_an_epoch, "training", show=progress) as advance:
+            held_out = Measure(xp, criterion, model, test, dtype=dtype, scaling=run.scaling)
+        order = Stream(seed, "shuffle")
+        steps = epochs * -(-len(train) // batch_size)
+        with progress_bar(steps, "training", show=progress) as advance:
             for number in range(1, epochs + 1):
                 start = time.perf_counter()
-                total = trainer.epoch(shuffle.permutation(len(train)), advance)
+                total = trainer.epoch(order.permutation(len(train)), advance)
                 xp.synchronize()
                 seconds = time.perf_counter() - start
                 epoch = _epoch(xp, trainer.params, number, total, len(train), held_out, seconds)
