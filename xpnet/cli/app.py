@@ -12,6 +12,7 @@ import click
 import xpnet
 from xpnet.cli.backends import backends
 from xpnet.cli.bench import bench
+from xpnet.cli.interruption import Interruption, interrupt
 from xpnet.cli.lesson import lesson
 from xpnet.cli.models import evaluate, predict
 from xpnet.cli.train import train
@@ -42,12 +43,13 @@ _ON_PURPOSE = RuntimeError, ValueError, TypeError, ArithmeticError, ImportError,
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
-    # Click would print an empty line before it reports the interruption.
-    signal.signal(signal.SIGINT, lambda *_: sys.exit(_fail("interrupted", 130)))
+    signal.signal(signal.SIGINT, interrupt)
     try:
         status = app.main(prog_name="xpnet", standalone_mode=False)
     except click.ClickException as e:
         status = _fail(_without_capital(e.format_message()), e.exit_code)
+    except Interruption as e:
+        status = _fail(str(e), 130)
     except xpnet.UnknownBackendError as e:
         status = _fail(str(e), 2)
     except Exception as e:

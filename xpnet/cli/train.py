@@ -8,12 +8,13 @@ import platform
 import re
 import statistics
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 import xpnet
 from xpnet import plots
+from xpnet.cli.interruption import Interruption
 from xpnet.cli.options import (
     backend_option,
     check_distinct,
@@ -23,6 +24,8 @@ from xpnet.cli.options import (
     read_data,
     write_json,
 )
+from xpnet.cli.outputs import Outputs
+from xpnet.datasets import Dataset
 from xpnet.evaluation import Evaluation
 from xpnet.models import ACTIVATIONS
 from xpnet.optim import Optimizer
@@ -112,31 +115,65 @@ def train(
     activation = f" {config['activation']}" if config["hidden"] else ""
     say(f"{xp.name} on {xp.device_name()}: {'-'.join(map(str, sizes))}{activation}, {optimizer}")
     say(f"{len(training)} training and {len(testing)} test images, batches of {config['batch_size']}")
-    run = xpnet.fit(
-        xp,
-        model,
-        training,
-        test=testing,
-        optimizer=optimizer,
-        callbacks=[lambda run: say(_line(run.history[-1], config["epochs"]))],
-        progress=False if quiet else None,
-        **{name: config[name] for name in ("epochs", "batch_size", "seed", "dtype")},
-    )
-    evaluation = run.evaluate(testing)
-    median = statistics.median(epoch.seconds for epoch in run.history)
-    say(f"test accuracy {evaluation.accuracy:.2%}; {median:.3f} s an epoch (median)")
-    if save is not None:
-        run.save(save)
-        say(f"saved {save}")
-    if json_path is not None:
-        config["dataset"] = dataset or ("idx" if data else "mnist")
-        config["data"] = None if data is None else str(data)
-        config["limit"] = limit
-        write_json(json_path, _results(run, config, evaluation))
-        say(f"wrote {json_path}")
-    if plot is not None:
-        plots.history(run.history, plot, loss=run.loss)
-        say(f"drew {plot}")
+    config["dataset"] = dataset or ("idx" if data else "mnist")
+    config["data"] = None if data is None else str(data)
+    config["limit"] = limit
+    wanted = _Wanted(save, json_path, plot, testing, config, say)
+    try:
+        run = xpnet.fit(
+            xp,
+            model,
+            training,
+            test=testing,
+            optimizer=optimizer,
+            callbacks=[lambda run: say(_line(run.history[-1], config["epochs"]))],
+            progress=False if quiet else None,
+            **{name: config[name] for name in ("epochs", "batch_size", "seed", "dtype")},
+        )
+    except (Exception, Interruption) as e:
+        if not (save or json_path or plot) or not hasattr(e, "run"):
+            raise
+        _rescue(e, e.run, wanted)
+    wanted.write(run).check()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Wanted:
+    """What is wanted of a run, and what is needed for that."""
+
+    save: pathlib.Path | None
+    json_path: pathlib.Path | None
+    plot: pathlib.Path | None
+    testing: Dataset
+    config: dict[str, Any]
+    say: Callable[[str], object]
+
+    def write(self, run: Run) -> Outputs:
+        """Measure a run and write the files; return what came of that."""
+        outputs = Outputs()
+        outputs.write("saved", self.save, run.save)  # first, because it takes longest to make again
+        evaluation = run.evaluate(self.testing)
+        median = statistics.median(epoch.seconds for epoch in run.history)
+        self.say(f"test accuracy {evaluation.accuracy:.2%}; {median:.3f} s an epoch (median)")
+        results = _results(run, self.config, evaluation)
+        outputs.write("wrote", self.json_path, lambda path: write_json(path, results))
+        outputs.write("drew", self.plot, lambda path: plots.history(run.history, path, loss=run.loss))
+        for line in outputs.lines:
+            self.say(line)
+        return outputs
+
+
+def _rescue(error: BaseException, run: Run, wanted: _Wanted) -> NoReturn:
+    """Write what `error` left of a training, and raise an error that says so."""
+    if run.history:
+        outputs = wanted.write(run)
+        done = [f"{line} as epoch {len(run.history)} left it" for line in outputs.lines]
+        message = "; ".join([str(error).removesuffix("."), *done, *outputs.failures])
+    else:
+        message = f"{error}; no epoch was done, so nothing was written"
+    if isinstance(error, Interruption):
+        raise Interruption(message) from error
+    raise click.ClickException(message) from error
 
 
 def _optimizer(config: dict[str, Any]) -> Optimizer:

@@ -1,0 +1,88 @@
+"""What a training made is written somewhere, whatever happens to it and to the place named for it."""
+
+import click.testing
+import pytest
+
+import xpnet
+from xpnet.cli.app import app
+from xpnet.cli.outputs import Outputs
+
+TRAIN = ["train", "--backend", "numpy", "--limit", "300", "--quiet"]
+
+
+@pytest.fixture
+def failing_fit(monkeypatch):
+    """Return a function that makes trainings fail after so many epochs."""
+    fit = xpnet.fit
+
+    def fail_after(epochs, error):
+        def failing(*args, callbacks, **options):
+            def fail(run):
+                if len(run.history) == epochs:
+                    raise error
+
+            return fit(*args, callbacks=[*callbacks, fail], **options)
+
+        monkeypatch.setattr(xpnet, "fit", failing)
+
+    return fail_after
+
+
+def test_error_in_a_training_leaves_its_last_epoch_saved(failing_fit, tmp_path):
+    failing_fit(2, xpnet.TrainingDivergedError("the loss is nan; lower the learning rate"))
+    result = click.testing.CliRunner().invoke(app, [*TRAIN, "--save", str(tmp_path / "model")])
+    saved = f"saved {tmp_path / 'model'} as epoch 2 left it"
+    assert result.exit_code == 1
+    assert result.stderr == f"Error: the loss is nan; lower the learning rate; {saved}\n"
+    assert len(xpnet.load(tmp_path / "model", xpnet.backend("numpy")).history) == 2
+
+
+def test_error_without_a_file_to_write_is_left_as_it_is(failing_fit):
+    error = xpnet.TrainingDivergedError("the loss is nan")
+    failing_fit(2, error)
+    assert click.testing.CliRunner().invoke(app, TRAIN).exception is error
+
+
+def test_error_before_an_epoch_is_done_says_that_nothing_was_written(monkeypatch, tmp_path):
+    def rehearse(self):
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr("xpnet.trainer.Trainer.rehearse", rehearse)
+    result = click.testing.CliRunner().invoke(app, [*TRAIN, "--save", str(tmp_path / "model")])
+    assert "no memory; no epoch was done, so nothing was written" in result.stderr
+    assert not (tmp_path / "model").exists()
+
+
+@pytest.mark.parametrize("vanished", [True, False])
+def test_what_cannot_be_written_is_written_elsewhere(tmp_path, monkeypatch, vanished):
+    """Where the folder has vanished, in the current one; where the file cannot be written, beside it."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "folder"
+    path = folder / "model.bin"
+    if not vanished:
+        folder.mkdir()
+
+    def write(place):
+        if place == path:
+            raise PermissionError("cannot write it")
+        place.write_text("the model")
+
+    outputs = Outputs()
+    outputs.write("saved", path, write)
+    outputs.write("saved", tmp_path / "other", write)
+    (other,) = tmp_path.glob("**/model-*.bin")
+    assert other.read_text() == "the model"
+    assert other.parent == (tmp_path if vanished else folder)
+    assert outputs.lines == [f"saved {tmp_path / 'other'}"]
+    with pytest.raises(OSError, match=rf"^cannot write it, or take '{other}', which has it now$"):
+        outputs.check()
+
+
+def test_what_can_be_written_nowhere_is_the_first_failure(tmp_path):
+    def write(place):
+        raise OSError(f"cannot write {place.stem[:5]}")
+
+    outputs = Outputs()
+    outputs.write("saved", tmp_path / "model", write)
+    with pytest.raises(OSError, match=r"^cannot write model$"):
+        outputs.check()

@@ -1,0 +1,62 @@
+"""The files that a command writes when its work is done; the work is not lost if that fails."""
+
+from __future__ import annotations
+
+import pathlib
+import secrets
+import tempfile
+from collections.abc import Callable
+
+from xpnet.cli.interruption import uninterrupted
+
+Write = Callable[[pathlib.Path], object]
+
+
+class Outputs:
+    """Writes files and notes what came of it.
+
+    Attributes
+    ----------
+    lines : list of str
+        What was done, a line for each file.
+    failures : list of str
+        What could not be written, and where it is instead.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.failures: list[str] = []
+
+    def write(self, done: str, path: pathlib.Path | None, write: Write) -> None:
+        """Call `write` with `path`, unless there is none; if it fails, with a path beside it or elsewhere."""
+        if path is None:
+            return
+        with uninterrupted():
+            try:
+                write(path)
+                self.lines.append(f"{done} {path}")
+            except OSError as e:
+                other = _written_elsewhere(path, write)
+                where = "" if other is None else f", or take {str(other)!r}, which has it now"
+                self.failures.append(f"{e}{where}")
+
+    def check(self) -> None:
+        """Raise if something could not be written.
+
+        Raises
+        ------
+        OSError
+        """
+        if self.failures:
+            raise OSError("; ".join(self.failures))
+
+
+def _written_elsewhere(path: pathlib.Path, write: Write) -> pathlib.Path | None:
+    name = f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"
+    for folder in (path.parent, pathlib.Path.cwd(), pathlib.Path(tempfile.gettempdir())):
+        try:
+            write(folder / name)
+        except OSError:
+            continue
+        return folder / name
+    return None
