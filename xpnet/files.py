@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import pathlib
 import secrets
+from collections.abc import Iterator
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
@@ -13,21 +16,61 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
     Raises
     ------
     OSError
-        If the file cannot be written; the message names it.
+        If the file cannot be written, or is read-only; the message names it.
     """
-    target = pathlib.Path(path).resolve()  # so that a symbolic link stays one
-    if target.is_dir():
-        raise IsADirectoryError(f"cannot write {str(path)!r}: it is a folder; name a file in it")
-    try:
+    with _named(path) as target:
         if target.exists() and not target.is_file():
             target.write_bytes(data)  # A pipe or a device has nothing to keep, and must stay what it is.
             return
         # Written beside its place and then moved there.
-        partial = target.with_name(f".{secrets.token_hex(8)}.part")
-        try:
+        with _partial(target) as partial:
             partial.write_bytes(data)
             partial.replace(target)
-        finally:
-            partial.unlink(missing_ok=True)
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Try whether `write_whole` could write to `path`, and leave nothing there.
+
+    Raises
+    ------
+    OSError
+        If it could not; the message names the file.
+    """
+    with _named(path) as target:
+        if target.exists() and not target.is_file():
+            return
+        with _partial(target) as partial:
+            partial.touch()
+            if not target.exists():
+                partial.replace(target)
+                target.unlink()
+
+
+@contextlib.contextmanager
+def _named(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
+    """Return a context for writing, with the file that `path` is, whose errors name `path`."""
+    try:
+        target = pathlib.Path(path).resolve()  # so that a symbolic link stays one
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
+        if target.exists() and _is_read_only(target):
+            raise PermissionError(errno.EACCES, "it is read-only; choose another place")
+        yield target
     except OSError as e:
-        raise type(e)(f"cannot write {str(path)!r}: {e.strerror}; choose another place") from e
+        reason = str(e.strerror)
+        advice = "" if "; " in reason else "; choose another place"
+        raise type(e)(f"cannot write {str(path)!r}: {reason}{advice}") from e
+
+
+@contextlib.contextmanager
+def _partial(target: pathlib.Path) -> Iterator[pathlib.Path]:
+    partial = target.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        yield partial
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _is_read_only(target: pathlib.Path) -> bool:
+    # A superuser may write to what nobody may, and would not expect it.
+    return not os.access(target, os.W_OK) or (target.is_file() and not target.stat().st_mode & 0o222)

@@ -1,5 +1,9 @@
 """What a training made is written somewhere, whatever happens to it and to the place named for it."""
 
+import os
+import subprocess
+import sys
+
 import click.testing
 import pytest
 
@@ -86,3 +90,45 @@ def test_what_can_be_written_nowhere_is_the_first_failure(tmp_path):
     outputs.write("saved", tmp_path / "model", write)
     with pytest.raises(OSError, match=r"^cannot write model$"):
         outputs.check()
+
+
+def train(*options, **environment):
+    command = [sys.executable, "-m", "xpnet", *TRAIN[:-1], "--epochs", "1", *map(str, options)]
+    return subprocess.run(command, capture_output=True, env={**os.environ, **environment})
+
+
+@pytest.mark.parametrize("name", ["modèle", "модель", b"mod\xffel".decode(errors="surrogateescape")])
+def test_name_that_the_terminal_cannot_print_is_written(tmp_path, name):
+    path = tmp_path / name
+    done = train("--save", path, "--json", tmp_path / "run.json", PYTHONIOENCODING="ascii", PYTHONUTF8="1")
+    assert done.returncode == 0, done.stderr
+    assert f"saved {path}\n".encode("ascii", "backslashreplace") in done.stdout
+    assert path.exists()
+    assert (tmp_path / "run.json").exists()
+
+
+@pytest.mark.parametrize("option", ["--save", "--json", "--plot"])
+def test_read_only_file_is_refused_before_the_training(tmp_path, option):
+    path = tmp_path / "old.png"
+    path.touch(0o444)
+    done = train(option, path)
+    assert done.returncode == 2
+    assert f"cannot write '{path}': it is read-only; choose another place" in done.stderr.decode()
+    assert done.stdout == b""
+
+
+def test_closed_pipe_does_not_end_a_training(tmp_path):
+    command = [
+        sys.executable,
+        "-u",
+        "-m",
+        "xpnet",
+        *TRAIN[:-1],
+        "--epochs",
+        "3",
+        "--save",
+        tmp_path / "model",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        process.stdout.close()
+    assert len(xpnet.load(tmp_path / "model", xpnet.backend("numpy")).history) == 3

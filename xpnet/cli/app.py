@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pathlib
 import signal
 import sys
@@ -44,6 +45,9 @@ _ON_PURPOSE = RuntimeError, ValueError, TypeError, ArithmeticError, ImportError,
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
     signal.signal(signal.SIGINT, interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Paths and names may have characters that the terminal does not.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = app.main(prog_name="xpnet", standalone_mode=False)
     except click.ClickException as e:

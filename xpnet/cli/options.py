@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pathlib
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -11,14 +10,15 @@ from typing import Any, TypeVar
 import click
 
 from xpnet import datasets
+from xpnet.cli.outputs import Outputs
 from xpnet.datasets import Dataset
-from xpnet.files import write_whole
+from xpnet.files import check_writable, write_whole
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def output_path(value: str) -> pathlib.Path:
-    """Return the path of a file that can be written; asked before the work whose result it is to hold."""
+    """Return the path of a file that can be written; tried before the work whose result it is to hold."""
     path = pathlib.Path(value)
     cannot = f"cannot write {value!r}: "
     if not value or path.is_dir():
@@ -27,8 +27,10 @@ def output_path(value: str) -> pathlib.Path:
         raise click.BadParameter(f"{cannot}{str(path.parent)!r} is no folder; choose another place")
     if not path.parent.is_dir():
         raise click.BadParameter(f"{cannot}there is no folder {str(path.parent)!r}; make it first")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise click.BadParameter(f"{cannot}it is read-only; choose another place")
+    try:
+        check_writable(path)
+    except OSError as e:
+        raise click.BadParameter(str(e)) from e
     return path
 
 
@@ -79,5 +81,12 @@ def read_data(dataset: str | None, data: pathlib.Path | None) -> tuple[Dataset, 
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:
-    """Write `value` as indented JSON."""
-    write_whole(path, (json.dumps(value, indent=2) + "\n").encode())
+    """Write `value` as indented JSON; where that fails, elsewhere, with an error that says where."""
+    outputs = Outputs()
+    outputs.write("wrote", path, lambda place: write_whole(place, json_bytes(value)))
+    outputs.check()
+
+
+def json_bytes(value: Any) -> bytes:
+    """Return `value` as indented JSON."""
+    return (json.dumps(value, indent=2) + "\n").encode()

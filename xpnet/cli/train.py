@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import pathlib
 import platform
@@ -19,14 +20,15 @@ from xpnet.cli.options import (
     backend_option,
     check_distinct,
     data_options,
+    json_bytes,
     json_option,
     output_path,
     read_data,
-    write_json,
 )
 from xpnet.cli.outputs import Outputs
 from xpnet.datasets import Dataset
 from xpnet.evaluation import Evaluation
+from xpnet.files import write_whole
 from xpnet.models import ACTIVATIONS
 from xpnet.optim import Optimizer
 from xpnet.run import Epoch, Run
@@ -110,8 +112,7 @@ def train(
     sizes = (training.images.shape[1], *config["hidden"], classes)
     model = xpnet.mlp(*sizes, activation=config["activation"])
 
-    # Not click.echo, which would write through a progress bar.
-    say: Callable[[str], object] = (lambda line: None) if quiet else print
+    say: Callable[[str], object] = (lambda line: None) if quiet else _say
     activation = f" {config['activation']}" if config["hidden"] else ""
     say(f"{xp.name} on {xp.device_name()}: {'-'.join(map(str, sizes))}{activation}, {optimizer}")
     say(f"{len(training)} training and {len(testing)} test images, batches of {config['batch_size']}")
@@ -137,6 +138,12 @@ def train(
     wanted.write(run).check()
 
 
+def _say(line: str) -> None:
+    # Not click.echo, which would write through a progress bar. That nobody reads on must not end a training.
+    with contextlib.suppress(OSError, ValueError):
+        print(line)
+
+
 @dataclasses.dataclass(frozen=True)
 class _Wanted:
     """What is wanted of a run, and what is needed for that."""
@@ -156,7 +163,7 @@ class _Wanted:
         median = statistics.median(epoch.seconds for epoch in run.history)
         self.say(f"test accuracy {evaluation.accuracy:.2%}; {median:.3f} s an epoch (median)")
         results = _results(run, self.config, evaluation)
-        outputs.write("wrote", self.json_path, lambda path: write_json(path, results))
+        outputs.write("wrote", self.json_path, lambda path: write_whole(path, json_bytes(results)))
         outputs.write("drew", self.plot, lambda path: plots.history(run.history, path, loss=run.loss))
         for line in outputs.lines:
             self.say(line)

@@ -1,0 +1,73 @@
+"""Files are written whole or not at all, and whether they can be is known beforehand."""
+
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+
+from xpnet.files import check_writable, write_whole
+
+
+@pytest.mark.parametrize("act", [check_writable, lambda path: write_whole(path, b"new")])
+def test_read_only_file_is_refused_and_stays(tmp_path, act):
+    path = tmp_path / "file"
+    path.write_text("old")
+    path.chmod(0o444)
+    message = rf"^cannot write '{path}': it is read-only; choose another place$"
+    with pytest.raises(PermissionError, match=message):
+        act(path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("old", [None, "old"])
+def test_check_leaves_nothing_and_changes_nothing(tmp_path, old):
+    path = tmp_path / "file"
+    if old is not None:
+        path.write_text(old)
+    check_writable(path)
+    assert list(tmp_path.iterdir()) == ([] if old is None else [path])
+    assert old is None or path.read_text() == old
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no/file", "No such file or directory; choose another place"),
+        ("x" * 300, "File name too long; choose another place"),
+        (".", "it is a folder; name a file in it"),
+    ],
+)
+@pytest.mark.parametrize("act", [check_writable, lambda path: write_whole(path, b"new")])
+def test_place_that_cannot_be_written_is_named(tmp_path, act, name, reason):
+    with pytest.raises(OSError, match=f"^{re.escape(f'cannot write {str(tmp_path / name)!r}: {reason}')}$"):
+        act(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("act", [check_writable, lambda path: write_whole(path, b"new")])
+def test_device_stays_a_device(act):
+    act(os.devnull)
+    check_writable("/dev/full")
+
+
+@pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only a superuser can become another user")
+@pytest.mark.parametrize("exists", [True, False])
+def test_folder_that_others_own_is_refused_beforehand(tmp_path, exists):
+    """Even where the file itself may be written: it is replaced, and that changes the folder."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for parent in [folder, tmp_path, *tmp_path.parents[:2]]:  # which pytest keeps for its user
+        parent.chmod(0o755)
+    if exists:
+        (folder / "file").touch(0o666)
+        (folder / "file").chmod(0o666)
+    program = "import os, sys; from xpnet.files import check_writable; os.setuid(65534); "
+    call = "check_writable(sys.argv[1])"
+    done = subprocess.run(
+        [sys.executable, "-c", program + call, folder / "file"], capture_output=True, text=True
+    )
+    assert "cannot write" in done.stderr
+    assert "Permission denied" in done.stderr
