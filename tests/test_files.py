@@ -1,13 +1,15 @@
 """Files are written whole or not at all, and whether they can be is known beforehand."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
-from xpnet.files import check_writable, write_whole
+from xpnet.files import check_writable, json_text, write_whole
 
 
 @pytest.mark.parametrize("act", [check_writable, lambda path: write_whole(path, b"new")])
@@ -71,3 +73,9 @@ def test_folder_that_others_own_is_refused_beforehand(tmp_path, exists):
     )
     assert "cannot write" in done.stderr
     assert "Permission denied" in done.stderr
+
+
+def test_json_has_null_for_what_is_not_finite():
+    value = {"loss": float("nan"), "rows": [(1.5, float("-inf")), np.float64("inf")], "n": 3, "none": None}
+    strict = json.loads(json_text(value, indent=2), parse_constant=pytest.fail)
+    assert strict == {"loss": None, "rows": [[1.5, None], None], "n": 3, "none": None}

@@ -1,6 +1,7 @@
 """Saving, loading, evaluating, predicting."""
 
 import json
+import math
 import os
 import pathlib
 
@@ -243,3 +244,13 @@ def test_predict_takes_a_data_set(saved, numpy_xp, dataset):
 def test_folder_is_no_model(tmp_path, numpy_xp):
     with pytest.raises(OSError, match=r"cannot read '.*'.*pass a file that"):
         xpnet.load(tmp_path, numpy_xp)
+
+
+def test_saved_history_is_strict_json(saved, numpy_xp):
+    run = xpnet.load(saved, numpy_xp)
+    run.history = [xpnet.Epoch(1, float("nan"), float("inf"), 0.5, 1.0)]
+    run.save(saved)
+    with safetensors.safe_open(saved, framework="numpy") as file:
+        about = json.loads(file.metadata()["about"], parse_constant=pytest.fail)
+    assert about["history"][0]["train_loss"] is None
+    assert math.isnan(xpnet.load(saved, numpy_xp).history[0].train_loss)

@@ -312,3 +312,27 @@ def test_diverged_training_leaves_the_last_good_epoch(backend, dataset):
     run = caught.value.run
     assert len(run.history) == 5
     assert all(np.isfinite(backend.to_host(p)).all() for p in run.params.values())
+
+
+def test_training_that_diverges_in_its_last_step_says_so(backend, dataset):
+    """The training loss is still finite then: it was taken before the step."""
+    options = {"loss": "squared_error", "batch_size": 90, "test": dataset, "optimizer": xpnet.SGD(1e15)}
+    message = "the mean test loss of epoch 2 is inf; lower the learning rate"
+    with pytest.raises(xpnet.TrainingDivergedError, match=message) as caught:
+        fit(backend, dataset, Sequential(Linear(12, 3)), epochs=2, **options)
+    assert len(caught.value.run.history) == 1
+
+
+def test_parameter_that_is_not_finite_is_divergence(backend, dataset):
+    class Losing(xpnet.SGD):
+        """Makes a bias infinite, of which no loss knows before the next step."""
+
+        def __call__(self, xp, params, grads, state):
+            params, state = super().__call__(xp, params, grads, state)
+            return params | {"2.bias": params["2.bias"] / xp.zeros_like(params["2.bias"])}, state
+
+    with (
+        np.errstate(divide="ignore"),
+        pytest.raises(xpnet.TrainingDivergedError, match="a parameter is not finite after epoch 1; lower"),
+    ):
+        fit(backend, dataset, optimizer=Losing(0.1), epochs=1, batch_size=90)

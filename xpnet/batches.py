@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,21 @@ class Scaling:
     def __post_init__(self) -> None:
         set_fields(self, scale=finite, offset=finite)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """What the pixels 0 and 255 become, the smaller first."""
+        low, high = sorted((self.offset, 255 * self.scale + self.offset))
+        return low, high
+
+    def check(self, dtype: str) -> None:
+        """Raise unless all pixels become finite numbers of a dtype."""
+        largest = max(map(abs, self.ends))
+        if not largest <= np.finfo(dtype).max:
+            raise ValueError(
+                f"`scale` {self.scale!r} and `offset` {self.offset!r} make numbers up to {largest:g} of "
+                f"pixels, which is beyond {dtype}; choose smaller ones, or train with `dtype='float64'`"
+            )
+
 
 class Batches:
     """Images that stay as they are stored until a batch of them is gathered.
@@ -35,14 +51,25 @@ class Batches:
     dtype : {"float32", "float64"}
         Of the batches.
     scaling : Scaling
+    name : str
+        What the caller knows the images as.
+
+    Raises
+    ------
+    ValueError
+        If a value is not finite in `dtype`.
     """
 
-    def __init__(self, xp: Namespace, images: np.ndarray, *, dtype: str, scaling: Scaling) -> None:
+    def __init__(
+        self, xp: Namespace, images: np.ndarray, *, dtype: str, scaling: Scaling, name: str = "images"
+    ) -> None:
         self.xp = xp
         self.dtype = getattr(xp, dtype)
         self.scaling = scaling if images.dtype == np.uint8 else Scaling(1.0, 0.0)
-        if images.dtype != np.uint8:
-            images = images.astype(dtype, copy=False)
+        if images.dtype == np.uint8:
+            scaling.check(dtype)
+        else:
+            images = _converted(name, images, dtype)
         # A new view, because a backend may keep another form of images that it knows by their array.
         self.images = xp.asarray(images)[...]
 
@@ -62,6 +89,23 @@ class Batches:
         """Yield all images, `batch_size` at a time; the last batch holds the rest."""
         for begin, end in spans(len(self), batch_size):
             yield self.gather(self.xp.arange(begin, end, dtype=self.xp.int32))
+
+
+def _converted(name: str, images: np.ndarray, dtype: str) -> np.ndarray:
+    """Return floating-point images in a dtype in which all of their values are finite."""
+    with np.errstate(over="ignore"):
+        converted = images.astype(dtype, copy=False)
+    # Both are nan if a value is.
+    if np.isfinite(converted.min()) and np.isfinite(converted.max()):
+        return converted
+    row = int(np.isfinite(converted).all(axis=1).argmin())
+    value = float(images[row][~np.isfinite(converted[row])][0])
+    if math.isfinite(value):
+        raise ValueError(
+            f"`{name}` holds {value!r} in row {row}, which is beyond {dtype}; "
+            "train with `dtype='float64'`, or scale the features"
+        )
+    raise ValueError(f"`{name}` must be finite, but row {row} holds {value!r}; repair or drop the row")
 
 
 def spans(n: int, size: int) -> Iterator[tuple[int, int]]:

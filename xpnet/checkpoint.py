@@ -14,7 +14,7 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
-from xpnet.files import write_whole
+from xpnet.files import json_text, write_whole
 from xpnet.layers import Dropout, Linear, Params, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
@@ -69,7 +69,7 @@ def save(
     """
     # Not `ascontiguousarray`, which gives an array without dimensions one.
     tensors = {name: np.asarray(xp.to_host(params[name]), order="C") for name in model.shapes}
-    metadata = {"format": FORMAT, "model": json.dumps(_describe(model)), "about": json.dumps(about)}
+    metadata = {"format": FORMAT, "model": json_text(_describe(model)), "about": json_text(about)}
     metadata["sha256"] = _seal(metadata, tensors)
     write_whole(path, safetensors.numpy.save(tensors, metadata))
 

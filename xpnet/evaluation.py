@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -136,7 +136,7 @@ def predict(
     criterion = find_loss(loss)
     outputs = _forward(xp, model, params, images, Scaling(scale, offset), criterion)
     # On the host, because there are devices without the int64 that argmax returns.
-    return criterion.predict(np, np.concatenate([*map(xp.to_host, outputs)])).astype(np.int64)
+    return criterion.predict(np, _together(xp, outputs)).astype(np.int64)
 
 
 @SILENT
@@ -176,7 +176,7 @@ def predict_proba(
             f"the outputs of a model trained with {loss!r} are no probabilities; call `predict` for the "
             "classes, or `predict_outputs` for the outputs as they are"
         )
-    p = np.concatenate([xp.to_host(criterion.probabilities(xp, z)) for z in outputs])
+    p = _together(xp, (criterion.probabilities(xp, z) for z in outputs))
     return np.concatenate([1 - p, p], axis=1) if p.shape[1] == 1 else p
 
 
@@ -201,7 +201,7 @@ def predict_outputs(
     -------
     outputs : NumPy array, shape (n, n_out)
     """
-    return np.concatenate([*map(xp.to_host, _forward(xp, model, params, images, Scaling(scale, offset)))])
+    return _together(xp, _forward(xp, model, params, images, Scaling(scale, offset)))
 
 
 def _forward(
@@ -225,6 +225,13 @@ def _forward(
     return (trunk(xp, params, x)[0] for x in batches.in_order(BATCH_SIZE))
 
 
+def _together(xp: Namespace, outputs: Iterable[Array]) -> np.ndarray:
+    """Return the outputs for all batches on the host, or raise a ValueError if one is not finite."""
+    found = np.concatenate([*map(xp.to_host, outputs)])
+    check_outputs(found)
+    return found
+
+
 class Measure:
     """The loss and the predictions of a model on a data set, which stays on the device.
 
@@ -237,6 +244,8 @@ class Measure:
     dtype : {"float32", "float64"}
     scaling : Scaling
     batch_size : int
+    name : str
+        What the caller knows the data set as.
     """
 
     def __init__(
@@ -249,8 +258,9 @@ class Measure:
         dtype: str,
         scaling: Scaling,
         batch_size: int = BATCH_SIZE,
+        name: str = "dataset",
     ) -> None:
-        self.batches = Batches(xp, dataset.images, dtype=dtype, scaling=scaling)
+        self.batches = Batches(xp, dataset.images, dtype=dtype, scaling=scaling, name=name)
         self.labels = labels_on_device(xp, dataset)
         self._xp = xp
         self._criterion = criterion
@@ -290,6 +300,16 @@ def labels_on_device(xp: Namespace, dataset: Dataset) -> Array:
 def class_count(model: Sequential) -> int:
     """Return the number of classes that the outputs of `model` tell apart."""
     return 2 if model.n_out == 1 else int(model.n_out or 0)
+
+
+def check_outputs(outputs: np.ndarray) -> None:
+    """Raise unless what a model made of images, a row for each, is finite."""
+    finite = np.isfinite(outputs).all(axis=1)
+    if not finite.all():
+        raise ValueError(
+            f"the model's outputs for row {int(finite.argmin())} are not finite; its parameters or the "
+            f"features are too large for {outputs.dtype}: train with smaller ones or with `dtype='float64'`"
+        )
 
 
 def check_namespace(xp: Any) -> None:

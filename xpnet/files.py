@@ -1,13 +1,21 @@
-"""Files that are written whole or not at all."""
+"""Files that are written whole or not at all, and the JSON in them."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
+import math
 import os
 import pathlib
 import secrets
 from collections.abc import Iterator
+from typing import Any
+
+
+def json_text(value: Any, *, indent: int | None = None) -> str:
+    """Return `value` as JSON, which has no infinities and no nan: each of them is written as null."""
+    return json.dumps(_without_nan(value), indent=indent, allow_nan=False)
 
 
 def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
@@ -44,6 +52,14 @@ def check_writable(path: str | os.PathLike[str]) -> None:
             if not target.exists():
                 partial.replace(target)
                 target.unlink()
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    return [_without_nan(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -135,6 +136,11 @@ class Run:
         return {"loss": self.loss, "scale": self.scaling.scale, "offset": self.scaling.offset}
 
 
+def _epoch(*, train_loss: float | None, **others: Any) -> Epoch:
+    """Return a line of a saved history, in which null stands for what was not finite."""
+    return Epoch(train_loss=math.nan if train_loss is None else train_loss, **others)
+
+
 @contextlib.contextmanager
 def in_reach(run: Run) -> Iterator[None]:
     """Return a context that gives what is raised in it the attribute `run`, once there are parameters."""
@@ -180,7 +186,7 @@ def load(
             loss=about["loss"],
             scaling=Scaling(**about["scaling"]),
             initial_sha256=about["initial_sha256"],
-            history=[Epoch(**epoch) for epoch in about["history"]],
+            history=[_epoch(**epoch) for epoch in about["history"]],
         )
     except (KeyError, TypeError, ValueError) as e:
         raise checkpoint.damaged(path, f"what it says about itself cannot be used: {e!r}") from e

@@ -93,7 +93,7 @@ def fit(
     ValueError, TypeError
         If an argument does not fit the others.
     TrainingDivergedError
-        If the mean training loss of an epoch is not finite.
+        If a mean loss of an epoch or a parameter after it is not finite.
     DeviceMemoryError
         If the device is out of memory: what was asked for, what is free, and which batch size would fit.
     """
@@ -131,7 +131,7 @@ def fit(
 
         held_out = None
         if test is not None:
-            held_out = Measure(xp, criterion, model, test, dtype=dtype, scaling=run.scaling)
+            held_out = Measure(xp, criterion, model, test, dtype=dtype, scaling=run.scaling, name="test")
         order = Stream(seed, "shuffle")
         steps = epochs * -(-len(train) // batch_size)
         with progress_bar(steps, "training", show=progress) as advance:
@@ -161,19 +161,27 @@ def _epoch(
     seconds: float,
 ) -> Epoch:
     """Return the epoch's line of the history; everything in it crosses to the host in one copy."""
-    figures = [total]
+    finite = xp.all(xp.stack([xp.all(xp.isfinite(p)) for p in params.values()]))
+    # Parameters that are not finite are told by the loss, so that no figure more is read back.
+    figures = [xp.where(finite, total, xp.asarray(math.nan, dtype=total.dtype))]
     if held_out is not None:
         test_total, predicted = held_out(params)
         hits = xp.sum(xp.astype(predicted == held_out.labels, held_out.batches.dtype))
         figures += [test_total, hits]
     sums = [float(value) for value in xp.to_host(xp.stack(figures))]
     train_loss = sums[0] / n
-    if not math.isfinite(train_loss):
-        raise TrainingDivergedError(
-            f"the mean training loss of epoch {number} is {train_loss}; lower the learning rate"
-        )
     tested = (None, None) if held_out is None else (value / len(held_out.batches) for value in sums[1:])
     test_loss, test_accuracy = tested
+    if not math.isfinite(train_loss):
+        train_loss = float(xp.to_host(total)) / n
+        what = f"the mean training loss of epoch {number} is {train_loss}"
+        if math.isfinite(train_loss):
+            what = f"a parameter is not finite after epoch {number}"
+        raise TrainingDivergedError(f"{what}; lower the learning rate")
+    if test_loss is not None and not math.isfinite(test_loss):
+        raise TrainingDivergedError(
+            f"the mean test loss of epoch {number} is {test_loss}; lower the learning rate"
+        )
     return Epoch(number, train_loss, test_loss, test_accuracy, seconds)
 
 

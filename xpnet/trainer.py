@@ -76,7 +76,7 @@ class Trainer:
 
     def put(self, train: Dataset) -> None:
         """Move a training set to the device, in place of the one before."""
-        self._images = Batches(self.xp, train.images, dtype=self._dtype, scaling=self._scaling)
+        self._images = Batches(self.xp, train.images, dtype=self._dtype, scaling=self._scaling, name="train")
         self._labels = labels_on_device(self.xp, train)
 
     def epoch(self, order: np.ndarray, advance: Callable[[int], object] = lambda steps: None) -> Array:

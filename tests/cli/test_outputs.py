@@ -1,5 +1,6 @@
 """What a training made is written somewhere, whatever happens to it and to the place named for it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -132,3 +133,15 @@ def test_closed_pipe_does_not_end_a_training(tmp_path):
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         process.stdout.close()
     assert len(xpnet.load(tmp_path / "model", xpnet.backend("numpy")).history) == 3
+
+
+def test_results_of_a_model_with_nan_are_strict_json(tmp_path):
+    xp = xpnet.backend("numpy")
+    params = {name: p * float("nan") for name, p in xpnet.mlp(784, 10).init(xp, 0).items()}
+    scaling = xpnet.batches.Scaling()
+    run = xpnet.Run(xp, xpnet.mlp(784, 10), params, "softmax_cross_entropy", scaling, "")
+    run.save(tmp_path / "model")
+    command = ["evaluate", str(tmp_path / "model"), "--backend", "numpy", "--json", str(tmp_path / "json")]
+    result = click.testing.CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "json").read_text(), parse_constant=pytest.fail)["loss"] is None

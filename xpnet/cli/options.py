@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,7 +11,7 @@ import click
 from xpnet import datasets
 from xpnet.cli.outputs import Outputs
 from xpnet.datasets import Dataset
-from xpnet.files import check_writable, write_whole
+from xpnet.files import check_writable, json_text, write_whole
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -88,5 +87,5 @@ def write_json(path: pathlib.Path, value: Any) -> None:
 
 
 def json_bytes(value: Any) -> bytes:
-    """Return `value` as indented JSON."""
-    return (json.dumps(value, indent=2) + "\n").encode()
+    """Return `value` as indented JSON, in which null stands for a number that is not finite."""
+    return (json_text(value, indent=2) + "\n").encode()
