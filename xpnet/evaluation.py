@@ -214,10 +214,7 @@ def _forward(
 ) -> Iterator[Array]:
     """Return the outputs for one batch of images after another, less the activation that a loss absorbs."""
     check_namespace(xp)
-    if not isinstance(images, Dataset):
-        # A data set checks its images; these have no labels, and need none.
-        images = np.asarray(images)
-        images = Dataset(images, np.zeros(images.shape[:1], dtype=np.uint8))
+    images = as_dataset(images)
     check_fit("images", images, model)
     dtype = check_params(xp, model, params)
     trunk = model if criterion is None else criterion.trunk(model)
@@ -290,6 +287,14 @@ class Measure:
         outputs, _ = self._trunk(xp, params, self.batches.gather_from(images, indices))
         loss, _ = self._criterion.function(xp, outputs, xp.nn.gather_labels(labels, indices))
         return outputs, xp.nn.accumulate(total, loss, indices.shape[0])
+
+
+def as_dataset(images: Any) -> Dataset:
+    """Return images as a data set, which checks them; what had no labels gets some that are not used."""
+    if isinstance(images, Dataset):
+        return images
+    images = np.asarray(images)
+    return Dataset(images, np.zeros(images.shape[:1], dtype=np.uint8))
 
 
 def labels_on_device(xp: Namespace, dataset: Dataset) -> Array:

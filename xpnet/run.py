@@ -13,16 +13,19 @@ import numpy as np
 
 from xpnet import checkpoint
 from xpnet.batches import Scaling
+from xpnet.checks import finite
 from xpnet.datasets import Dataset
 from xpnet.discovery import backend
 from xpnet.evaluation import (
     Evaluation,
+    as_dataset,
     check_namespace,
     evaluate,
     predict,
     predict_outputs,
     predict_proba,
 )
+from xpnet.inputs import Inputs
 from xpnet.layers import Params
 from xpnet.losses import find_loss
 from xpnet.models import Sequential
@@ -71,6 +74,9 @@ class Run:
     history : list of Epoch
     warm_up_seconds : float
         What compiling and rehearsing took before the first epoch.
+    inputs : Inputs or None
+        How the images of the training were stored, scaled and named; None if that is not known. Images that
+        do not seem to be scaled like them are refused here; `xpnet.evaluate` and `xpnet.predict` take any.
     """
 
     xp: Namespace
@@ -81,17 +87,18 @@ class Run:
     initial_sha256: str
     history: list[Epoch] = dataclasses.field(default_factory=list)
     warm_up_seconds: float = 0.0
+    inputs: Inputs | None = None
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
         """Return the loss, the accuracy and the confusion matrix on a data set."""
-        return evaluate(self.xp, self.model, self.params, dataset, **self._how())
+        return evaluate(self.xp, self.model, self.params, self._alike("dataset", dataset), **self._how())
 
     def predict(self, images: Any) -> np.ndarray:
         """Return the predicted class of each image, shape (n,): see `xpnet.predict`.
 
         `images` has the shape (n, features), or is a Dataset.
         """
-        return predict(self.xp, self.model, self.params, images, **self._how())
+        return predict(self.xp, self.model, self.params, self._alike("images", images), **self._how())
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Return the probability of each class for each image, shape (n, classes).
@@ -103,7 +110,7 @@ class Run:
         ValueError
             If the outputs are no probabilities: see `xpnet.predict_proba`.
         """
-        return predict_proba(self.xp, self.model, self.params, images, **self._how())
+        return predict_proba(self.xp, self.model, self.params, self._alike("images", images), **self._how())
 
     def predict_outputs(self, images: Any) -> np.ndarray:
         """Return what the last layer gives for each image, shape (n, n_out).
@@ -111,6 +118,7 @@ class Run:
         `images` has the shape (n, features), or is a Dataset.
         """
         scale, offset = self.scaling.scale, self.scaling.offset
+        images = self._alike("images", images)
         return predict_outputs(self.xp, self.model, self.params, images, scale=scale, offset=offset)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -129,11 +137,28 @@ class Run:
             "scaling": dataclasses.asdict(self.scaling),
             "initial_sha256": self.initial_sha256,
             "history": [dataclasses.asdict(epoch) for epoch in self.history],
+            "inputs": None if self.inputs is None else dataclasses.asdict(self.inputs),
         }
         checkpoint.save(path, self.xp, self.model, self.params, about)
 
+    def _alike(self, name: str, images: Any) -> Dataset:
+        """Return images as a data set, checked against those of the training."""
+        dataset: Dataset = images if name == "dataset" else as_dataset(images)
+        if self.inputs is not None and isinstance(dataset, Dataset):
+            self.inputs.check(name, Inputs.of(dataset, self.scaling))
+        return dataset
+
     def _how(self) -> dict[str, Any]:
         return {"loss": self.loss, "scale": self.scaling.scale, "offset": self.scaling.offset}
+
+
+def _inputs(found: dict[str, Any] | None) -> Inputs | None:
+    """Return what a file says of the images of the training; the first ones said nothing."""
+    if found is None:
+        return None
+    finite("low", found["low"])
+    finite("high", found["high"])
+    return Inputs(**found)
 
 
 def _epoch(*, train_loss: float | None, **others: Any) -> Epoch:
@@ -187,6 +212,7 @@ def load(
             scaling=Scaling(**about["scaling"]),
             initial_sha256=about["initial_sha256"],
             history=[_epoch(**epoch) for epoch in about["history"]],
+            inputs=_inputs(about.get("inputs")),
         )
     except (KeyError, TypeError, ValueError) as e:
         raise checkpoint.damaged(path, f"what it says about itself cannot be used: {e!r}") from e

@@ -14,6 +14,7 @@ from xpnet.batches import Scaling
 from xpnet.datasets import Dataset
 from xpnet.errors import TrainingDivergedError
 from xpnet.evaluation import Measure, check_fit, check_namespace
+from xpnet.inputs import Inputs
 from xpnet.layers import Params, float_name
 from xpnet.losses import find_loss
 from xpnet.memory import watched
@@ -65,7 +66,7 @@ def fit(
     optimizer : Optimizer
     epochs, batch_size : int
     test : Dataset, optional
-        Measured after each epoch.
+        Measured after each epoch. Stored and scaled like `train`: see `Inputs.check`.
     loss : {"softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"}
         With one output, labels are 0 and 1.
     seed : int
@@ -107,7 +108,10 @@ def fit(
     callbacks = _checked_callables(optimizer, callbacks)
     dtype = float_name(xp, dtype)
 
-    run = Run(xp, model, {}, criterion.name, scaling, initial_sha256="")
+    inputs = Inputs.of(train, scaling)
+    if test is not None:
+        inputs.check("test", Inputs.of(test, scaling))
+    run = Run(xp, model, {}, criterion.name, scaling, initial_sha256="", inputs=inputs)
     with in_reach(run), watched(xp, model, dtype=dtype, batch_size=batch_size):
         run.params = (
             model.init(xp, seed, dtype=dtype) if params is None else _checked_copy(xp, model, params, dtype)
@@ -124,14 +128,14 @@ def fit(
             batch_size=batch_size,
             seed=seed,
             dtype=dtype,
-            scaling=run.scaling,
+            scaling=scaling,
         )
         trainer.rehearse()
         run.warm_up_seconds = time.perf_counter() - start
 
         held_out = None
         if test is not None:
-            held_out = Measure(xp, criterion, model, test, dtype=dtype, scaling=run.scaling, name="test")
+            held_out = Measure(xp, criterion, model, test, dtype=dtype, scaling=scaling, name="test")
         order = Stream(seed, "shuffle")
         steps = epochs * -(-len(train) // batch_size)
         with progress_bar(steps, "training", show=progress) as advance:

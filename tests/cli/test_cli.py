@@ -146,10 +146,45 @@ def write_folder(folder, classes):
             (folder / f"{stem}-{kind}-ubyte.gz").write_bytes(gzip.compress(payload))
 
 
-def test_data_reads_a_folder(tmp_path):
-    write_folder(tmp_path, 4)
-    output = run("train", "--data", tmp_path, "--epochs", 1)
+@pytest.fixture
+def folder(tmp_path):
+    """Give a folder of IDX files: 20 images of 6 pixels and 4 classes in each set."""
+    folder = tmp_path / "my data"
+    folder.mkdir()
+    write_folder(folder, 4)
+    return folder
+
+
+def test_data_reads_a_folder(folder):
+    output = run("train", "--data", folder, "--epochs", 1)
     assert output.startswith("numpy on cpu: 6-64-4 sigmoid")
+
+
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_model_of_other_data_is_not_used_on_mnist_unasked(folder, tmp_path, command):
+    model = tmp_path / "model"
+    run("train", "--data", folder, "--epochs", 1, "--quiet", "--save", model)
+    message = run(command, model, status=2)
+    expected = (
+        f"the model was trained on '{folder}', not on mnist; pass `--data '{folder}'`, or `--dataset mnist`"
+    )
+    assert expected in message
+    assert "note" not in run(command, model, "--data", folder)
+    assert "takes 6" in run(command, model, "--dataset", "mnist", status=1)
+    other = tmp_path / "other"
+    folder.rename(other)
+    assert f"note: the model was trained on '{folder}', and this is '{other}'" in run(
+        command, model, "--data", other
+    )
+
+
+def test_model_of_data_without_a_name_says_so(tmp_path):
+    xp, model = xpnet.backend("numpy"), xpnet.mlp(784, 10)
+    images = np.random.Generator(np.random.Philox(0)).integers(0, 256, (20, 784)).astype(np.uint8)
+    data = xpnet.Dataset(images, np.arange(20) % 10)
+    xpnet.fit(xp, model, data, optimizer=xpnet.SGD(0.1), epochs=1).save(tmp_path / "model")
+    assert "was trained on data without a name, not on mnist" in run("evaluate", tmp_path / "model", status=2)
+    assert "test accuracy" in run("evaluate", tmp_path / "model", "--dataset", "mnist")
 
 
 def test_data_of_one_class_are_refused_without_an_option_that_no_command_has(tmp_path):

@@ -241,3 +241,10 @@ def test_ragged_lists_are_refused():
         TypeError, match=r"^`images` is a list that NumPy cannot .*; make all its rows of one"
     ):
         Dataset([[1, 2], [3]], [0, 1])
+
+
+def test_name_goes_with_slices(images, labels):
+    assert Dataset(images, labels).name is None
+    assert Dataset(images, labels, name="four")[1:].name == "four"
+    with pytest.raises(TypeError, match=r"^`name` must be a str, got 3; pass for example `name='digits'`$"):
+        Dataset(images, labels, name=3)

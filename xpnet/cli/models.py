@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import xpnet
-from xpnet.cli.options import backend_option, data_options, json_option, read_data, write_json
+from xpnet.cli.options import backend_option, data_options, json_option, read_test, write_json
 from xpnet.datasets import Dataset
 from xpnet.losses import find_loss
 from xpnet.run import Run
@@ -44,7 +44,7 @@ def evaluate(
     Prints the loss, the accuracy, and precision, recall and F1 of each class.
     """
     run = xpnet.load(model, xpnet.backend(backend))
-    _, test = read_data(dataset, data)
+    test = read_test(run.inputs, dataset, data)
     evaluation = run.evaluate(test)
     click.echo(f"test loss {evaluation.loss:.4f}   test accuracy {evaluation.accuracy:.2%}\n")
     click.echo(evaluation.report())
@@ -81,7 +81,7 @@ def predict(
     squared_error.
     """
     run = xpnet.load(model, xpnet.backend(backend))
-    _, test = read_data(dataset, data)
+    test = read_test(run.inputs, dataset, data)
     results = _predictions(run, test, _rows(index, len(test)))
     are_probabilities = "probabilities" in results[0]
     click.echo(f"index  label  predicted  {'probability' if are_probabilities else 'output':>11}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import shlex
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -12,7 +14,9 @@ from xpnet import datasets
 from xpnet.cli.outputs import Outputs
 from xpnet.datasets import Dataset
 from xpnet.files import check_writable, json_text, write_whole
+from xpnet.inputs import Inputs
 
+MNIST = "mnist"  # the bundled data set, as it is called here and by itself
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -77,6 +81,24 @@ def read_data(dataset: str | None, data: pathlib.Path | None) -> tuple[Dataset, 
     if dataset == "idx":
         raise click.UsageError("`--dataset idx` reads a folder: name it with `--data DIR`")
     return datasets.mnist()
+
+
+def read_test(inputs: Inputs | None, dataset: str | None, data: pathlib.Path | None) -> Dataset:
+    """Return the test set that the options name, or, without them, MNIST's if the model is trained on it."""
+    name = None if inputs is None else inputs.name
+    if inputs is not None and name != MNIST and dataset is None and data is None:
+        if name is None:
+            found, folder = "data without a name", "DIR"
+        else:
+            found, folder = repr(name), shlex.quote(name) if os.path.isabs(name) else "DIR"
+        raise click.UsageError(
+            f"the model was trained on {found}, not on {MNIST}; pass `--data {folder}`, "
+            f"or `--dataset {MNIST}` if it is to see that all the same"
+        )
+    _, test = read_data(dataset, data)
+    if name is not None and name != test.name:
+        click.echo(f"note: the model was trained on {name!r}, and this is {test.name!r}")
+    return test
 
 
 def write_json(path: pathlib.Path, value: Any) -> None:

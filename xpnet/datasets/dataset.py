@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, overload
 
 import numpy
@@ -27,6 +27,8 @@ class Dataset:
         Floating-point values are finite. uint8 stays uint8 until a batch is gathered.
     labels : array, shape (n,), int
         Class indices, none negative.
+    name : str, optional
+        What to call it; a model that is trained on it remembers the name. A slice has it too.
 
     Raises
     ------
@@ -38,16 +40,19 @@ class Dataset:
 
     images: numpy.ndarray
     labels: numpy.ndarray
+    name: str | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         images = _checked_images(self.images)
         labels = _checked_labels(self.labels, len(images))
+        if not (self.name is None or isinstance(self.name, str)):
+            raise TypeError(f"`name` must be a str, got {self.name!r}; pass for example `name='digits'`")
         if len(images) != len(labels):
             raise ValueError(
                 f"`images` has {len(images)} rows, but `labels` has {len(labels)}; "
                 "pass one label for each row"
             )
-        _set(self, images, labels)
+        _set(self, images, labels, self.name)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A copied array can be written to, whether or not the original could.
@@ -68,7 +73,7 @@ class Dataset:
             if not range(n)[key]:
                 raise ValueError(f"{key!r} selects none of {n} samples; choose within [0, {n})")
             # Not through __init__: the values were checked when this dataset was made.
-            return _set(object.__new__(Dataset), self.images[key], self.labels[key])
+            return _set(object.__new__(Dataset), self.images[key], self.labels[key], self.name)
         try:
             index = operator.index(key)
         except TypeError:
@@ -91,12 +96,13 @@ class Dataset:
         )
 
 
-def _set(dataset: Dataset, images: numpy.ndarray, labels: numpy.ndarray) -> Dataset:
+def _set(dataset: Dataset, images: numpy.ndarray, labels: numpy.ndarray, name: str | None) -> Dataset:
     """Return `dataset`, holding read-only views of both arrays."""
-    for name, array in (("images", images), ("labels", labels)):
+    for key, array in (("images", images), ("labels", labels)):
         view = array.view()
         view.flags.writeable = False
-        object.__setattr__(dataset, name, view)
+        object.__setattr__(dataset, key, view)
+    object.__setattr__(dataset, "name", name)
     return dataset
 
 

@@ -26,7 +26,7 @@ def idx_folder(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     Returns
     -------
     train, test : Dataset
-        Images of shape (n, rows * columns), uint8.
+        Images of shape (n, rows * columns), uint8. Their name is the absolute path of the folder.
 
     Raises
     ------
@@ -46,8 +46,9 @@ def idx_folder(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
         )
     # All are looked for before one is read, so that a missing file is known at once.
     train_images, train_labels, test_images, test_labels = (_find(folder, *kind) for kind in _KINDS)
-    train = _read_pair(train_images, train_labels)
-    test = _read_pair(test_images, test_labels)
+    name = str(folder.absolute())
+    train = _read_pair(train_images, train_labels, name)
+    test = _read_pair(test_images, test_labels, name)
     n_train, n_test = train.images.shape[1], test.images.shape[1]
     if n_train != n_test:
         raise ValueError(
@@ -96,7 +97,7 @@ def _listing(folder: Path) -> str:
     return f"it has {shown}" + (f" and {more} more" if more > 0 else "")
 
 
-def _read_pair(images_path: Path, labels_path: Path) -> Dataset:
+def _read_pair(images_path: Path, labels_path: Path, name: str) -> Dataset:
     images = read_idx(images_path, ndim=3)  # (n, rows, columns)
     labels = read_idx(labels_path, ndim=1)
     if len(images) != len(labels):
@@ -104,4 +105,4 @@ def _read_pair(images_path: Path, labels_path: Path) -> Dataset:
             f"{str(images_path)!r} holds {len(images)} images, but {str(labels_path)!r} holds "
             f"{len(labels)} labels; pass files that belong together"
         )
-    return Dataset(images.reshape(len(images), -1), labels)  # (n, rows * columns)
+    return Dataset(images.reshape(len(images), -1), labels, name=name)  # (n, rows * columns)

@@ -29,7 +29,7 @@ def mnist() -> tuple[Dataset, Dataset]:
     -------
     train, test : Dataset
         Images of shape (n, 784), uint8: 28 rows of 28 pixels, 0 for paper and 255 for ink. Labels
-        are the digits, uint8.
+        are the digits, uint8. Their name is "mnist".
 
     Raises
     ------
@@ -51,4 +51,4 @@ def _read_pair(stem: str) -> Dataset:
         )
         for kind, ndim in (("images-idx3", 3), ("labels-idx1", 1))
     )
-    return Dataset(images.reshape(len(images), -1), labels)  # (n, 784)
+    return Dataset(images.reshape(len(images), -1), labels, name="mnist")  # (n, 784)
