@@ -5,6 +5,8 @@ import pytest
 
 import xpnet
 from xpnet import Dataset, Linear, Sequential
+from xpnet.batches import Batches, Scaling
+from xpnet.evaluation import Measure, labels_on_device
 
 MODEL = xpnet.mlp(4, 3, 2)
 LABELS = np.arange(6) % 2
@@ -68,3 +70,118 @@ def test_scale_that_makes_numbers_beyond_the_dtype_is_refused(numpy_xp, scale, d
     data = Dataset(np.ones((6, 4), np.uint8), LABELS)
     with pytest.raises(ValueError, match=rf"^`scale` 1e\+.* make numbers up to .* beyond {dtype}; choose"):
         fit(numpy_xp, data, scale=scale, dtype=dtype)
+
+
+def make_data(rows=40, dtype="uint8"):
+    images = np.random.Generator(np.random.Philox(3)).integers(0, 256, (rows, 4)).astype(dtype)
+    return images, (images[:, 0] > 128).astype("int32")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("part", ["images", "labels", "both"])
+def test_training_does_not_see_later_changes_of_its_data(xp_int64, dtype, part):
+    images, labels = make_data(dtype=dtype)
+    data = Dataset(images, labels)
+    options = {"epochs": 3, "test": data[:20]}
+    expected = fit(xp_int64, data, **options)
+
+    def change(run):
+        if part != "labels":
+            images[...] = 0
+        if part != "images":
+            labels[...] = 0
+
+    run = fit(xp_int64, data, callbacks=[change], **options)
+    for ours, theirs in zip(run.history, expected.history, strict=True):
+        assert (ours.train_loss, ours.test_loss) == (theirs.train_loss, theirs.test_loss)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_measurement_sees_what_the_data_hold_then(backend, dtype):
+    images, labels = make_data(dtype=dtype)
+    data = Dataset(images, labels)
+    run = fit(backend, data)
+    run.evaluate(data)
+    images[...] = images[::-1].copy()
+    labels[...] = labels[::-1].copy()
+    fresh = Dataset(images.copy(), labels.copy())
+    assert run.evaluate(data).loss == run.evaluate(fresh).loss
+    np.testing.assert_array_equal(run.predict_proba(data), run.predict_proba(fresh))
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_training_copies_images_only_if_they_may_change(numpy_xp, dtype):
+    images, labels = make_data(dtype=dtype)
+    frozen = images.copy()
+    frozen.flags.writeable = False
+    for array, shared in ((images, False), (frozen, True)):
+        data = Dataset(array, labels)[5:]
+        batches = Batches(numpy_xp, data.images, dtype="float32", scaling=Scaling(), keep=True)
+        assert np.shares_memory(batches.images, array) is shared
+
+
+def test_bundled_images_need_no_copy(numpy_xp, mnist):
+    images = mnist[0][:100].images
+    batches = Batches(numpy_xp, images, dtype="float32", scaling=Scaling(), keep=True)
+    assert np.shares_memory(batches.images, images)
+
+
+ORDERS = {
+    "Fortran": np.asfortranarray,
+    "every second row": lambda x: np.repeat(x, 2, axis=0)[::2],
+    "every second column": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
+    "backwards": lambda x: x[::-1].copy()[::-1],
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
+def test_images_and_labels_enter_row_by_row(backend, dtype, order):
+    images, labels = make_data(dtype=dtype)
+    stored = Dataset(ORDERS[order](images), ORDERS[order](labels))
+    assert not stored.images.flags.c_contiguous
+    for keep in (True, False):
+        batches = Batches(backend, stored.images, dtype="float32", scaling=Scaling(), keep=keep)
+        assert batches.images.flags.c_contiguous
+        assert labels_on_device(backend, stored).flags.c_contiguous
+        np.testing.assert_array_equal(batches.images, images)
+    run, expected = (fit(backend, data, epochs=2, test=data) for data in (stored, Dataset(images, labels)))
+    assert run.history[-1].test_loss == expected.history[-1].test_loss
+    np.testing.assert_array_equal(run.predict_proba(stored.images), expected.predict_proba(images))
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_parameters_enter_row_by_row(backend, order):
+    params = MODEL.init(backend, 0)
+    stored = {name: ORDERS[order](p) for name, p in params.items()}
+    data = Dataset(*make_data())
+    seen = []
+
+    class Looking(xpnet.SGD):
+        def init(self, xp, params):
+            seen.extend(params.values())
+            return super().init(xp, params)
+
+    run, expected = (fit(backend, data, params=p, optimizer=Looking(0.1)) for p in (stored, params))
+    assert all(p.flags.c_contiguous for p in [*seen, *run.params.values()])
+    assert run.history[-1].train_loss == expected.history[-1].train_loss
+    for use in (xpnet.predict_proba, lambda *args: xpnet.evaluate(*args).confusion):
+        what = data if use is not xpnet.predict_proba else data.images
+        np.testing.assert_array_equal(use(backend, MODEL, stored, what), use(backend, MODEL, params, what))
+
+
+def test_compiled_measurement_gets_parameters_row_by_row(monkeypatch):
+    """What is stored otherwise cannot be replayed."""
+    xp = xpnet.backend("numpy")
+    seen = []
+    measure = Measure.__call__
+
+    def spy(self, params):
+        seen.extend(params.values())
+        return measure(self, params)
+
+    monkeypatch.setattr(Measure, "__call__", spy)
+    stored = {name: np.asfortranarray(p) for name, p in MODEL.init(xp, 0).items()}
+    xpnet.evaluate(xp, MODEL, stored, Dataset(*make_data()))
+    assert seen
+    assert all(p.flags.c_contiguous for p in seen)

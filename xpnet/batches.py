@@ -53,6 +53,8 @@ class Batches:
     scaling : Scaling
     name : str
         What the caller knows the images as.
+    keep : bool
+        Whether a later change of `images` must not be seen here. If not, memory may be shared with them.
 
     Raises
     ------
@@ -61,17 +63,26 @@ class Batches:
     """
 
     def __init__(
-        self, xp: Namespace, images: np.ndarray, *, dtype: str, scaling: Scaling, name: str = "images"
+        self,
+        xp: Namespace,
+        images: np.ndarray,
+        *,
+        dtype: str,
+        scaling: Scaling,
+        name: str = "images",
+        keep: bool = False,
     ) -> None:
         self.xp = xp
         self.dtype = getattr(xp, dtype)
         self.scaling = scaling if images.dtype == np.uint8 else Scaling(1.0, 0.0)
         if images.dtype == np.uint8:
             scaling.check(dtype)
+            stored = np.ascontiguousarray(images)
         else:
-            images = _converted(name, images, dtype)
+            stored = _converted(name, images, dtype)
+        copy = True if keep and np.may_share_memory(stored, images) and _may_change(images) else None
         # A new view, because a backend may keep another form of images that it knows by their array.
-        self.images = xp.asarray(images)[...]
+        self.images = xp.asarray(stored, copy=copy)[...]
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
@@ -91,10 +102,18 @@ class Batches:
             yield self.gather(self.xp.arange(begin, end, dtype=self.xp.int32))
 
 
+def _may_change(array: np.ndarray) -> bool:
+    """Return whether someone can write to the memory of an array, be it through another one."""
+    owners = [array]
+    while isinstance(owners[-1].base, np.ndarray):
+        owners.append(owners[-1].base)
+    return any(owner.flags.writeable for owner in owners)
+
+
 def _converted(name: str, images: np.ndarray, dtype: str) -> np.ndarray:
-    """Return floating-point images in a dtype in which all of their values are finite."""
+    """Return floating-point images, row by row, in a dtype in which all of their values are finite."""
     with np.errstate(over="ignore"):
-        converted = images.astype(dtype, copy=False)
+        converted = np.ascontiguousarray(images, dtype)
     # Both are nan if a value is.
     if np.isfinite(converted.min()) and np.isfinite(converted.max()):
         return converted

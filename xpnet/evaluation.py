@@ -15,7 +15,7 @@ from xpnet.datasets import Dataset
 from xpnet.layers import Params
 from xpnet.losses import Loss, find_loss
 from xpnet.memory import watched
-from xpnet.models import Sequential, check_params
+from xpnet.models import Sequential, check_params, copy_params
 from xpnet.namespace import Namespace
 
 Array = Any
@@ -95,6 +95,7 @@ def evaluate(
     check_fit("dataset", dataset, model)
     batch_size = count("batch_size", batch_size)
     dtype = check_params(xp, model, params)
+    params = copy_params(xp, params)  # row by row, which kernels are fast with
     scaling = Scaling(scale, offset)
     with watched(xp, model, dtype=dtype, batch_size=batch_size):
         measure = Measure(xp, criterion, model, dataset, dtype=dtype, scaling=scaling, batch_size=batch_size)
@@ -217,6 +218,7 @@ def _forward(
     images = as_dataset(images)
     check_fit("images", images, model)
     dtype = check_params(xp, model, params)
+    params = copy_params(xp, params)  # row by row, which kernels are fast with
     trunk = model if criterion is None else criterion.trunk(model)
     batches = Batches(xp, images.images, dtype=dtype, scaling=scaling)
     return (trunk(xp, params, x)[0] for x in batches.in_order(BATCH_SIZE))
@@ -243,6 +245,8 @@ class Measure:
     batch_size : int
     name : str
         What the caller knows the data set as.
+    keep : bool
+        Whether a later change of the data set must not be seen here.
     """
 
     def __init__(
@@ -256,8 +260,9 @@ class Measure:
         scaling: Scaling,
         batch_size: int = BATCH_SIZE,
         name: str = "dataset",
+        keep: bool = False,
     ) -> None:
-        self.batches = Batches(xp, dataset.images, dtype=dtype, scaling=scaling, name=name)
+        self.batches = Batches(xp, dataset.images, dtype=dtype, scaling=scaling, name=name, keep=keep)
         self.labels = labels_on_device(xp, dataset)
         self._xp = xp
         self._criterion = criterion

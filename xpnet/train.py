@@ -62,7 +62,8 @@ def fit(
     model : Sequential
         A final `Softmax` (or `Sigmoid`) is trained as a part of the cross-entropy that it belongs to.
     train : Dataset
-        Stored on the device as it is; batches are made floating-point numbers as they are gathered.
+        Copied to the device as it is, once, when the training begins; batches are made floating-point numbers
+        as they are gathered. uint8 or float images in any order of memory are as fast.
     optimizer : Optimizer
     epochs, batch_size : int
     test : Dataset, optional
@@ -135,7 +136,9 @@ def fit(
 
         held_out = None
         if test is not None:
-            held_out = Measure(xp, criterion, model, test, dtype=dtype, scaling=scaling, name="test")
+            held_out = Measure(
+                xp, criterion, model, test, dtype=dtype, scaling=scaling, name="test", keep=True
+            )
         order = Stream(seed, "shuffle")
         steps = epochs * -(-len(train) // batch_size)
         with progress_bar(steps, "training", show=progress) as advance:

@@ -75,8 +75,10 @@ class Trainer:
         self.compiled = xp.compile(self._step)
 
     def put(self, train: Dataset) -> None:
-        """Move a training set to the device, in place of the one before."""
-        self._images = Batches(self.xp, train.images, dtype=self._dtype, scaling=self._scaling, name="train")
+        """Move a training set to the device, in place of the one before; later changes are not seen."""
+        self._images = Batches(
+            self.xp, train.images, dtype=self._dtype, scaling=self._scaling, name="train", keep=True
+        )
         self._labels = labels_on_device(self.xp, train)
 
     def epoch(self, order: np.ndarray, advance: Callable[[int], object] = lambda steps: None) -> Array:

@@ -190,6 +190,7 @@ def _read_at_most(stream: BufferedIOBase, n: int) -> numpy.ndarray:
         if not more:
             break
         arrived += more
+    data.flags.writeable = False  # so that nobody needs a copy of it
     return data[:arrived]
 
 
