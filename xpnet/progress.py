@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import threading
 from collections.abc import Callable, Iterator
+from typing import Any
+
+# Held by the one bar that is shown: a terminal has room for one, and Rich before 14.1 refuses a second.
+_shown = threading.Lock()
 
 
 @contextlib.contextmanager
 def progress_bar(total: int, what: str, *, show: bool | None = None) -> Iterator[Callable[[int], object]]:
-    """Give a function that moves the bar on by so many steps.
+    """Give a function that moves the bar on by so many steps; it does nothing where no bar is shown.
 
     Parameters
     ----------
@@ -18,16 +23,39 @@ def progress_bar(total: int, what: str, *, show: bool | None = None) -> Iterator
     what : str
         Stands before the bar.
     show : bool, optional
-        If omitted, the bar is shown where standard output is a terminal.
+        If omitted, the bar is shown where standard output is a terminal. There is none where standard output
+        is closed, or another bar is shown.
     """
-    if show is None:
-        show = sys.stdout is not None and sys.stdout.isatty()
-    if not show:
+    wanted = _is_terminal() if show is None else show
+    if not wanted or not _is_open() or not _shown.acquire(blocking=False):
         yield lambda steps: None
         return
-    # Imported here, because `import xpnet` must not pay for Rich.
-    from rich import progress
+    try:
+        with _bar(total, what) as advance:
+            yield advance
+    finally:
+        _shown.release()
 
+
+def _is_terminal() -> bool:
+    try:
+        return bool(sys.stdout.isatty())
+    except (AttributeError, OSError, ValueError):  # None or an object of the user's, or closed
+        return False
+
+
+def _is_open() -> bool:
+    return hasattr(sys.stdout, "write") and not getattr(sys.stdout, "closed", False)
+
+
+@contextlib.contextmanager
+def _bar(total: int, what: str) -> Iterator[Callable[[int], object]]:
+    # Imported here, because `import xpnet` must not pay for Rich.
+    from rich import console, file_proxy, progress
+
+    if isinstance(sys.stdout, file_proxy.FileProxy):  # A display of the user's is shown.
+        yield lambda steps: None
+        return
     columns = (
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
@@ -35,6 +63,32 @@ def progress_bar(total: int, what: str, *, show: bool | None = None) -> Iterator
         progress.TimeElapsedColumn(),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, transient=True, refresh_per_second=5) as bar:
+    # A console of its own, because Rich before 14.1 refuses a second display on one.
+    screen: Any = console.Console(file=_Screen(sys.stdout))  # type: ignore[arg-type]
+    with progress.Progress(*columns, console=screen, transient=True, refresh_per_second=5) as bar:
         task = bar.add_task(what, total=total)
         yield lambda steps: bar.advance(task, steps)
+
+
+class _Screen:
+    """Standard output, of which it does not matter if it is closed while the bar is shown."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            return bool(self._stream.isatty())
+        return False
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            self._stream.flush()
