@@ -15,6 +15,7 @@ import click
 
 import xpnet
 from xpnet import plots
+from xpnet.cli.doubts import doubt
 from xpnet.cli.interruption import Interruption
 from xpnet.cli.options import (
     backend_option,
@@ -162,6 +163,9 @@ class _Wanted:
         evaluation = run.evaluate(self.testing)
         median = statistics.median(epoch.seconds for epoch in run.history)
         self.say(f"test accuracy {evaluation.accuracy:.2%}; {median:.3f} s an epoch (median)")
+        line = doubt(evaluation.confusion, self.config["lr"], _usual_lr(self.config))
+        if line:
+            self.say(line)
         results = _results(run, self.config, evaluation)
         outputs.write("wrote", self.json_path, lambda path: write_whole(path, json_bytes(results)))
         outputs.write("drew", self.plot, lambda path: plots.history(run.history, path, loss=run.loss))
@@ -192,15 +196,21 @@ def _optimizer(config: dict[str, Any]) -> Optimizer:
     elif not averaged:
         raise click.UsageError(f"`--beta` is for momentum and nesterov, not for {name}")
     if config["lr"] is None:
-        # Four epochs on MNIST rank 4, 1, 0.5 and 0.2 so: sigmoid learns best with 4, ReLU and tanh,
-        # whose gradients are four times as steep and more, with 0.5 to 1.
-        saturating = config["activation"] == "sigmoid" and config["hidden"]
-        config["lr"] = 0.001 if name == "adam" else 4.0 if saturating else 0.5
+        config["lr"] = _usual_lr(config)
     options = {"lr": config["lr"]} | ({"beta": config["beta"]} if averaged else {})
     try:
         return OPTIMIZERS[name](**options)
     except ValueError as e:
         raise click.UsageError(str(e)) from e
+
+
+def _usual_lr(config: dict[str, Any]) -> float:
+    """Return the learning rate that is the default for what else `config` says."""
+    if config["optimizer"] == "adam":
+        return 0.001
+    # Four epochs on MNIST rank 4, 1, 0.5 and 0.2 so: sigmoid learns best with 4, ReLU and tanh,
+    # whose gradients are four times as steep and more, with 0.5 to 1.
+    return 4.0 if config["activation"] == "sigmoid" and config["hidden"] else 0.5
 
 
 def _line(epoch: Epoch, epochs: int) -> str:
