@@ -141,3 +141,8 @@ def test_file_that_lies_about_its_inputs_is_refused(numpy_xp, dataset, tmp_path,
 def test_bundled_data_have_a_name(mnist):
     inputs = Inputs.of(mnist[0][:100], Scaling(1 / 255, -0.5))
     assert inputs == Inputs("uint8", -0.5, 0.5, 100, "mnist")
+
+
+def test_measurement_of_what_is_no_data_set_is_refused(numpy_xp, dataset):
+    with pytest.raises(TypeError, match="`dataset` must be a Dataset, got ndarray"):
+        fit(numpy_xp, dataset).evaluate(dataset.images)

@@ -91,14 +91,17 @@ class Run:
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
         """Return the loss, the accuracy and the confusion matrix on a data set."""
-        return evaluate(self.xp, self.model, self.params, self._alike("dataset", dataset), **self._how())
+        self._check("dataset", dataset)
+        return evaluate(self.xp, self.model, self.params, dataset, **self._how())
 
     def predict(self, images: Any) -> np.ndarray:
         """Return the predicted class of each image, shape (n,): see `xpnet.predict`.
 
         `images` has the shape (n, features), or is a Dataset.
         """
-        return predict(self.xp, self.model, self.params, self._alike("images", images), **self._how())
+        images = as_dataset(images)
+        self._check("images", images)
+        return predict(self.xp, self.model, self.params, images, **self._how())
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Return the probability of each class for each image, shape (n, classes).
@@ -110,7 +113,9 @@ class Run:
         ValueError
             If the outputs are no probabilities: see `xpnet.predict_proba`.
         """
-        return predict_proba(self.xp, self.model, self.params, self._alike("images", images), **self._how())
+        images = as_dataset(images)
+        self._check("images", images)
+        return predict_proba(self.xp, self.model, self.params, images, **self._how())
 
     def predict_outputs(self, images: Any) -> np.ndarray:
         """Return what the last layer gives for each image, shape (n, n_out).
@@ -141,12 +146,10 @@ class Run:
         }
         checkpoint.save(path, self.xp, self.model, self.params, about)
 
-    def _alike(self, name: str, images: Any) -> Dataset:
-        """Return images as a data set, checked against those of the training."""
-        dataset: Dataset = images if name == "dataset" else as_dataset(images)
+    def _check(self, name: str, dataset: Any) -> None:
+        """Raise if images do not seem to be scaled like those of the training."""
         if self.inputs is not None and isinstance(dataset, Dataset):
             self.inputs.check(name, Inputs.of(dataset, self.scaling))
-        return dataset
 
     def _how(self) -> dict[str, Any]:
         return {"loss": self.loss, "scale": self.scaling.scale, "offset": self.scaling.offset}

@@ -12,7 +12,7 @@ from xpnet.datasets import Dataset
 from xpnet.evaluation import labels_on_device
 from xpnet.layers import Params
 from xpnet.losses import Loss
-from xpnet.models import Sequential, copy_params
+from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
 from xpnet.random import Stream
@@ -104,7 +104,7 @@ class Trainer:
 
     def snapshot(self) -> Params:
         """Return copies of the parameters, which no later step changes."""
-        return copy_params(self.xp, self.params)
+        return {name: self.xp.asarray(p, copy=True) for name, p in self.params.items()}
 
     def rehearse(self) -> None:
         """Take steps of each size on copies, with other dropout masks, so that all is compiled."""

@@ -16,7 +16,7 @@ import click
 import xpnet
 from xpnet import plots
 from xpnet.cli.doubts import doubt
-from xpnet.cli.interruption import Interruption
+from xpnet.cli.interruption import Interruption, uninterrupted
 from xpnet.cli.options import (
     backend_option,
     check_distinct,
@@ -177,7 +177,8 @@ class _Wanted:
 def _rescue(error: BaseException, run: Run, wanted: _Wanted) -> NoReturn:
     """Write what `error` left of a training, and raise an error that says so."""
     if run.history:
-        outputs = wanted.write(run)
+        with uninterrupted():
+            outputs = wanted.write(run)
         done = [f"{line} as epoch {len(run.history)} left it" for line in outputs.lines]
         message = "; ".join([str(error).removesuffix("."), *done, *outputs.failures])
     else:
