@@ -176,13 +176,14 @@ class _Wanted:
 
 def _rescue(error: BaseException, run: Run, wanted: _Wanted) -> NoReturn:
     """Write what `error` left of a training, and raise an error that says so."""
+    text = str(error).removesuffix(".") or type(error).__name__
     if run.history:
         with uninterrupted():
             outputs = wanted.write(run)
         done = [f"{line} as epoch {len(run.history)} left it" for line in outputs.lines]
-        message = "; ".join([str(error).removesuffix("."), *done, *outputs.failures])
+        message = "; ".join([text, *done, *outputs.failures])
     else:
-        message = f"{error}; no epoch was done, so nothing was written"
+        message = f"{text}; no epoch was done, so nothing was written"
     if isinstance(error, Interruption):
         raise Interruption(message) from error
     raise click.ClickException(message) from error
