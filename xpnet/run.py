@@ -99,9 +99,7 @@ class Run:
 
         `images` has the shape (n, features), or is a Dataset.
         """
-        images = as_dataset(images)
-        self._check("images", images)
-        return predict(self.xp, self.model, self.params, images, **self._how())
+        return predict(self.xp, self.model, self.params, self._checked(images), **self._how())
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Return the probability of each class for each image, shape (n, classes).
@@ -113,9 +111,7 @@ class Run:
         ValueError
             If the outputs are no probabilities: see `xpnet.predict_proba`.
         """
-        images = as_dataset(images)
-        self._check("images", images)
-        return predict_proba(self.xp, self.model, self.params, images, **self._how())
+        return predict_proba(self.xp, self.model, self.params, self._checked(images), **self._how())
 
     def predict_outputs(self, images: Any) -> np.ndarray:
         """Return what the last layer gives for each image, shape (n, n_out).
@@ -123,7 +119,7 @@ class Run:
         `images` has the shape (n, features), or is a Dataset.
         """
         scale, offset = self.scaling.scale, self.scaling.offset
-        images = self._alike("images", images)
+        images = self._checked(images)
         return predict_outputs(self.xp, self.model, self.params, images, scale=scale, offset=offset)
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -150,6 +146,12 @@ class Run:
         """Raise if images do not seem to be scaled like those of the training."""
         if self.inputs is not None and isinstance(dataset, Dataset):
             self.inputs.check(name, Inputs.of(dataset, self.scaling))
+
+    def _checked(self, images: Any) -> Dataset:
+        """Return images as a data set, or raise if they do not seem to be scaled like those of the training."""
+        dataset = as_dataset(images)
+        self._check("images", dataset)
+        return dataset
 
     def _how(self) -> dict[str, Any]:
         return {"loss": self.loss, "scale": self.scaling.scale, "offset": self.scaling.offset}
