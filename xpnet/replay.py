@@ -179,25 +179,28 @@ class Replayed:
     def _try(self, replay: Replay, values: list[Any], args: Any, kwargs: Any) -> Any:
         """Do what the step does, and see whether the program does the same with copies."""
         changed = [replay.changes(i) for i in range(len(values))]
+        compared = [self._is_compared(*pair) for pair in zip(values, changed, strict=True)]
+        kept = [i for i, compare in enumerate(compared) if compare and not changed[i]]
+        before = [self._on_host(value) if c else None for value, c in zip(values, compared, strict=True)]
         try:
-            copies = [self._copy(v) if c else v for v, c in zip(values, changed, strict=True)]
-            replay.run(copies, [*range(len(values))])
+            # Copies of all that may change: what is believed to stay as it is may not.
+            copies = [self._copy(v) if c else v for v, c in zip(values, compared, strict=True)]
+            own = [*copies]  # A program may put other arrays in their places.
+            replay.run(own, [*range(len(values))])
             results = leaves(replay.result())
             found = [self._on_host(leaf) for leaf in results]
+            same = self._are_as_before(copies, before, kept)
         except Exception as e:  # On copies: the step itself can still be taken.
             self.report = f"{type(e).__name__}: {e}"
             return self._step(*args, **kwargs)
         replay.forget()
-        compared = [self._is_compared(*pair) for pair in zip(values, changed, strict=True)]
-        before = [self._on_host(value) if c else None for value, c in zip(values, compared, strict=True)]
         with replaced(self._xp, self._functions or self._xp.nn):
             result = self._step(*args, **kwargs)
         expected = [self._on_host(leaf) for leaf in leaves(result)]
-        given = {id(copy): start for copy, start in zip(copies, before, strict=True)}
+        given = {id(copy): start for copy, start in zip(own, before, strict=True)}
         starts = [given.get(id(leaf)) for leaf in results]
-        same = all(map(_is_near, found, expected, starts))
-        kept = [i for i, compare in enumerate(compared) if compare and not changed[i]]
-        if same and all(self._is_as_before(values[i], before[i]) for i in kept):
+        same = same and all(map(_is_near, found, expected, starts))
+        if same and self._are_as_before(values, before, kept):
             self._trusted.add(replay)
         else:
             self.report = _OTHER_RESULTS
@@ -216,8 +219,9 @@ class Replayed:
             return False
         return changed or (self._xp.isdtype(value.dtype, "real floating") and value.size < _DATA_SET)
 
-    def _is_as_before(self, value: Array, before: Array) -> bool:
-        return numpy.array_equal(self._xp.to_host(value), before, equal_nan=True)
+    def _are_as_before(self, values: list[Any], before: list[Any], places: list[int]) -> bool:
+        """Return whether the arrays at these places hold what they held."""
+        return all(numpy.array_equal(self._xp.to_host(values[i]), before[i], equal_nan=True) for i in places)
 
 
 def _compiled(xp: Any, step: Callable[..., Any]) -> Callable[..., Any]:
