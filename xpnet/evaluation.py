@@ -17,6 +17,7 @@ from xpnet.losses import Loss, find_loss
 from xpnet.memory import watched
 from xpnet.models import Sequential, check_params, copy_params
 from xpnet.namespace import Namespace
+from xpnet.tracing import compiled
 
 Array = Any
 
@@ -268,7 +269,7 @@ class Measure:
         self._criterion = criterion
         self._trunk = criterion.trunk(model)
         self._batch_size = batch_size
-        self._compiled = xp.compile(self._step)
+        self._compiled = compiled(xp, self._step)
 
     def __call__(self, params: Params) -> tuple[Array, Array]:
         """Return the sum of the losses, shape (), and the predicted classes, shape (n,), on the device."""
@@ -280,6 +281,11 @@ class Measure:
             outputs, total = self._compiled(params, total, self.batches.images, self.labels, indices)
             predicted.append(self._criterion.predict(xp, outputs))
         return total, xp.concat(predicted)
+
+    @property
+    def report(self) -> str:
+        """Why the step is not sped up; empty if it is, or if the backend has nothing to speed it up with."""
+        return getattr(self._compiled, "report", "")
 
     def close(self) -> None:
         """Let go of what the compiled step holds on the device."""

@@ -27,6 +27,11 @@ class Stream:
     purpose : {"init", "shuffle", "dropout"}
         Streams of one seed and different purposes are independent.
 
+    Attributes
+    ----------
+    draws : int
+        How often numbers have been drawn.
+
     Raises
     ------
     ValueError
@@ -38,6 +43,7 @@ class Stream:
         if purpose not in _PURPOSES:
             raise ValueError(f"unknown `purpose` {purpose!r}: choose one of {', '.join(_PURPOSES)}")
         self._bits = np.random.Philox(key=seed | _PURPOSES[purpose] << 64)
+        self.draws = 0
 
     def __copy__(self) -> Stream:
         return copy.deepcopy(self)
@@ -60,6 +66,7 @@ class Stream:
         return self.uniform(shape) >= rate
 
     def _raw(self, shape: int | tuple[int, ...]) -> np.ndarray:
+        self.draws += 1
         sizes = checks.shape(shape)
         return self._bits.random_raw(math.prod(sizes)).reshape(sizes)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy
 
+from xpnet.captured import MOST_IN_VAIN, Captured
 from xpnet.folding import fold, next_carry
 from xpnet.program import Program, Replay
 from xpnet.recording import NotReplayableError, Recording, is_array, leaves, record, replaced
@@ -69,6 +70,7 @@ class Replayed:
         quiet: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
     ) -> None:
         self.report = ""
+        self.__wrapped__ = step
         self._xp = xp
         self._step = step
         self._make_program = make_program
@@ -77,6 +79,8 @@ class Replayed:
         self._replays: list[Replay] = []
         self._trusted: set[Replay] = set()
         self._last: Replay | None = None  # what did the last call, if one did
+        self._captured: Captured | None = None  # as it was at the recordings; None if it cannot change
+        self._in_vain = 0
         self._running = threading.Lock()
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -113,7 +117,8 @@ class Replayed:
         replay: Replay | None = None  # whose last results are the carry
         for item in items:
             if replay is not None:
-                if replay.follow(item):
+                captured = self._captured
+                if (captured is None or not captured.change()) and replay.follow(item):
                     continue
                 carry = replay.result()
             carry = next_carry(self._call, carry, item)
@@ -124,6 +129,8 @@ class Replayed:
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         self._last = None
+        if self._captured is not None:
+            self._look_for_changes(self._captured)
         if self.report:
             return self._step(*args, **kwargs)
         values = leaves((args, kwargs))
@@ -136,8 +143,24 @@ class Replayed:
                     return self._watch(replay, values, args, kwargs)
                 replay.run(values, moved)
                 self._last = replay
+                self._in_vain = 0
                 return replay.result()
         return self._watch(None, values, args, kwargs)
+
+    def _look_for_changes(self, captured: Captured) -> None:
+        """Drop the programs if something has changed that the step reaches."""
+        changed = captured.change()
+        if not changed:
+            return
+        self._drop()
+        self._in_vain += 1
+        if self._in_vain > MOST_IN_VAIN:
+            self.report = f"`{changed}` changes from call to call"
+
+    def _drop(self) -> None:
+        self._captured = None
+        self._replays.clear()
+        self._trusted.clear()
 
     def _watch(self, replay: Replay | None, values: list[Any], args: Any, kwargs: Any) -> Any:
         """Record or try the step, unless that is done to another one just now."""
@@ -152,19 +175,30 @@ class Replayed:
             _watching.release()
 
     def _record(self, args: Any, kwargs: Any) -> Any:
+        captured = Captured(self._xp, self._step)
         try:
             result, recording = record(self._xp, self._step, args, kwargs, functions=self._functions)
         except NotReplayableError as e:
-            self.report, result = e.args
+            reason, result = e.args
+            self._give_up(captured.fault() or reason)
             return result
         try:
+            if fault := captured.fault():
+                raise NotReplayableError(fault)
             self._check_dtypes(recording)
             self._replays.insert(0, Replay(recording, self._make_program(recording)))
         except Exception as e:  # The step has run, and its results are good, whatever is wrong here.
-            self.report = str(e) if isinstance(e, NotReplayableError) else f"{type(e).__name__}: {e}"
+            self._give_up(_text(e))
+            return result
+        self._captured = captured or None
         self._trusted.difference_update(self._replays[_MOST_PROGRAMS:])
         del self._replays[_MOST_PROGRAMS:]
         return result
+
+    def _give_up(self, report: str) -> None:
+        """Leave everything to the step from now on."""
+        self.report = report
+        self._drop()
 
     def _check_dtypes(self, recording: Recording) -> None:
         """Raise a `NotReplayableError` for floats of which it is not known how far off they may be."""
@@ -191,7 +225,7 @@ class Replayed:
             found = [self._on_host(leaf) for leaf in results]
             same = self._are_as_before(copies, before, kept)
         except Exception as e:  # On copies: the step itself can still be taken.
-            self.report = f"{type(e).__name__}: {e}"
+            self._give_up(_text(e))
             return self._step(*args, **kwargs)
         replay.forget()
         with replaced(self._xp, self._functions or self._xp.nn):
@@ -200,10 +234,12 @@ class Replayed:
         given = {id(copy): start for copy, start in zip(own, before, strict=True)}
         starts = [given.get(id(leaf)) for leaf in results]
         same = same and all(map(_is_near, found, expected, starts))
-        if same and self._are_as_before(values, before, kept):
+        if self._captured is not None and (attribute := self._captured.change()):
+            self._give_up(f"the step changes `{attribute}`")
+        elif same and self._are_as_before(values, before, kept):
             self._trusted.add(replay)
         else:
-            self.report = _OTHER_RESULTS
+            self._give_up(_OTHER_RESULTS)
         return result
 
     def _copy(self, value: Any) -> Any:
@@ -245,6 +281,10 @@ def _is_near(found: Any, expected: Any, start: Any) -> bool:
     tolerance = _TOLERANCE[expected.dtype.name] * _largest(changes)
     rounding = 16 * numpy.finfo(expected.dtype).eps * _largest(values)
     return bool(_largest(found[finite] - values) <= tolerance + rounding)
+
+
+def _text(error: Exception) -> str:
+    return str(error) if isinstance(error, NotReplayableError) else f"{type(error).__name__}: {error}"
 
 
 def _largest(x: Array) -> float:

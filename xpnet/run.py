@@ -77,6 +77,9 @@ class Run:
     inputs : Inputs or None
         How the images of the training were stored, scaled and named; None if that is not known. Images that
         do not seem to be scaled like them are refused here; `xpnet.evaluate` and `xpnet.predict` take any.
+    report : str
+        Why the training or its tests ran without a compiled step; empty if they had one, or if the backend
+        has nothing to compile a step with.
     """
 
     xp: Namespace
@@ -88,6 +91,7 @@ class Run:
     history: list[Epoch] = dataclasses.field(default_factory=list)
     warm_up_seconds: float = 0.0
     inputs: Inputs | None = None
+    report: str = ""
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
         """Return the loss, the accuracy and the confusion matrix on a data set."""

@@ -149,6 +149,7 @@ def fit(
                 seconds = time.perf_counter() - start
                 epoch = _epoch(xp, trainer.params, number, total, len(train), held_out, seconds)
                 run.params, run.history = trainer.snapshot(), [*run.history, epoch]
+                run.report = _report(trainer, held_out)
                 wishes = [callback(run) for callback in callbacks]
                 if any(map(_is_true, wishes)):
                     break
@@ -156,6 +157,12 @@ def fit(
         if held_out is not None:
             held_out.close()
     return run
+
+
+def _report(trainer: Trainer, held_out: Measure | None) -> str:
+    """Return why steps are not sped up; empty if they are."""
+    tested = held_out.report if held_out is not None else ""
+    return trainer.report or (tested and f"in tests, {tested}")
 
 
 def _epoch(

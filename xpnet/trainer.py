@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.batches import Batches, Scaling, spans
+from xpnet.captured import Captured
 from xpnet.datasets import Dataset
 from xpnet.evaluation import labels_on_device
 from xpnet.layers import Params
@@ -16,6 +17,7 @@ from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
 from xpnet.random import Stream
+from xpnet.tracing import compiled
 
 Array = Any
 
@@ -44,7 +46,7 @@ class Trainer:
     params : dict of arrays of `xp`
         As they are after the last step; the next one may overwrite them, see `snapshot`.
     compiled : callable
-        The step, as ``xp.compile`` returned it.
+        The step, as `xpnet.tracing.compiled` returned it.
     """
 
     def __init__(
@@ -72,7 +74,12 @@ class Trainer:
         self._dtype = dtype
         self._scaling = scaling
         self.put(train)
-        self.compiled = xp.compile(self._step)
+        self.compiled = compiled(xp, self._step)
+
+    @property
+    def report(self) -> str:
+        """Why the step is not sped up; empty if it is, or if the backend has nothing to speed it up with."""
+        return getattr(self.compiled, "report", "")
 
     def put(self, train: Dataset) -> None:
         """Move a training set to the device, in place of the one before; later changes are not seen."""
@@ -107,8 +114,13 @@ class Trainer:
         return {name: self.xp.asarray(p, copy=True) for name, p in self.params.items()}
 
     def rehearse(self) -> None:
-        """Take steps of each size on copies, with other dropout masks, so that all is compiled."""
+        """Take steps of each size on copies, with other dropout masks, so that all is compiled.
+
+        If layers or the optimizer are not of `xpnet`, take none: they might notice.
+        """
         xp = self.xp
+        if not Captured(xp, self._step).own:
+            return
         params = {name: xp.asarray(p, copy=True) for name, p in self.params.items()}
         carry = params, self._optimizer.init(xp, params), xp.zeros((), dtype=self._images.dtype)
         sizes = {end - begin for begin, end in spans(len(self._images), self._batch_size)}

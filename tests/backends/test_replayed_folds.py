@@ -8,7 +8,7 @@ from unittest import mock
 
 import numpy
 import pytest
-from steps import FACTOR, assert_same, copied, make_arguments, make_step
+from steps import FACTOR, assert_same, copied, make_arguments, make_step, noting
 
 import xpnet.folding
 import xpnet.replay
@@ -306,6 +306,7 @@ def test_fold_after_an_interruption_is_right(xp):
 def test_what_was_made_at_the_recording_is_let_go(xp):
     made = []
 
+    @noting
     def step(p, mean, variance, count, x):
         grad = xp.nn.sigmoid(x)
         made.append(weakref.ref(grad))
