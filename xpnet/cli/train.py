@@ -162,6 +162,8 @@ class _Wanted:
         outputs.write("saved", self.save, run.save)  # first, because it takes longest to make again
         evaluation = run.evaluate(self.testing)
         median = statistics.median(epoch.seconds for epoch in run.history)
+        if run.report:
+            self.say(f"steps were not sped up: {run.report}")
         self.say(f"test accuracy {evaluation.accuracy:.2%}; {median:.3f} s an epoch (median)")
         line = doubt(evaluation.confusion, self.config["lr"], _usual_lr(self.config))
         if line:
@@ -234,6 +236,7 @@ def _results(run: Run, config: dict[str, Any], evaluation: Evaluation) -> dict[s
         "config": config,
         "initial_sha256": run.initial_sha256,
         "warm_up_seconds": run.warm_up_seconds,
+        "report": run.report,
         "history": [dataclasses.asdict(epoch) for epoch in run.history],
         "confusion": evaluation.confusion.tolist(),
     }
