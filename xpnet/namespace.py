@@ -180,15 +180,28 @@ class Namespace:
     def compile(self, step: Step) -> Step:
         """Return a function with the results of `step`, perhaps faster.
 
-        It is called like `step`, with arrays, whole numbers, and dicts, tuples and lists of them. `step` must
-        not read values from arrays, and of a whole number it may make use only by adding to it, by passing it
-        to `nn.adam_step` and by returning it. What else it uses may be looked at in its first calls alone, so
-        it must not change; nor may images change in place between calls that are given the same array of
-        them. Indices out of range may corrupt memory. Like the steps of an optimizer, the function may
-        overwrite what it is given: use what it returns.
+        It is called like `step`, with arrays, whole numbers, and dicts, tuples and lists of them. Like the
+        steps of an optimizer, it may overwrite what it is given: use what it returns. `step` must not
 
-        Where a backend returns a function of its own, the attribute `report` of that says why it could not
-        speed `step` up; it is empty if it could.
+        - read values from arrays;
+        - use a whole number that it is given other than by adding to it, passing it to `nn.adam_step` and
+          returning it;
+        - be given images that change in place between calls with the same array of them;
+        - index out of range, which may corrupt memory.
+
+        The shipped backends run the Python of `step` only in its first calls, and again if something changes
+        that it reaches: its variables, globals and defaults, the attributes that its code names, and the
+        items of containers and the values of NumPy arrays among them.
+
+        - A change between two calls, or between two items of a fold, is used from the next one on.
+        - A step that changes such a thing itself, or reaches what cannot be watched (a generator of random
+          numbers, an iterator, an array of more than 64 KiB), runs as it is.
+        - So does a step whose results differ from those of its program in the trial, at the second call.
+        - Not watched are files, the clock, the environment, and what installed C code holds. What a step
+          prints or writes, it prints or writes only while its Python runs.
+
+        The attribute `report` of what these backends return says why `step` runs as it is, and is empty if it
+        is sped up. Another `compile` (`jax.jit`) keeps its own promises; `fit` watches it in the same way.
         """
         return step if self._compile is None else self._compile(step)
 

@@ -115,14 +115,14 @@ class Replayed:
 
     def _fold(self, carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
         replay: Replay | None = None  # whose last results are the carry
+        captured: Captured | None = None
         for item in items:
             if replay is not None:
-                captured = self._captured
                 if (captured is None or not captured.change()) and replay.follow(item):
                     continue
                 carry = replay.result()
             carry = next_carry(self._call, carry, item)
-            replay = self._last
+            replay, captured = self._last, self._captured
             if replay is not None:
                 carry = ()  # The replay has it, and lets go of it in time.
         return carry if replay is None else replay.result()
@@ -219,20 +219,14 @@ class Replayed:
         try:
             # Copies of all that may change: what is believed to stay as it is may not.
             copies = [self._copy(v) if c else v for v, c in zip(values, compared, strict=True)]
-            own = [*copies]  # A program may put other arrays in their places.
-            replay.run(own, [*range(len(values))])
-            results = leaves(replay.result())
-            found = [self._on_host(leaf) for leaf in results]
+            found, starts = self._carried_out(replay, copies, before)
             same = self._are_as_before(copies, before, kept)
         except Exception as e:  # On copies: the step itself can still be taken.
             self._give_up(_text(e))
             return self._step(*args, **kwargs)
-        replay.forget()
         with replaced(self._xp, self._functions or self._xp.nn):
             result = self._step(*args, **kwargs)
         expected = [self._on_host(leaf) for leaf in leaves(result)]
-        given = {id(copy): start for copy, start in zip(own, before, strict=True)}
-        starts = [given.get(id(leaf)) for leaf in results]
         same = same and all(map(_is_near, found, expected, starts))
         if self._captured is not None and (attribute := self._captured.change()):
             self._give_up(f"the step changes `{attribute}`")
@@ -241,6 +235,18 @@ class Replayed:
         else:
             self._give_up(_OTHER_RESULTS)
         return result
+
+    def _carried_out(
+        self, replay: Replay, copies: list[Any], before: list[Any]
+    ) -> tuple[list[Any], list[Any]]:
+        """Return what a program makes of copies, on the host, and what each result was before, if known."""
+        values = [*copies]  # A program may put other arrays in their places.
+        replay.run(values, [*range(len(values))])
+        results = leaves(replay.result())
+        found = [self._on_host(leaf) for leaf in results]
+        replay.forget()
+        given = {id(value): start for value, start in zip(values, before, strict=True)}
+        return found, [given.get(id(leaf)) for leaf in results]
 
     def _copy(self, value: Any) -> Any:
         return self._xp.asarray(value, copy=True)

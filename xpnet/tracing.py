@@ -57,6 +57,7 @@ class Traced:
 
     def _begin(self, args: Any, kwargs: Any) -> Any:
         changed = self._captured.change()
+        self._compiled = None
         self._captured = Captured(self._xp, self._step)
         result = self._step(*args, **kwargs)
         self._in_vain += 1

@@ -1,0 +1,42 @@
+"""The trial of a program, on copies beside the step."""
+
+import numpy
+import pytest
+from steps import assert_same
+
+from xpnet.recording import IN_PLACE
+
+
+@pytest.fixture(scope="module")
+def xp(replaying):
+    return replaying
+
+
+NUMBERS = {
+    "sgd_step": (1.0,),
+    "momentum_step": (1.0, 0.5),
+    "nesterov_step": (1.0, 0.5),
+    "adam_step": (3, 0.1, 0.9, 0.99, 1e-8),
+}
+
+
+@pytest.mark.parametrize("name", sorted(IN_PLACE))
+def test_change_in_place_that_is_not_declared_is_found(xp, name, monkeypatch):
+    """A trial is run on copies, so a program that changes more than it says leaves the arguments alone."""
+    names = IN_PLACE[name]
+
+    def step(grad, param, *states):
+        made = getattr(xp.nn, name)(param, grad, *states, *NUMBERS[name])
+        return made if isinstance(made, tuple) else (made,)
+
+    def taken(step):
+        arrays = [numpy.zeros((2, 3)) for _ in names]
+        for _ in range(4):
+            arrays = step(numpy.ones((2, 3)), *arrays)
+        return arrays
+
+    expected = taken(step)
+    monkeypatch.delitem(IN_PLACE, name)
+    compiled = xp.compile(step)
+    assert_same(taken(compiled), expected, dtype="float64")
+    assert compiled.report != ""
