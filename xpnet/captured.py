@@ -13,7 +13,7 @@ from xpnet.namespace import Namespace
 from xpnet.reach import Search
 
 # So often in a row a step is recorded anew because something that it reaches has changed, and never replayed.
-MOST_IN_VAIN = 3
+_MOST_IN_VAIN = 3
 
 
 class Captured:
@@ -60,8 +60,29 @@ class Captured:
         return ""
 
     def fault(self) -> str:
-        """Return why the step, which has run since, must not be replayed; empty if it may be."""
+        """Return why the step, which has run since, must never be replayed; empty if it may be."""
         if any(stream.draws != draws for stream, draws in self._streams):
             return "the step draws random numbers on the host (a `Dropout` draws its masks there)"
-        changed = self.change()
-        return f"the step changes `{changed}`" if changed else self._refusal
+        return self._refusal
+
+
+class Patience:
+    """How often a step may be recorded in vain, because of changes of what it reaches."""
+
+    def __init__(self) -> None:
+        self._in_vain = 0
+        self._by_the_step = False
+
+    def reward(self) -> None:
+        """Count from the beginning: the step was replayed."""
+        self._in_vain = 0
+
+    def changed(self, name: str) -> str:
+        """Return why the step is not to be recorded anew after a change between calls; empty if it is."""
+        self._in_vain += 1
+        return f"`{name}` changes from call to call" if self._in_vain > _MOST_IN_VAIN else ""
+
+    def changed_by_the_step(self, name: str) -> str:
+        """Return the same after a change by the step itself, which may set something up in its first call."""
+        again, self._by_the_step = self._by_the_step, True
+        return f"the step changes `{name}`" if again else ""

@@ -122,14 +122,15 @@ class Search:
             self.streams.append(x)
         elif isinstance(x, _RANDOM):
             self._refuse(f"the step reaches `{name}`, a source of random numbers on the host")
-        elif is_array(x):
+        elif _is_array(x):
             self._look_at_array(x, name, watched)
         elif isinstance(x, types.FunctionType):
             self._look_at_function(x)
         elif isinstance(x, types.ModuleType):
             self._look_at_module(x)
         elif isinstance(x, type):
-            self._look_at_classes(x.__mro__, is_made=True)
+            metaclass: Any = type(x)
+            self._look_at_classes((*x.__mro__, *metaclass.__mro__), is_made=True)
         elif isinstance(x, _CONTAINERS):
             self._look_at_items(x, name, watched)
         else:
@@ -165,6 +166,9 @@ class Search:
         )
         if own:
             return
+        if f.__defaults__ or f.__kwdefaults__:
+            read = lambda: [f.__defaults__, *(f.__kwdefaults__ or {}).values()]  # noqa: E731
+            self.watches.append(Watch(read, f"the defaults of {f.__name__}"))
         if cells:
             held = [*cells.values()]
             self.watches.append(Watch(lambda: [_content(cell) for cell in held], "", cells))
@@ -297,6 +301,13 @@ def _content(cell: types.CellType) -> Any:
         return cell.cell_contents
     except ValueError:  # The variable has no value yet.
         return _MISSING
+
+
+def _is_array(x: Any) -> bool:
+    try:
+        return is_array(x)
+    except Exception:  # Its own `__getattr__` may raise what it likes.
+        return False
 
 
 class _Slots:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy
 
-from xpnet.captured import MOST_IN_VAIN, Captured
+from xpnet.captured import Captured, Patience
 from xpnet.folding import fold, next_carry
 from xpnet.program import Program, Replay
 from xpnet.recording import NotReplayableError, Recording, is_array, leaves, record, replaced
@@ -80,7 +80,7 @@ class Replayed:
         self._trusted: set[Replay] = set()
         self._last: Replay | None = None  # what did the last call, if one did
         self._captured: Captured | None = None  # as it was at the recordings; None if it cannot change
-        self._in_vain = 0
+        self._patience = Patience()
         self._running = threading.Lock()
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
@@ -143,24 +143,14 @@ class Replayed:
                     return self._watch(replay, values, args, kwargs)
                 replay.run(values, moved)
                 self._last = replay
-                self._in_vain = 0
+                self._patience.reward()
                 return replay.result()
         return self._watch(None, values, args, kwargs)
 
     def _look_for_changes(self, captured: Captured) -> None:
         """Drop the programs if something has changed that the step reaches."""
-        changed = captured.change()
-        if not changed:
-            return
-        self._drop()
-        self._in_vain += 1
-        if self._in_vain > MOST_IN_VAIN:
-            self.report = f"`{changed}` changes from call to call"
-
-    def _drop(self) -> None:
-        self._captured = None
-        self._replays.clear()
-        self._trusted.clear()
+        if changed := captured.change():
+            self._give_up(self._patience.changed(changed))
 
     def _watch(self, replay: Replay | None, values: list[Any], args: Any, kwargs: Any) -> Any:
         """Record or try the step, unless that is done to another one just now."""
@@ -182,9 +172,11 @@ class Replayed:
             reason, result = e.args
             self._give_up(captured.fault() or reason)
             return result
+        fault, changed = captured.fault(), captured.change()
+        if fault or changed:
+            self._give_up(fault or self._patience.changed_by_the_step(changed))
+            return result
         try:
-            if fault := captured.fault():
-                raise NotReplayableError(fault)
             self._check_dtypes(recording)
             self._replays.insert(0, Replay(recording, self._make_program(recording)))
         except Exception as e:  # The step has run, and its results are good, whatever is wrong here.
@@ -196,9 +188,11 @@ class Replayed:
         return result
 
     def _give_up(self, report: str) -> None:
-        """Leave everything to the step from now on."""
+        """Drop the programs; if there is something to report, leave everything to the step from now on."""
         self.report = report
-        self._drop()
+        self._captured = None
+        self._replays.clear()
+        self._trusted.clear()
 
     def _check_dtypes(self, recording: Recording) -> None:
         """Raise a `NotReplayableError` for floats of which it is not known how far off they may be."""
@@ -229,7 +223,7 @@ class Replayed:
         expected = [self._on_host(leaf) for leaf in leaves(result)]
         same = same and all(map(_is_near, found, expected, starts))
         if self._captured is not None and (attribute := self._captured.change()):
-            self._give_up(f"the step changes `{attribute}`")
+            self._give_up(self._patience.changed_by_the_step(attribute))
         elif same and self._are_as_before(values, before, kept):
             self._trusted.add(replay)
         else:

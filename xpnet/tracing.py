@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xpnet.captured import MOST_IN_VAIN, Captured
+from xpnet.captured import Captured, Patience
 from xpnet.namespace import Namespace
 
 
@@ -42,29 +42,34 @@ class Traced:
         self._step = step
         self._compiled: Callable[..., Any] | None = None
         self._captured = Captured(xp, step)
-        self._in_vain = 0
+        self._patience = Patience()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the step does."""
         if self.report:
             return self._step(*args, **kwargs)
-        if self._compiled is None or self._captured.change():
+        if self._compiled is not None and (changed := self._captured.change()):
+            self._compiled = None
+            self.report = self._patience.changed(changed)
+        if self._compiled is None:
             return self._begin(args, kwargs)
-        self._in_vain = 0
         result = self._compiled(*args, **kwargs)
-        self.report = self._captured.fault()  # It may have been traced once more.
+        self._judge()  # It may have been traced once more.
+        self._patience.reward()
         return result
 
+    def _judge(self) -> None:
+        """Drop what was compiled if the step cannot be told by it."""
+        fault, changed = self._captured.fault(), self._captured.change()
+        if fault or changed:
+            self._compiled = None
+            self.report = fault or self._patience.changed_by_the_step(changed)
+
     def _begin(self, args: Any, kwargs: Any) -> Any:
-        changed = self._captured.change()
-        self._compiled = None
         self._captured = Captured(self._xp, self._step)
         result = self._step(*args, **kwargs)
-        self._in_vain += 1
-        self.report = self._captured.fault()
-        if changed and self._in_vain > MOST_IN_VAIN:
-            self.report = self.report or f"`{changed}` changes from call to call"
         step = self._step
         # A function of its own, because a library may know its traces by the function.
         self._compiled = self._xp.compile(lambda *args, **kwargs: step(*args, **kwargs))
+        self._judge()
         return result

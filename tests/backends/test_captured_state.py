@@ -62,6 +62,31 @@ def item_of_a_default(xp):
     return lambda p, g: step(p, g), functools.partial(rates.__setitem__, 0)
 
 
+def default_of_a_keyword(xp):
+    def step(p, g, *, rate=1.0):
+        return xp.nn.sgd_step(p, g, rate)
+
+    return step, functools.partial(step.__kwdefaults__.__setitem__, "rate")
+
+
+def attribute_of_a_metaclass(xp):
+    class Meta(type):
+        rate = 1.0
+
+    class Settings(metaclass=Meta):
+        pass
+
+    return lambda p, g: xp.nn.sgd_step(p, g, Settings.rate), functools.partial(setattr, Meta, "rate")
+
+
+def item_by_an_attribute(xp):
+    class Settings(dict):
+        __getattr__ = dict.__getitem__
+
+    settings = Settings(rate=1.0)
+    return lambda p, g: xp.nn.sgd_step(p, g, settings.rate), functools.partial(settings.__setitem__, "rate")
+
+
 def argument_of_a_partial(xp):
     rates = {"rate": 1.0}
     step = functools.partial(lambda rates, p, g: xp.nn.sgd_step(p, g, rates["rate"]), rates)
@@ -184,6 +209,9 @@ FUNCTIONS = [
     attribute_of_a_module,
     attribute_of_the_step,
     item_of_a_default,
+    default_of_a_keyword,
+    attribute_of_a_metaclass,
+    item_by_an_attribute,
     argument_of_a_partial,
     function_behind_a_function,
     function_behind_a_compiled_one,
@@ -235,6 +263,21 @@ def test_change_between_items_of_a_fold_is_seen(xp, case):
     found = xp.fold(compiled, (numpy.zeros((2, 3)),), items())
     numpy.testing.assert_allclose(found, expected)
     assert compiled.report == ""
+
+
+def test_what_is_set_up_in_the_first_call_is_replayed(xp):
+    class Lazy:
+        @functools.cached_property
+        def rate(self):
+            return 0.5
+
+    rule = Lazy()
+    compiled, p = xp.compile(lambda p, g: xp.nn.sgd_step(p, g, rule.rate)), numpy.zeros(3)
+    for _ in range(5):
+        p = compiled(p, numpy.ones(3))
+    numpy.testing.assert_array_equal(p, -2.5)
+    assert compiled.report == ""
+    assert len(compiled.programs) == 1
 
 
 def test_what_changes_at_every_call_is_named_and_right(xp):
