@@ -194,9 +194,10 @@ class Namespace:
         items of containers and the values of NumPy arrays among them.
 
         - A change between two calls, or between two items of a fold, is used from the next one on.
-        - A step that changes such a thing itself, and not just once, runs as it is.
-        - So does one that reaches what cannot be watched: a generator of random numbers, an iterator, an array
-          of more than 64 KiB, a container of more than 1000 items.
+        - A step that changes such a thing itself, and not just once, runs as it is. So does one for which
+          something changes before every call.
+        - So does one that reaches what cannot be watched: a generator of random numbers, an iterator, an
+          array of more than 64 KiB, a container of more than 1000 items.
         - So does a step whose results differ from those of its program in the trial, at the second call.
         - Not watched are files, the clock, the environment, and what installed C code holds. What a step
           prints or writes, it prints or writes only while its Python runs.
