@@ -19,6 +19,7 @@ SOURCES = OURS + [p for folder in ("backends", "benchmarks") for p in sorted((RO
 COMMANDS = {
     "app": ["train", "evaluate", "predict", "lesson", "bench"],
     "bench": ["bench"],
+    "doubts": ["train"],
     "lesson": ["lesson"],
     "options": ["train", "evaluate", "predict"],
     "train": ["train"],

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from xpnet import program as program
     from xpnet import recording as recording
     from xpnet import replay as replay
+    from xpnet import standard as standard
 
 __version__ = "0.1.0"
 
@@ -75,7 +76,7 @@ __all__ = [
 
 if not TYPE_CHECKING:  # To a type checker, a name that is not above is an error.
     # Loaded at their first use, so that `import xpnet` does not pay for them.
-    _LATE = "blas", "lessons", "plots", "program", "recording", "replay"
+    _LATE = "blas", "lessons", "plots", "program", "recording", "replay", "standard"
 
     def __getattr__(name: str) -> Any:
         if name in _LATE:

@@ -35,8 +35,8 @@ class Namespace:
     """An array library's standard functions, and `nn` beside them.
 
     Every public name of `library` is an attribute (``xp.matmul``, ``xp.float32``, ``xp.linalg``). If the
-    library has a name that this class defines, such as `compile` or `device`, the attribute is this class's. Copies of
-    a namespace are itself, and it is pickled by the name that `xpnet.backend` was given for it.
+    library has a name that this class defines, such as `compile` or `device`, the attribute is this class's.
+    Copies of a namespace are itself, and it is pickled by the name that `xpnet.backend` was given for it.
 
     Parameters
     ----------

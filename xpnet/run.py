@@ -152,7 +152,7 @@ class Run:
             self.inputs.check(name, Inputs.of(dataset, self.scaling))
 
     def _checked(self, images: Any) -> Dataset:
-        """Return images as a data set, or raise if they do not seem to be scaled like those of the training."""
+        """Return images as a data set, or raise if they do not seem to be scaled like the training's."""
         dataset = as_dataset(images)
         self._check("images", dataset)
         return dataset

@@ -69,7 +69,7 @@ def test_predict_prints_outputs_that_are_no_probabilities(save, tmp_path):
 
 @pytest.mark.parametrize(("bias", "predicted"), [(0.25, 0), (0.75, 1)])
 def test_predict_prints_the_output_of_a_model_with_one(save, bias, predicted):
-    line = run("predict", save("squared_error", [bias]), "--index", "3").splitlines()[1]
+    line = run("predict", save("squared_error", [bias]), "--index", "3").splitlines()[2]
     assert line.split()[2:4] == [str(predicted), f"{bias:.4f}"]
 
 

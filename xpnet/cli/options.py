@@ -84,20 +84,18 @@ def read_data(dataset: str | None, data: pathlib.Path | None) -> tuple[Dataset, 
 
 
 def read_test(inputs: Inputs | None, dataset: str | None, data: pathlib.Path | None) -> Dataset:
-    """Return the test set that the options name, or, without them, MNIST's if the model is trained on it."""
+    """Return the test set that the options name, or, without them, MNIST's unless the model knows another."""
     name = None if inputs is None else inputs.name
-    if inputs is not None and name != MNIST and dataset is None and data is None:
-        if name is None:
-            found, folder = "data without a name", "DIR"
-        else:
-            found, folder = repr(name), shlex.quote(name) if os.path.isabs(name) else "DIR"
+    if name not in (None, MNIST) and dataset is None and data is None:
+        folder = shlex.quote(name) if os.path.isabs(name) else "DIR"
         raise click.UsageError(
-            f"the model was trained on {found}, not on {MNIST}; pass `--data {folder}`, "
+            f"the model was trained on {name!r}, not on {MNIST}; pass `--data {folder}`, "
             f"or `--dataset {MNIST}` if it is to see that all the same"
         )
     _, test = read_data(dataset, data)
-    if name is not None and name != test.name:
-        click.echo(f"note: the model was trained on {name!r}, and this is {test.name!r}")
+    if inputs is not None and name != test.name:
+        known = "data without a name" if name is None else repr(name)
+        click.echo(f"note: the model was trained on {known}, and this is {test.name!r}")
     return test
 
 
