@@ -38,7 +38,7 @@ def test_error_in_a_training_leaves_its_last_epoch_saved(failing_fit, tmp_path):
     result = click.testing.CliRunner().invoke(app, [*TRAIN, "--save", str(tmp_path / "model")])
     saved = f"saved {tmp_path / 'model'} as epoch 2 left it"
     assert result.exit_code == 1
-    assert result.stderr == f"Error: the loss is nan; lower the learning rate; {saved}\n"
+    assert result.output == f"Error: the loss is nan; lower the learning rate; {saved}\n"
     assert len(xpnet.load(tmp_path / "model", xpnet.backend("numpy")).history) == 2
 
 
@@ -54,7 +54,7 @@ def test_error_before_an_epoch_is_done_says_that_nothing_was_written(monkeypatch
 
     monkeypatch.setattr("xpnet.trainer.Trainer.rehearse", rehearse)
     result = click.testing.CliRunner().invoke(app, [*TRAIN, "--save", str(tmp_path / "model")])
-    assert "no memory; no epoch was done, so nothing was written" in result.stderr
+    assert "no memory; no epoch was done, so nothing was written" in result.output
     assert not (tmp_path / "model").exists()
 
 
