@@ -6,6 +6,7 @@ import collections
 import contextlib
 import datetime
 import decimal
+import dis
 import fractions
 import functools
 import operator
@@ -15,7 +16,7 @@ import re
 import sys
 import types
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Any
 
 import numpy
@@ -45,6 +46,9 @@ _NOT_IN_A_STEP = frozenset(
         *("copy", "deepcopy", "replace", "eq", "hash"),
     )
 )
+# An attribute may have the name of a global or of a module, which need not be reached then.
+_GLOBAL = "LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"
+_IMPORT = ("IMPORT_NAME",)
 # So much is compared before each step that is replayed: a few microseconds.
 _MOST_BYTES = 2**16  # of an array
 _MOST_ITEMS = 1000
@@ -172,10 +176,11 @@ class Search:
         if cells:
             held = [*cells.values()]
             self.watches.append(Watch(lambda: [_content(cell) for cell in held], "", cells))
-        self._watch_names(f.__globals__, code & f.__globals__.keys(), "")
-        # Those that it imports by itself.
-        modules = code & sys.modules.keys() - f.__globals__.keys()
-        self._put(((sys.modules[name], name) for name in modules), True)
+        self._watch_names(
+            f.__globals__, filter(f.__globals__.__contains__, _operands(f.__code__, _GLOBAL)), ""
+        )
+        imported = filter(sys.modules.__contains__, _operands(f.__code__, _IMPORT))
+        self._put(((sys.modules[name], name) for name in imported), True)
         self._watch_names(vars(f), filter(self._wants, vars(f)), f"{f.__name__}.")
 
     def _look_at_module(self, module: types.ModuleType) -> None:
@@ -332,6 +337,14 @@ def _names(code: types.CodeType) -> Iterator[str]:
             yield from _names(constant)
         elif isinstance(constant, tuple):  # `case Rule(rate=r)` has the names of attributes there.
             yield from (name for name in constant if isinstance(name, str))
+
+
+def _operands(code: types.CodeType, instructions: Collection[str]) -> Iterator[str]:
+    """Yield the names on which instructions of code, and of the functions that it makes, work."""
+    yield from (i.argval for i in dis.get_instructions(code) if i.opname in instructions)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _operands(constant, instructions)
 
 
 def _is_special(name: str, x: Any, *, is_made: bool) -> bool:

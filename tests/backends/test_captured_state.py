@@ -288,3 +288,22 @@ def test_what_changes_at_every_call_is_named_and_right(xp):
         p = compiled(p, numpy.ones(3))
     numpy.testing.assert_array_equal(p, -36.0)
     assert compiled.report == "`Rule.rate` changes from call to call"
+
+
+class Parts:
+    rate = 1.0
+
+
+def test_global_with_the_name_of_an_attribute_may_change(xp):
+    parts = Parts()
+
+    def step(p, g):
+        return xp.nn.sgd_step(p, g, parts.rate)
+
+    compiled = xp.compile(step)
+    p = numpy.zeros(2)
+    for i in range(8):
+        globals()["rate"] = float(i)
+        p = compiled(p, numpy.ones(2))
+    assert compiled.report == ""
+    assert p[0] == -8
