@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pathlib
-import sys
 from typing import Any
 
 from xpnet_numba import kept, lazy, settings
 from xpnet_numba.team import THREADS
 
 _DTYPES = "uint8", "float32", "float64"
+_REMEDY = "name one in NUMBA_CACHE_DIR that is yours and that only you can write (mode 0700)"
 
 
 def advice() -> list[str]:
@@ -19,41 +18,35 @@ def advice() -> list[str]:
     found = "in use" if getattr(compiled.numba.config, "USING_SVML", False) else "not found"
     return [
         f"threads: {THREADS} share a compiled step (NUMBA_NUM_THREADS); kernels are serial",
-        _tell_cache("operations of compiled steps", *_count_entries(compiled.ENTRIES)),
-        _tell_kernels(compiled.KERNELS),
+        _tell_cache("operations of compiled steps", _count_entries(compiled.ENTRIES), len(compiled.ENTRIES)),
+        _tell_kernels(compiled),
         f"SVML: {found}, which changes nothing: the kernels' loops have an exp and a log1p of their own",
     ]
 
 
-def _tell_cache(what: str, found: int, all_: int, folder: pathlib.Path | None) -> str:
-    if folder is None:
-        return f"cache: none of {all_} {what}, for no folder can be written; name one in NUMBA_CACHE_DIR"
-    if found == all_:
-        return f"cache: warm, {found} of {all_} {what} in {folder}"
+def _tell_cache(what: str, found: int, all_: int) -> str:
+    troubles = "".join(f"; {trouble}" for trouble in kept.troubles())
+    if not found and kept.folder() is None:
+        return f"cache: none of {all_} {what}, because no folder can be written; {_REMEDY}{troubles}"
     # The probe has compiled one.
-    state = "cold" if found <= 1 else "partly warm"
-    return f"cache: {state}, {found} of {all_} {what} in {folder}; the others are compiled at their first use"
+    state = "warm" if found == all_ else "cold" if found <= 1 else "partly warm"
+    rest = "" if found == all_ else "; the others are compiled at their first use"
+    folders = " and ".join(map(str, kept.readable()))
+    return f"cache: {state}, {found} of {all_} {what} in {folders}{rest}{troubles}"
 
 
-def _tell_kernels(kernels: list[Any]) -> str:
-    if kernels[0].stats.cache_path is None:
+def _tell_kernels(compiled: Any) -> str:
+    all_ = len(compiled.KERNELS)
+    if not compiled.KEPT:
         names = ", ".join(sorted(settings.of_code()))
-        return f"cache: none of {len(kernels)} kernels of xp.nn, because {names} may change their code"
-    return _tell_cache("kernels of xp.nn", *_count_kernels(kernels))
+        return f"cache: none of {all_} kernels of xp.nn, because {names} may change their code"
+    return _tell_cache("kernels of xp.nn", _count_kernels(compiled.KERNELS), all_)
 
 
-def _count_entries(entries: Any) -> tuple[int, int, pathlib.Path | None]:
-    found = sum(any(kept.read(name, dtype) for dtype in _DTYPES) for name in entries)
-    return found, len(entries), kept.folder()
+def _count_entries(entries: Any) -> int:
+    return sum(any(kept.read(name, dtype) for dtype in _DTYPES) for name in entries)
 
 
-def _count_kernels(kernels: list[Any]) -> tuple[int, int, pathlib.Path]:
-    folder = pathlib.Path(kernels[0].stats.cache_path)
-    return sum(_has_index(kernel.py_func, folder) for kernel in kernels), len(kernels), folder
-
-
-def _has_index(function: Any, folder: pathlib.Path) -> bool:
-    """Return whether Numba has an index file for this function, on the line where it stands now."""
-    module, line = function.__module__.rpartition(".")[2], function.__code__.co_firstlineno
-    python = f"py{sys.version_info.major}{sys.version_info.minor}"
-    return any(folder.glob(f"{module}.{function.__qualname__}-{line}.{python}*.nbi"))
+def _count_kernels(kernels: list[Any]) -> int:
+    cache = lazy.load("cache")
+    return sum(kept.has(cache.name_of(kernel.py_func), cache.SUFFIX) for kernel in kernels)

@@ -1,7 +1,8 @@
-"""Object code on disk, in files that are what would be compiled now or are not there.
+"""Machine code on disk, in files that are what would be compiled now or are not there.
 
-A file's name tells the function, its dtype and the processor; it begins with a digest of the code and of all
-that it was made of.
+A file's name tells the function, what it is compiled for and the processor; it begins with a digest of the
+code and of all that it was made of. The digest finds damage. It keeps nobody out, because anybody can compute
+it: `trusted` looks whether others can have written a file.
 """
 
 from __future__ import annotations
@@ -18,44 +19,101 @@ from collections.abc import Iterator
 import llvmlite
 from llvmlite import binding as llvm
 
-from xpnet.files import write_whole
-from xpnet_numba import layout, settings
+from xpnet_numba import layout, settings, trusted
 
 _SOURCES = pathlib.Path(__file__).parent / "kernels"
 _DIGEST = 32
 """Bytes of a SHA-256."""
 
+_failures: dict[pathlib.Path, str] = {}
+"""Why the last file could not be written, by folder."""
 
-def read(name: str, dtype: str) -> bytes | None:
-    """Return the object code of a function for a dtype, or None if there is none of these sources."""
-    place = folder()
-    if place is not None:
-        with contextlib.suppress(OSError):
-            file = _file(name, dtype)
-            data = (place / file).read_bytes()
-            digest, code = data[:_DIGEST], data[_DIGEST:]
-            if digest == _digest(file, code):
-                return code
+
+def read(name: str, types: str, suffix: str = ".o") -> bytes | None:
+    """Return the code of a function for a dtype or other types, or None if there is none of these sources.
+
+    Parameters
+    ----------
+    name, types : str
+    suffix : str
+        Of the file, by what is in it: ``.o`` for object code, ``.nbc`` for what Numba makes of a kernel.
+    """
+    file = _file(name, types, suffix)
+    for place in readable():
+        code = _whole(place / file)
+        if code is not None:
+            return code
     return None
 
 
-def write(name: str, dtype: str, code: bytes) -> None:
-    """Keep object code, if that is possible."""
+def write(name: str, types: str, code: bytes, suffix: str = ".o") -> None:
+    """Keep code, if that is possible."""
     place = folder()
     if place is not None:
-        with contextlib.suppress(OSError):
-            file = _file(name, dtype)
-            write_whole(place / file, _digest(file, code) + code)
+        file = _file(name, types, suffix)
+        try:
+            trusted.write(place / file, _digest(file, code) + code)
+        except OSError as e:
+            _failures[place] = str(e.strerror)
+
+
+def has(name: str, suffix: str) -> bool:
+    """Return whether code of a function is kept for any types."""
+    return any(
+        _whole(path) is not None for place in readable() for path in place.glob(_file(name, "*", suffix))
+    )
 
 
 @functools.cache
 def folder() -> pathlib.Path | None:
-    """Return where machine code is kept, the first of Numba's places that can be written, or None."""
+    """Return where code is kept, the first place that can be trusted and written, or None."""
+    return _look()[0]
+
+
+def readable() -> list[pathlib.Path]:
+    """Return where code is looked for: places that can be read only, and `folder()`."""
+    place = folder()
+    return [*_read_only(), *([] if place is None else [place])]
+
+
+def troubles() -> list[str]:
+    """Return which folders are not used, or not written any more, and why."""
+    refused = [f"{place} is not used, because {reason}" for place, reason in _look()[2].items()]
+    return refused + [f"{place} cannot be written: {reason}" for place, reason in _failures.items()]
+
+
+@functools.cache
+def _read_only() -> list[pathlib.Path]:
+    return _look()[1]
+
+
+def _look() -> tuple[pathlib.Path | None, list[pathlib.Path], dict[pathlib.Path, str]]:
+    """Return where code is kept, the places before it that can be read only, and why others are not used."""
+    read_only: list[pathlib.Path] = []
+    refused: dict[pathlib.Path, str] = {}
     for place in _places():
-        with contextlib.suppress(OSError):
-            place.mkdir(parents=True, exist_ok=True)
-            if os.access(place, os.W_OK):
-                return place
+        reason = trusted.why_not(place)
+        if not reason:
+            try:
+                trusted.make(place)
+            except OSError as e:
+                reason = f"it cannot be made: {e.strerror}"
+        if reason:
+            refused[place] = reason
+        elif os.access(place, os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            return place, read_only, refused
+        else:
+            read_only.append(place)
+    return None, read_only, refused
+
+
+def _whole(path: pathlib.Path) -> bytes | None:
+    """Return the code in a file, or None if it is damaged, of other sources, or of somebody else."""
+    with contextlib.suppress(OSError):
+        data = trusted.read(path)
+        digest, code = data[:_DIGEST], data[_DIGEST:]
+        if digest == _digest(path.name, code):
+            return code
     return None
 
 
@@ -66,12 +124,14 @@ def _places() -> Iterator[pathlib.Path]:
     yield _SOURCES / "__pycache__"
     try:
         home = pathlib.Path.home()
-    except RuntimeError:  # Nobody has none.
+    except RuntimeError:  # The user `nobody` has no home directory.
         return
     variables = {"win32": "LOCALAPPDATA", "darwin": ""}
     folders = {"win32": "AppData/Local", "darwin": "Library/Caches"}
-    users = os.environ.get(variables.get(sys.platform, "XDG_CACHE_HOME"))
-    yield pathlib.Path(users or home / folders.get(sys.platform, ".cache"), "xpnet_numba")
+    users = os.environ.get(variables.get(sys.platform, "XDG_CACHE_HOME"), "")
+    # A relative one would be another folder in every current folder; the XDG specification ignores it.
+    base = users if os.path.isabs(users) else home / folders.get(sys.platform, ".cache")
+    yield pathlib.Path(base, "xpnet_numba")
 
 
 def cpu() -> tuple[str, str]:
@@ -82,8 +142,8 @@ def cpu() -> tuple[str, str]:
         return llvm.get_host_cpu_name(), ""
 
 
-def _file(name: str, dtype: str) -> str:
-    return f"{name}-{dtype}-{_processor()}.o"
+def _file(name: str, types: str, suffix: str) -> str:
+    return f"{name}-{types}-{_processor()}{suffix}"
 
 
 @functools.cache

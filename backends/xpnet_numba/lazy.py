@@ -25,7 +25,7 @@ def load(module: str) -> Any:
     Raises
     ------
     BackendUnavailableError
-        If Numba cannot be imported, or finds no folder for its cache.
+        If Numba cannot be imported.
     """
     try:
         return importlib.import_module(f"xpnet_numba.kernels.{module}")
@@ -34,12 +34,8 @@ def load(module: str) -> Any:
             "numba", f"cannot be loaded: {e}", "install it with `pip install 'xpnet[numba]'`"
         ) from e
     except Exception as e:
-        # Numba looks for a folder for its cache as soon as a kernel is defined.
-        cache = isinstance(e, RuntimeError) and "cache" in str(e)
         raise BackendUnavailableError(
-            "numba",
-            f"cannot be loaded: {e}" if cache else f"cannot be loaded: {type(e).__name__}: {e}",
-            "name a folder that can be written in NUMBA_CACHE_DIR" if cache else settings.REMEDY,
+            "numba", f"cannot be loaded: {type(e).__name__}: {e}", settings.REMEDY
         ) from e
 
 

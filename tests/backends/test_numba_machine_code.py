@@ -87,12 +87,23 @@ def test_numba_works_beside_machine_code_that_was_loaded_without_it(first):
     assert train(folder, more) == (digest, False, ["0.0", "2.0", "True"])
 
 
-@pytest.mark.parametrize("damage", ["truncated", "foreign"])
+def flipped(code):
+    return code[:-9] + bytes([code[-9] ^ 1]) + code[-8:]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "empty", "flipped", "loop"])
 def test_file_that_is_not_what_would_be_compiled_is_compiled_anew(damage, copied):
     folder, digest = copied
     path = path_of(folder, "accumulate")
     whole = path.read_bytes()
-    path.write_bytes({"truncated": whole[:-1], "foreign": path_of(folder, "mean").read_bytes()}[damage])
+    path.unlink()
+    if damage == "loop":
+        path.symlink_to(path)
+    else:
+        foreign = path_of(folder, "mean").read_bytes()
+        path.write_bytes(
+            {"truncated": whole[:-1], "foreign": foreign, "empty": b"", "flipped": flipped(whole)}[damage]
+        )
     assert train(folder) == (digest, True, [])
     assert train(folder) == (digest, False, [])
 
@@ -139,12 +150,16 @@ def test_first_place_that_can_be_written_is_taken(tmp_path, monkeypatch):
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
     assert folder() == tmp_path / "xpnet_numba"
     (tmp_path / "file").touch()
-    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
-    assert folder() == Path(machine_code.__file__).parent / "kernels/__pycache__"
+    for unusable in (tmp_path / "file", "relative"):
+        monkeypatch.setenv("NUMBA_CACHE_DIR", str(unusable))
+        assert folder() == Path(machine_code.__file__).parent / "kernels/__pycache__"
     monkeypatch.setattr(kept, "_SOURCES", tmp_path / "file")
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "users"))
     assert folder() == tmp_path / "users/xpnet_numba"
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert folder() == tmp_path / "home/.cache/xpnet_numba"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert folder() is None
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import numba
 
 from xpnet_numba import settings
+from xpnet_numba.kernels.cache import Cache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -13,8 +14,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 # as written. Division by zero raises nothing, because the check keeps a loop from becoming vectors.
 FLAGS: Any = {"error_model": "numpy", "fastmath": {"contract"}}
 
-# Numba's files on disk tell processors apart, and no other settings.
-_CACHE = not settings.of_code().keys() - {"NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"}
+KEPT = not settings.of_code().keys() - {"NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"}
+"""Whether kernels are kept on disk."""
 
 KERNELS: list[Any] = []
 """What Python calls with arrays."""
@@ -23,12 +24,15 @@ ENTRIES: dict[str, Callable[..., None]] = {}
 
 
 def kernel(function: Function) -> Function:
-    """Decorate what Python calls: compiled on the first call with new dtypes, and kept on disk by Numba.
+    """Decorate what Python calls: compiled on the first call with new dtypes, and kept on disk.
 
     It is not kept if settings of Numba's change its code.
     """
-    KERNELS.append(numba.njit(cache=_CACHE, nogil=True, **FLAGS)(function))
-    return KERNELS[-1]
+    compiled = numba.njit(nogil=True, **FLAGS)(function)
+    if KEPT:
+        compiled._cache = Cache(function)  # As `cache=True` does, which would take Numba's.
+    KERNELS.append(compiled)
+    return compiled
 
 
 def entry(function: Function) -> Function:
