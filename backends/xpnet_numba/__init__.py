@@ -5,8 +5,8 @@ operations in `stages`, `kernels.interpreter` carries them out on the threads of
 it all to the arrays at hand. While a step is recorded and tried, it calls the portable twins.
 
 All that Numba compiles is in `kernels`, which a start that finds what it needs on disk does not import:
-compiled steps have theirs from `machine_code`, which is `kept`, and `lazy` waits until a function of `xp.nn`
-is called by itself.
+compiled steps have theirs from `machine_code`, and `lazy` waits until a function of `xp.nn` is called by
+itself. Both are `kept` on disk, in files that are read only if they can be `trusted`.
 
 Median time of a kernel over that of its twin on NumPy, the two in turns, float32 (float64 is alike but for
 adam_step, 0.25 and 0.14), on 2 cores of an AMD EPYC with AVX-512. Small: the course's shapes, batch 128,

@@ -2,7 +2,7 @@
 
 What is kept on disk is run, so a folder is used only if nobody else can put a file into it or another folder
 in its place. Systems without user numbers, such as Windows, keep each user's folders apart themselves: there
-only links and what is no regular file are refused.
+a file has only to be a regular one.
 """
 
 from __future__ import annotations

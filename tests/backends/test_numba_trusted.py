@@ -16,9 +16,10 @@ import pytest
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
 from llvmlite import binding as llvm  # noqa: E402
+from numba.core import caching  # noqa: E402
 
 from xpnet_numba import kept, machine_code, trusted  # noqa: E402
-from xpnet_numba.kernels import activations, cache  # noqa: E402
+from xpnet_numba.kernels import activations, cache, compiled  # noqa: E402
 
 if not hasattr(os, "geteuid"):
     pytest.skip("this system does not number its users", allow_module_level=True)
@@ -300,3 +301,28 @@ def test_full_disk_is_named_by_the_advice_and_is_no_failure(full):
     assert status == 0, output
     assert f"{full}/xpnet_numba cannot be written: No space left on device" in output
     assert not any((full / "xpnet_numba").iterdir())
+
+
+def test_numbas_own_cache_is_neither_read_nor_written(tmp_path):
+    function = activations.relu_into.py_func
+    locator = caching.UserProvidedCacheLocator(function, function.__code__.co_filename)
+    folder = tmp_path / Path(locator.get_cache_path()).name
+    folder.mkdir()
+    python = f"py{sys.version_info.major}{sys.version_info.minor}"
+    index = folder / f"activations.relu_into-{locator.get_disambiguator()}.{python}.nbi"
+    index.write_bytes(pickle.dumps(Exit()))
+    status, output = start(tmp_path)
+    assert status == 0, output
+    assert [path.name for path in folder.iterdir()] == [index.name]
+    assert all(isinstance(kernel._cache, cache.Cache) for kernel in compiled.KERNELS)
+
+
+def test_where_users_have_no_numbers_files_are_kept(tmp_path, monkeypatch):
+    for name in ("_HAS_OWNERS", "_BY_DESCRIPTOR"):
+        monkeypatch.setattr(trusted, name, False)
+    assert not trusted.why_not(tmp_path)
+    trusted.write(tmp_path / "file", b"code")
+    assert trusted.read(tmp_path / "file") == b"code"
+    with pytest.raises(OSError, match="Errno"):
+        trusted.read(tmp_path)
+    assert trusted.why_not(tmp_path / "file") == "it is no folder"
