@@ -77,9 +77,12 @@ def readable() -> list[pathlib.Path]:
 
 
 def troubles() -> list[str]:
-    """Return which folders are not used, or not written any more, and why."""
-    refused = [f"{place} is not used, because {reason}" for place, reason in _look()[2].items()]
-    return refused + [f"{place} cannot be written: {reason}" for place, reason in _failures.items()]
+    """Return which folders are not used, and whether writing failed, with the reasons."""
+    found = [f"{place} is not used, because {reason}" for place, reason in _look()[2].items()]
+    place = folder()
+    if place in _failures:
+        found.append(f"{place} cannot be written: {_failures[place]}")
+    return found
 
 
 @functools.cache
