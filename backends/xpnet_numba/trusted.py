@@ -57,10 +57,10 @@ def make(folder: pathlib.Path) -> None:
     OSError
         If that is not possible.
     """
-    if not folder.parent.exists():
+    if not folder.is_dir():
         make(folder.parent)
-    with contextlib.suppress(FileExistsError):
-        os.mkdir(folder, 0o700)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder, 0o700)
 
 
 def read(path: pathlib.Path) -> bytes:
