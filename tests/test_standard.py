@@ -118,7 +118,8 @@ def plain(x):
     if isinstance(x, tuple | list):
         return getattr(type(x), "_fields", None), [plain(one) for one in x]
     if isinstance(x, array_api_strict.asarray(0).__class__):
-        x = np.from_dlpack(x) if x.shape else np.asarray(x.__array__())
+        # What has no dimensions may hold a number of NumPy's, which speaks no DLPack.
+        x = np.from_dlpack(array_api_strict.reshape(x, (-1,))).reshape(x.shape)
     if isinstance(x, np.ndarray | np.generic):
         return str(x.dtype), np.asarray(x)
     return (type(x).__name__, x) if isinstance(x, bool | int | float) else ("dtype", np.dtype(str_of(x)))
