@@ -199,8 +199,9 @@ class Namespace:
         - So does one that reaches what cannot be watched: a generator of random numbers, an iterator, an
           array of more than 64 KiB, a container of more than 1000 items.
         - So does a step whose results differ from those of its program in the trial, at the second call.
-        - Not watched are files, the clock, the environment, and what installed C code holds. What a step
-          prints or writes, it prints or writes only while its Python runs.
+        - So does one that looks things up by text: `eval`, `exec`, `globals`, `sys.modules`.
+        - Not watched are files, the clock, the environment, loggers, and what installed C code holds. What a
+          step prints or logs or writes, it does only while its Python runs.
 
         The attribute `report` of what these backends return says why `step` runs as it is, and is empty if it
         is sped up. Another `compile` (`jax.jit`) keeps its own promises; `fit` watches it in the same way.

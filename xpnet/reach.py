@@ -6,7 +6,6 @@ import collections
 import contextlib
 import datetime
 import decimal
-import dis
 import fractions
 import functools
 import operator
@@ -15,12 +14,12 @@ import random
 import re
 import sys
 import types
-import weakref
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy
 
+from xpnet import anatomy
 from xpnet.namespace import Namespace
 from xpnet.random import Stream
 from xpnet.recording import is_array
@@ -37,23 +36,12 @@ _RANDOM = random.Random, numpy.random.Generator, numpy.random.BitGenerator, nump
 _ANY_NAME = frozenset(
     ("getattr", "hasattr", "vars", "dir", "__dict__", "__getattribute__", "attrgetter", "asdict", "astuple")
 )
-# Python calls other special methods by itself. These run before a step, or have no part in one.
-_NOT_IN_A_STEP = frozenset(
-    f"__{name}__"
-    for name in (
-        *("init", "new", "post_init", "init_subclass", "class_getitem", "set_name", "setattr", "delattr"),
-        *("del", "repr", "str", "format", "dir", "sizeof", "reduce", "reduce_ex", "getstate", "setstate"),
-        *("copy", "deepcopy", "replace", "eq", "hash"),
-    )
-)
-# An attribute may have the name of a global or of a module, which need not be reached then.
-_GLOBAL = "LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"
-_IMPORT = ("IMPORT_NAME",)
+# What reads names that no code spells out.
+_BY_TEXT = frozenset(("eval", "exec", "globals", "__import__", "sys.modules", "importlib.import_module"))
 # So much is compared before each step that is replayed: a few microseconds.
 _MOST_BYTES = 2**16  # of an array
 _MOST_ITEMS = 1000
 _MOST_OBJECTS = 2000
-_MISSING = object()
 
 
 class Watch:
@@ -104,22 +92,24 @@ class Search:
         self._classes: set[tuple[type, bool]] = set()
         self._seen = {id(x): x for x in (xp.nn, *vars(xp.nn).values())}
         self._queue: collections.deque[tuple[Any, str, bool]] = collections.deque()
+        self._made_of: list[tuple[Any, str, str]] = []  # objects, and attributes that Python keeps of them
 
     def look(self, step: Any) -> None:
         """Look at a step, and at all that is reached from it."""
         self._put([(step, "the step")], True)
         while self._queue:
             x, name, watched = self._queue.popleft()
-            if isinstance(x, (*_PLAIN, Namespace)) or id(x) in self._seen:
+            if _is_constant(x) or id(x) in self._seen:
                 continue
             self._seen[id(x)] = x
             if len(self._seen) > _MOST_OBJECTS:
                 self._refuse(f"the step reaches more than {_MOST_OBJECTS} objects besides its arguments")
                 return
             self._look_at(x, name, watched)
+        self._watch_what_things_are()
 
     def _look_at(self, x: Any, name: str, watched: bool) -> None:
-        parts = _parts(x)
+        parts = anatomy.parts(x)
         if parts is not None:
             self._put([(part, name) for part in parts], watched)
         elif isinstance(x, Stream):
@@ -135,6 +125,8 @@ class Search:
         elif isinstance(x, type):
             metaclass: Any = type(x)
             self._look_at_classes((*x.__mro__, *metaclass.__mro__), is_made=True)
+        elif isinstance(x, operator.attrgetter | operator.methodcaller):
+            self.names.add("getattr")
         elif isinstance(x, _CONTAINERS):
             self._look_at_items(x, name, watched)
         else:
@@ -159,32 +151,38 @@ class Search:
             return
         own = _is_own(f)
         self.own &= own
-        code = {*_names(f.__code__)}
+        code = {*anatomy.names(f.__code__)}
         self.names |= code
         cells = dict(zip(f.__code__.co_freevars, f.__closure__ or (), strict=True))
         cells.pop("__class__", None)  # of `super()`
-        variables = {name: _content(cell) for name, cell in cells.items()}
+        variables = {name: anatomy.content(cell) for name, cell in cells.items()}
         self._put(((x, name) for name, x in variables.items()), not own)
         self._put(
             ((x, f.__name__) for x in (*(f.__defaults__ or ()), *(f.__kwdefaults__ or {}).values())), not own
         )
         if own:
             return
+        self._made_of.append((f, "__code__", f"{f.__name__}.__code__"))
         if f.__defaults__ or f.__kwdefaults__:
             read = lambda: [f.__defaults__, *(f.__kwdefaults__ or {}).values()]  # noqa: E731
             self.watches.append(Watch(read, f"the defaults of {f.__name__}"))
         if cells:
             held = [*cells.values()]
-            self.watches.append(Watch(lambda: [_content(cell) for cell in held], "", cells))
-        self._watch_names(
-            f.__globals__, filter(f.__globals__.__contains__, _operands(f.__code__, _GLOBAL)), ""
-        )
-        imported = filter(sys.modules.__contains__, _operands(f.__code__, _IMPORT))
-        self._put(((sys.modules[name], name) for name in imported), True)
-        self._watch_names(vars(f), filter(self._wants, vars(f)), f"{f.__name__}.")
+            self.watches.append(Watch(lambda: [anatomy.content(cell) for cell in held], "", cells))
+        found = anatomy.globals_of(f.__code__)
+        self._watch_names(f.__globals__, found & f.__globals__.keys(), "")
+        modules = anatomy.imports(f.__code__) & sys.modules.keys()
+        self._put(((sys.modules[name], name) for name in modules), True)
+        # `registry` is where a function of `functools.singledispatch` has what it calls.
+        names = [name for name in vars(f) if self._wants(name) or name == "registry"]
+        self._watch_names(vars(f), names, f"{f.__name__}.")
+        for name in _BY_TEXT & found:
+            self._refuse(f"`{f.__name__}` calls `{name}`, and what it reads by that cannot be watched")
 
     def _look_at_module(self, module: types.ModuleType) -> None:
         names = self._wanted & vars(module).keys()
+        for name in _BY_TEXT & {f"{module.__name__}.{name}" for name in names}:
+            self._refuse(f"the step reaches `{name}`, and what it reads by that cannot be watched")
         if self._is_of_a_library(module):  # Its functions are taken not to change, but those that draw.
             kinds = types.ModuleType, types.BuiltinFunctionType, types.MethodType
             found = ((name, vars(module)[name]) for name in names)
@@ -199,7 +197,7 @@ class Search:
             if self._is_of_a_library(cls):
                 continue
             self.own &= _is_own(cls)
-            special = [name for name, x in vars(cls).items() if _is_special(name, x, is_made=is_made)]
+            special = [name for name, x in vars(cls).items() if anatomy.is_special(name, x, is_made=is_made)]
             names = [*filter(self._wants, vars(cls)), *special]
             found += names
             if (cls, is_made) not in self._classes:
@@ -225,7 +223,9 @@ class Search:
         with contextlib.suppress(TypeError):  # of all that has no memory to show
             self._watch_bytes(memoryview(x).nbytes, lambda: bytes(memoryview(x)), name)
             return
-        cls, slots = type(x), _slots(x)
+        cls, slots = type(x), anatomy.slots_of(x)
+        if any(anatomy.package(base) == "logging" for base in cls.__mro__):
+            return  # What a step logs is no part of its results.
         attributes = getattr(x, "__dict__", None)
         if attributes is None and slots is None:
             if not callable(x) and cls is not object:
@@ -235,20 +235,29 @@ class Search:
         shared = self._look_at_classes(cls.__mro__)
         prefix = f"{name}." if is_of_a_library else f"{cls.__name__}."
         watched = not _is_own(cls)
+        if watched and not is_of_a_library:
+            self._made_of.append((x, "__class__", f"{cls.__name__}.__class__"))
         if attributes is not None:
             # Those that the class has might be hidden by the object's.
-            names = [*attributes] if is_of_a_library else [*filter(self._wants, attributes), *shared]
+            is_whole = is_of_a_library and cls is not types.SimpleNamespace
+            names = [*attributes] if is_whole else [*filter(self._wants, attributes), *shared]
             self._watch_names(attributes, names, prefix, watched=watched)
         if slots:
-            self._watch_names(_Slots(x), filter(self._wants, slots), prefix, watched=watched)
+            self._watch_names(anatomy.Slots(x), filter(self._wants, slots), prefix, watched=watched)
 
     def _watch_names(self, space: Any, names: Iterable[str], prefix: str, *, watched: bool = True) -> None:
         """Look at what a mapping has by these names, and watch it."""
         names = [*dict.fromkeys(names)]
         self._put(((space.get(name), prefix + name) for name in names), watched)
         if watched and names:
-            read = functools.partial(_values, space, names)
+            read = functools.partial(anatomy.values, space, names)
             self.watches.append(Watch(read, prefix, [prefix + name for name in names]))
+
+    def _watch_what_things_are(self) -> None:
+        # Tools that load modules anew change the classes of objects and the code of functions in place.
+        made_of, names = self._made_of, [name for _, _, name in self._made_of]
+        if made_of:
+            self.watches.append(Watch(lambda: [getattr(x, name) for x, name, _ in made_of], "", names))
 
     def _put(self, items: Iterable[tuple[Any, str]], watched: bool) -> None:
         self._queue.extend((x, name, watched) for x, name in items)
@@ -262,50 +271,16 @@ class Search:
         return name in self._wanted
 
     def _is_of_a_library(self, x: Any) -> bool:
-        return _package(x) in self._libraries
+        return anatomy.package(x) in self._libraries
 
 
-def _package(x: Any) -> str:
-    module = x.__name__ if isinstance(x, types.ModuleType) else getattr(x, "__module__", None)
-    return module.partition(".")[0] if isinstance(module, str) else ""
+def _is_constant(x: Any) -> bool:
+    # An object of a subclass of float may have attributes, which can change.
+    return isinstance(x, Namespace) or (isinstance(x, _PLAIN) and not hasattr(x, "__dict__"))
 
 
 def _is_own(x: Any) -> bool:
-    return _package(x) == "xpnet"
-
-
-def _parts(x: Any) -> list[Any] | None:
-    """Return what an object of Python's own stands for; None if it is another one."""
-    if isinstance(x, types.MethodType):
-        return [x.__func__, x.__self__]
-    if isinstance(x, functools.partial | functools.partialmethod):
-        return [x.func, *x.args, *x.keywords.values()]
-    if isinstance(x, staticmethod | classmethod):
-        return [x.__func__]
-    if isinstance(x, property):
-        return [x.fget]
-    if isinstance(x, types.MemberDescriptorType | types.GetSetDescriptorType):
-        return []
-    if isinstance(x, functools.cached_property):
-        return [x.func]
-    if isinstance(x, types.BuiltinFunctionType | types.MethodWrapperType):
-        return [] if isinstance(x.__self__, types.ModuleType) else [x.__self__]
-    if isinstance(x, weakref.ReferenceType):
-        return [x()]
-    if (
-        callable(x)
-        and not isinstance(x, type | types.FunctionType)
-        and "__wrapped__" in getattr(x, "__dict__", ())
-    ):
-        return [x.__wrapped__]
-    return None
-
-
-def _content(cell: types.CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # The variable has no value yet.
-        return _MISSING
+    return anatomy.package(x) == "xpnet"
 
 
 def _is_array(x: Any) -> bool:
@@ -313,50 +288,3 @@ def _is_array(x: Any) -> bool:
         return is_array(x)
     except Exception:  # Its own `__getattr__` may raise what it likes.
         return False
-
-
-class _Slots:
-    """The attributes of an object that has no dict."""
-
-    def __init__(self, x: Any) -> None:
-        self._x = x
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return getattr(self._x, name, default)
-
-
-def _values(space: Any, names: list[str]) -> list[Any]:
-    return [space.get(name, _MISSING) for name in names]
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    """Yield the names of globals and attributes in code, and in the functions that it makes."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)
-        elif isinstance(constant, tuple):  # `case Rule(rate=r)` has the names of attributes there.
-            yield from (name for name in constant if isinstance(name, str))
-
-
-def _operands(code: types.CodeType, instructions: Collection[str]) -> Iterator[str]:
-    """Yield the names on which instructions of code, and of the functions that it makes, work."""
-    yield from (i.argval for i in dis.get_instructions(code) if i.opname in instructions)
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _operands(constant, instructions)
-
-
-def _is_special(name: str, x: Any, *, is_made: bool) -> bool:
-    """Return whether a function of a class is one that Python calls by itself in a step."""
-    is_special = name.startswith("__") and name.endswith("__") and isinstance(x, types.FunctionType)
-    return is_special and (is_made or name not in _NOT_IN_A_STEP)
-
-
-def _slots(x: Any) -> list[str] | None:
-    classes = [vars(cls) for cls in type(x).__mro__ if "__slots__" in vars(cls)]
-    if not classes:
-        return None
-    return [
-        name for space in classes for name, d in space.items() if isinstance(d, types.MemberDescriptorType)
-    ]

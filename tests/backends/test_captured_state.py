@@ -3,8 +3,10 @@
 import collections
 import ctypes
 import functools
+import operator
 import sys
 import types
+import typing
 
 import numpy
 import pytest
@@ -93,6 +95,59 @@ def argument_of_a_partial(xp):
     return step, functools.partial(rates.__setitem__, "rate")
 
 
+def keyword_of_a_partial(xp):
+    step = functools.partial(lambda p, g, rate: xp.nn.sgd_step(p, g, rate), rate=1.0)
+    return lambda p, g: step(p, g), functools.partial(step.keywords.__setitem__, "rate")
+
+
+def attribute_of_a_number(xp):
+    class Rate(float):
+        factor = 1.0
+
+    rate = Rate(1.0)
+    return lambda p, g: xp.nn.sgd_step(p, g, rate.factor), functools.partial(setattr, rate, "factor")
+
+
+def item_of_a_named_tuple(xp):
+    settings = Settings({"rate": 1.0})
+    step = lambda p, g: xp.nn.sgd_step(p, g, settings.rates["rate"])  # noqa: E731
+    return step, functools.partial(settings.rates.__setitem__, "rate")
+
+
+def attribute_by_a_getter(xp):
+    rule, rate_of = types.SimpleNamespace(rate=1.0), operator.attrgetter("rate")
+    return lambda p, g: xp.nn.sgd_step(p, g, rate_of(rule)), functools.partial(setattr, rule, "rate")
+
+
+def function_for_a_type(xp):
+    rates = {"rate": 1.0}
+    rate_for = functools.singledispatch(lambda x: 0.0)
+    rate_for.register(numpy.ndarray, lambda x: rates["rate"])
+    step = lambda p, g: xp.nn.sgd_step(p, g, rate_for(g))  # noqa: E731
+    return step, functools.partial(rates.__setitem__, "rate")
+
+
+def class_of_an_object(xp):
+    rule = type("Rule", (), {"rate": 1.0})()
+
+    def change(value):
+        rule.__class__ = type("Rule", (), {"rate": value})
+
+    return lambda p, g: xp.nn.sgd_step(p, g, rule.rate), change
+
+
+def code_of_a_function(xp):
+    def rate():
+        return 1.0
+
+    def change(value):
+        rate.__code__ = rate.__code__.replace(
+            co_consts=tuple(value if type(x) is float else x for x in rate.__code__.co_consts)
+        )
+
+    return lambda p, g: xp.nn.sgd_step(p, g, rate()), change
+
+
 def function_behind_a_function(xp):
     step, change = closure(xp)
     return functools.wraps(step)(lambda p, g: step(p, g)), change
@@ -102,6 +157,10 @@ def function_behind_a_compiled_one(xp):
     step, change = closure(xp)
     inner = xp.compile(step)
     return lambda p, g: inner(p, g), change
+
+
+class Settings(typing.NamedTuple):
+    rates: dict[str, float]
 
 
 class Rule:
@@ -213,6 +272,13 @@ FUNCTIONS = [
     attribute_of_a_metaclass,
     item_by_an_attribute,
     argument_of_a_partial,
+    keyword_of_a_partial,
+    attribute_of_a_number,
+    item_of_a_named_tuple,
+    attribute_by_a_getter,
+    function_for_a_type,
+    class_of_an_object,
+    code_of_a_function,
     function_behind_a_function,
     function_behind_a_compiled_one,
 ]

@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import sys
 import threading
 import types
 
@@ -87,3 +88,16 @@ def test_what_is_too_large_to_be_watched_is_named(xp, table):
     compiled = xp.compile(lambda p, g: xp.nn.sgd_step(p, g, float(table[3])))
     compiled(numpy.zeros(3), numpy.ones(3))
     assert "`table`" in compiled.report
+
+
+@pytest.mark.parametrize(
+    "read",
+    [lambda: eval("RATE"), lambda: globals()["RA" + "TE"], lambda: vars(sys.modules[__name__])["RA" + "TE"]],
+)
+def test_what_is_read_by_a_text_is_no_constant(xp, read):
+    compiled, found = xp.compile(lambda p, g: xp.nn.sgd_step(p, g, read())), []
+    for rate in (1.0, 1.0, 1.0, 0.5):
+        globals()["RATE"] = rate
+        found.append(float(compiled(numpy.zeros(3), numpy.ones(3))[0]))
+    assert found == [-1.0, -1.0, -1.0, -0.5]
+    assert "and what it reads by that cannot be watched" in compiled.report

@@ -1,0 +1,61 @@
+"""Steps as people write them, with much around that has no part in their results: they are replayed."""
+
+import contextlib
+import io
+import logging
+import random
+import types
+
+import numpy
+import pytest
+
+LOG = logging.getLogger("steps of a test")
+OTHERS = types.SimpleNamespace(rate=0.5, random=random, images=numpy.zeros((1000, 100)))
+
+
+@pytest.fixture(scope="module")
+def xp(replaying):
+    return replaying
+
+
+@pytest.fixture(autouse=True)
+def handler():
+    handler = logging.StreamHandler(io.StringIO())
+    LOG.addHandler(handler)
+    yield
+    LOG.removeHandler(handler)
+
+
+class Rule:
+    """An object with a logger, an attribute named like a module, and large arrays that the step leaves."""
+
+    def __init__(self, xp):
+        self.xp = xp
+        self.log = LOG
+        self.random = False
+        self.images = numpy.zeros((1000, 100))
+
+    def logged(self, p, g):
+        self.log.debug("a step")
+        return self.xp.nn.sgd_step(p, g, 0.5)
+
+    def named_like_a_module(self, p, g):
+        return p if self.random else self.xp.nn.sgd_step(p, g, 0.5)
+
+    def one_of_many_settings(self, p, g):
+        return self.xp.nn.sgd_step(p, g, OTHERS.rate)
+
+    def printed(self, p, g):
+        print("a step")
+        with contextlib.suppress(KeyError):
+            return self.xp.nn.sgd_step(p, g, 0.5)
+
+
+@pytest.mark.parametrize("name", ["logged", "named_like_a_module", "one_of_many_settings", "printed"])
+def test_step_of_an_ordinary_program_is_replayed(xp, name):
+    compiled, p = xp.compile(getattr(Rule(xp), name)), numpy.zeros(3)
+    for _ in range(5):
+        p = compiled(p, numpy.ones(3))
+    numpy.testing.assert_array_equal(p, -2.5)
+    assert compiled.report == ""
+    assert len(compiled.programs) == 1
