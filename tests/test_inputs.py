@@ -90,6 +90,46 @@ def test_images_scaled_alike_are_taken(numpy_xp, dataset, first, second, options
     assert found == [None] * 4
 
 
+def of_kind(name, rng, n):
+    """Return honest features of a kind, shape (n, 12)."""
+    if name == "heavy tails":
+        return rng.standard_cauchy((n, 12))
+    if name == "amounts of money":
+        return rng.lognormal(3, 3, (n, 12))
+    if name == "rare outliers":
+        return rng.normal(size=(n, 12)) * (1 + 1e4 * (rng.random((n, 1)) < 0.005))
+    if name == "mostly empty":
+        return rng.normal(size=(n, 12)) * (rng.random((n, 1)) < 0.1)
+    return rng.normal(size=(n, 12))
+
+
+@pytest.mark.parametrize(
+    "kind", ["heavy tails", "amounts of money", "rare outliers", "mostly empty", "normal"]
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_honest_features_of_any_kind_are_taken(numpy_xp, kind, seed):
+    rng = np.random.default_rng(seed)
+    train = Dataset(of_kind(kind, rng, 2000), rng.integers(0, 3, 2000))
+    inputs = Inputs.of(train, Scaling())
+    for n in (1, 2, 30, 200, 2000):
+        inputs.check("test", Inputs.of(Dataset(of_kind(kind, rng, n), np.zeros(n, dtype=int)), Scaling()))
+
+
+def test_single_outlier_of_a_test_set_is_taken(numpy_xp):
+    rng = np.random.default_rng(0)
+    run = fit(numpy_xp, Dataset(rng.normal(size=(100, 12)), rng.integers(0, 3, 100)))
+    features = rng.normal(size=(50, 12))
+    features[7, 3] = 1e6
+    assert run.predict(features).shape == (50,)
+
+
+def test_pixels_of_0_and_1_go_with_floats_of_0_and_1(numpy_xp):
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 2, (90, 12)), rng.integers(0, 3, 90)
+    run = fit(numpy_xp, Dataset(pixels.astype("uint8"), labels), scale=1.0)
+    np.testing.assert_array_equal(run.predict(pixels.astype("float32")), run.predict(pixels.astype("uint8")))
+
+
 def test_single_dark_image_is_taken(numpy_xp, dataset):
     run = fit(numpy_xp, stored(dataset, RAW))
     assert run.predict(np.eye(1, 12)).shape == (1,)
@@ -127,7 +167,7 @@ def test_file_without_inputs_loads_and_takes_any_images(numpy_xp, dataset, tmp_p
     assert xpnet.load(path, numpy_xp).inputs is None
 
 
-@pytest.mark.parametrize("change", [{"low": None}, {"high": "1"}, {"other": 3}])
+@pytest.mark.parametrize("change", [{"low": None}, {"high": "1"}, {"size": "1"}, {"other": 3}])
 def test_file_that_lies_about_its_inputs_is_refused(numpy_xp, dataset, tmp_path, change):
     path = tmp_path / "model"
     fit(numpy_xp, dataset).save(path)

@@ -167,6 +167,8 @@ def _inputs(found: dict[str, Any] | None) -> Inputs | None:
         return None
     finite("low", found["low"])
     finite("high", found["high"])
+    if found.get("size") is not None:
+        finite("size", found["size"])
     return Inputs(**found)
 
 
