@@ -180,6 +180,21 @@ def test_what_is_neither_true_nor_false_from_a_callback_is_refused(numpy_xp, dat
         fit(numpy_xp, dataset, callbacks=[lambda run: run.params["0.bias"]])
 
 
+async def later(run):
+    return None
+
+
+def piecewise(run):
+    yield run
+
+
+@pytest.mark.parametrize("callback", [piecewise, later])
+@pytest.mark.filterwarnings("ignore:coroutine")
+def test_callback_whose_code_does_not_run_when_called_is_refused(numpy_xp, dataset, callback):
+    with pytest.raises(TypeError, match="whose code has not run; write it as a function without `yield`"):
+        fit(numpy_xp, dataset, callbacks=[callback])
+
+
 def test_what_a_callback_keeps_stays_as_it_is(xp, dataset):
     kept, values = [], []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,6 +28,9 @@ from xpnet.run import Epoch, Run, in_reach
 from xpnet.trainer import Trainer
 
 Array = Any
+
+# What a function with `yield` or `async` returns.
+_NOT_RUN = types.GeneratorType | types.CoroutineType | types.AsyncGeneratorType
 
 
 # NumPy warns of overflow where training diverges; the error that `fit` raises then says what to do. Small
@@ -201,6 +205,11 @@ def _epoch(
 
 def _is_true(wish: Any) -> bool:
     """Return whether this, which a callback returned, ends the training."""
+    if isinstance(wish, _NOT_RUN):  # True, but nobody meant that.
+        raise TypeError(
+            f"a callback returned a {type(wish).__name__}, whose code has not run; "
+            "write it as a function without `yield` and `async`"
+        )
     try:
         return bool(wish)
     except Exception as e:  # Each library has its own for an array of several elements.
