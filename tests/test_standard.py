@@ -213,6 +213,14 @@ def test_clip_keeps_its_dtype_and_its_bounds(xp):
     assert xp.clip(x, 0.5, 100.5).dtype == xp.uint8
 
 
+@pytest.mark.parametrize("bound", [np.float64(2), np.float32(2), np.int64(2), np.asarray(2.0)])
+def test_clip_keeps_its_dtype_beside_numbers_of_numpy(xp, bound):
+    for dtype in (xp.float32, xp.int8, xp.uint8):
+        found = xp.clip(xp.asarray([1, 5], dtype=dtype), bound, None)
+        assert found.dtype == dtype
+        assert found.tolist() == [2, 5]
+
+
 def test_clip_of_infinite_bounds_raises_no_floating_point_error(xp):
     with np.errstate(all="raise"):
         found = xp.clip(xp.asarray([1.0], dtype=xp.float32), min=xp.asarray(-1e300), max=xp.asarray(1e300))

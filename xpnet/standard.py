@@ -38,7 +38,7 @@ def clip(x: Array, /, min: Any = None, max: Any = None) -> Array:
 
 def _bound(bound: Any, dtype: DType) -> Any:
     """Return a bound that does not promote `dtype`, nearest to the one given."""
-    if bound is None or isinstance(bound, int) or (isinstance(bound, float) and dtype.kind == "f"):
+    if bound is None or type(bound) is int or (type(bound) is float and dtype.kind == "f"):
         return bound
     bound = numpy.asarray(bound)
     if bound.dtype != dtype and dtype.kind in "iu":
