@@ -21,7 +21,7 @@ _NOT_IN_A_STEP = frozenset(
 )
 _DESCRIPTORS = (
     *(types.MemberDescriptorType, types.GetSetDescriptorType),
-    type(collections.namedtuple("_Pair", "first second").first),
+    type(vars(collections.namedtuple("_Pair", "first second"))["first"]),
 )
 _READS_A_GLOBAL = frozenset(("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"))
 MISSING = object()

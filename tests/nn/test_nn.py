@@ -118,6 +118,14 @@ def test_one_hot_marks_the_label(xp, classes, expected):
     assert_close(xp, targets, expected)
 
 
+@pytest.mark.parametrize("weight", [np.float64(96), np.float32(96), np.uint8(96), np.longdouble(96)])
+def test_accumulate_keeps_its_dtype_beside_numbers_of_numpy(xp, weight):
+    total, value = (xp.asarray(x, dtype=xp.float32) for x in (1.0, 0.5))
+    found = xp.nn.accumulate(total, value, weight)
+    assert found.dtype == xp.float32
+    assert float(found) == 49.0
+
+
 def test_accumulate_adds_a_weighted_value(xp):
     total, value = (put(xp, np.array(x, dtype=np.float32)) for x in (1.0, 0.5))
     assert_close(xp, xp.nn.accumulate(total, value, 96), 49.0)

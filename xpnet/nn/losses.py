@@ -1,5 +1,6 @@
 """Losses, each with its gradient in one call, because the two share their costly part; targets and sums."""
 
+import numbers
 from typing import Any
 
 Array = Any
@@ -17,7 +18,8 @@ def accumulate(xp: Any, total: Array, value: Array, weight: float) -> Array:
     -------
     total : array, shape ()
     """
-    return total + value * weight
+    # A number of NumPy's would make a float64 of a float32 sum.
+    return total + value * (float(weight) if isinstance(weight, numbers.Real) else weight)
 
 
 def one_hot(xp: Any, labels: Array, classes: int, *, dtype: Any) -> Array:
