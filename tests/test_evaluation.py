@@ -71,6 +71,32 @@ def test_evaluate_and_predict_agree_whatever_the_last_layer(backend, model, loss
     assert confusion[0, predicted[0]] == 4
 
 
+@pytest.mark.parametrize("n", [50, 3700])
+@pytest.mark.parametrize("layers", [(Sigmoid(),), (Sigmoid(), Softmax()), (Softmax(), Softmax())])
+@pytest.mark.parametrize("loss", LOSSES)
+def test_evaluate_and_predict_agree_to_the_last_bit(backend, loss, layers, n):
+    rng = np.random.default_rng(0)
+    model, data = Sequential(Linear(4, 3), *layers), rng.normal(size=(n, 4)).astype(np.float32)
+    params = with_biases(backend, model, np.zeros(3))
+    params["0.weight"] = backend.asarray((30 * rng.normal(size=(4, 3))).astype(np.float32))
+    predicted = xpnet.predict(backend, model, params, data, loss=loss)
+    evaluation = xpnet.evaluate(backend, model, params, xpnet.Dataset(data, predicted), loss=loss)
+    assert evaluation.accuracy == 1.0
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_outputs_beyond_the_dtype_are_refused(xp_int64, loss):
+    model, data = mlp(4, 3), xpnet.Dataset(np.full((5, 4), 1e38, dtype=np.float32), [0] * 5)
+    params = with_biases(xp_int64, model, np.zeros(3))
+    params["0.weight"] = xp_int64.asarray(np.full((4, 3), 1e30, dtype=np.float32))
+    with pytest.raises(
+        ValueError, match=r"the mean loss on `dataset` is (nan|inf); the model's parameters or"
+    ):
+        xpnet.evaluate(xp_int64, model, params, data, loss=loss)
+    with pytest.raises(ValueError, match="the model's outputs for row 0 are not finite"):
+        xpnet.predict(xp_int64, model, params, data, loss=loss)
+
+
 @pytest.mark.parametrize("outputs", [1, 3])
 @pytest.mark.parametrize("loss", LOSSES)
 def test_history_and_report_count_what_predict_says(backend, dataset, loss, outputs):

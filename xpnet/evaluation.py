@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from xpnet import metrics
-from xpnet.batches import Batches, Scaling, spans
+from xpnet.batches import Batches, Scaling
 from xpnet.checks import count
 from xpnet.datasets import Dataset
 from xpnet.layers import Params
 from xpnet.losses import Loss, find_loss
+from xpnet.measure import BATCH_SIZE, Measure
 from xpnet.memory import watched
 from xpnet.models import Sequential, check_params, copy_params
 from xpnet.namespace import Namespace
-from xpnet.tracing import compiled
 
 Array = Any
 
-# Small enough for a batch of 784 float32 features to stay in a processor's cache, large enough to hide calls.
-BATCH_SIZE = 1000
-
-# exp() of what is far below the largest output underflows, and shall: NumPy need not raise or warn.
-SILENT = np.errstate(under="ignore")
+# exp() of what is far below the largest output underflows, and shall: NumPy need not raise or warn. What
+# overflows is an error that says more than NumPy's warning.
+SILENT = np.errstate(over="ignore", invalid="ignore", under="ignore")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,7 +88,7 @@ def evaluate(
     Raises
     ------
     ValueError
-        If the data set does not fit the model.
+        If the data set does not fit the model, or the loss is not finite.
     """
     criterion = find_loss(loss)
     check_namespace(xp)
@@ -99,12 +98,20 @@ def evaluate(
     params = copy_params(xp, params)  # row by row, which kernels are fast with
     scaling = Scaling(scale, offset)
     with watched(xp, model, dtype=dtype, batch_size=batch_size):
-        measure = Measure(xp, criterion, model, dataset, dtype=dtype, scaling=scaling, batch_size=batch_size)
+        measure = Measure(
+            xp, criterion, model, dataset, dtype=dtype, scaling=scaling, batch_size=batch_size, once=True
+        )
         total, predicted = measure(params)
         labels = measure.labels
         measure.close()
+        mean = float(xp.to_host(total)) / len(dataset)
+        if not math.isfinite(mean):
+            raise ValueError(
+                f"the mean loss on `dataset` is {mean}; the model's parameters or the features are too large "
+                f"for {dtype}: train with smaller ones or with `dtype='float64'`"
+            )
         return Evaluation(
-            loss=float(xp.to_host(total)) / len(dataset),
+            loss=mean,
             accuracy=metrics.accuracy(xp, labels, predicted),
             confusion=metrics.confusion_matrix(xp, labels, predicted, class_count(model)),
         )
@@ -124,7 +131,8 @@ def predict(
     """Return the predicted class of each image, which is what `evaluate` counts.
 
     It is the class of the largest output; with one output, class 1 if it is more probable than not. Only if
-    outputs are equal but for rounding may `evaluate`, which sums in another order, choose another class.
+    outputs are equal but for rounding may another class be chosen for other batches: of some of the images,
+    or by `evaluate` with another `batch_size`.
 
     Parameters
     ----------
@@ -203,101 +211,35 @@ def predict_outputs(
     -------
     outputs : NumPy array, shape (n, n_out)
     """
-    return _together(xp, _forward(xp, model, params, images, Scaling(scale, offset)))
+    dataset, params, dtype = _checked(xp, model, params, images)
+    batches = Batches(xp, dataset.images, dtype=dtype, scaling=Scaling(scale, offset))
+    return _together(xp, (model(xp, params, x)[0] for x in batches.in_order(BATCH_SIZE)))
 
 
 def _forward(
-    xp: Namespace,
-    model: Sequential,
-    params: Params,
-    images: Any,
-    scaling: Scaling,
-    criterion: Loss | None = None,
+    xp: Namespace, model: Sequential, params: Params, images: Any, scaling: Scaling, criterion: Loss
 ) -> Iterator[Array]:
-    """Return the outputs for one batch of images after another, less the activation that a loss absorbs."""
+    """Return the outputs for one batch of images after another, computed as `evaluate` computes them."""
+    dataset, params, dtype = _checked(xp, model, params, images)
+    measure = Measure(xp, criterion, model, dataset, dtype=dtype, scaling=scaling, name="images", once=True)
+    return (outputs for outputs, _ in measure.outputs(params))
+
+
+def _checked(xp: Namespace, model: Sequential, params: Params, images: Any) -> tuple[Dataset, Params, str]:
+    """Return images as a data set, copies of the parameters, stored row by row, and their dtype."""
     check_namespace(xp)
-    images = as_dataset(images)
-    check_fit("images", images, model)
+    dataset = as_dataset(images)
+    check_fit("images", dataset, model)
     dtype = check_params(xp, model, params)
-    params = copy_params(xp, params)  # row by row, which kernels are fast with
-    trunk = model if criterion is None else criterion.trunk(model)
-    batches = Batches(xp, images.images, dtype=dtype, scaling=scaling)
-    return (trunk(xp, params, x)[0] for x in batches.in_order(BATCH_SIZE))
+    return dataset, copy_params(xp, params), dtype
 
 
 def _together(xp: Namespace, outputs: Iterable[Array]) -> np.ndarray:
     """Return the outputs for all batches on the host, or raise a ValueError if one is not finite."""
-    found = np.concatenate([*map(xp.to_host, outputs)])
+    # Copies, because the next batch may be computed in the same place.
+    found = np.concatenate([np.array(xp.to_host(z)) for z in outputs])
     check_outputs(found)
     return found
-
-
-class Measure:
-    """The loss and the predictions of a model on a data set, which stays on the device.
-
-    Parameters
-    ----------
-    xp : Namespace
-    criterion : Loss
-    model : Sequential
-    dataset : Dataset
-    dtype : {"float32", "float64"}
-    scaling : Scaling
-    batch_size : int
-    name : str
-        What the caller knows the data set as.
-    keep : bool
-        Whether a later change of the data set must not be seen here.
-    """
-
-    def __init__(
-        self,
-        xp: Namespace,
-        criterion: Loss,
-        model: Sequential,
-        dataset: Dataset,
-        *,
-        dtype: str,
-        scaling: Scaling,
-        batch_size: int = BATCH_SIZE,
-        name: str = "dataset",
-        keep: bool = False,
-    ) -> None:
-        self.batches = Batches(xp, dataset.images, dtype=dtype, scaling=scaling, name=name, keep=keep)
-        self.labels = labels_on_device(xp, dataset)
-        self._xp = xp
-        self._criterion = criterion
-        self._trunk = criterion.trunk(model)
-        self._batch_size = batch_size
-        self._compiled = compiled(xp, self._step)
-
-    def __call__(self, params: Params) -> tuple[Array, Array]:
-        """Return the sum of the losses, shape (), and the predicted classes, shape (n,), on the device."""
-        xp = self._xp
-        total = xp.zeros((), dtype=self.batches.dtype)
-        predicted = []
-        for begin, end in spans(len(self.batches), self._batch_size):
-            indices = xp.arange(begin, end, dtype=xp.int32)
-            outputs, total = self._compiled(params, total, self.batches.images, self.labels, indices)
-            predicted.append(self._criterion.predict(xp, outputs))
-        return total, xp.concat(predicted)
-
-    @property
-    def report(self) -> str:
-        """Why the step is not sped up; empty if it is, or if the backend has nothing to speed it up with."""
-        return getattr(self._compiled, "report", "")
-
-    def close(self) -> None:
-        """Let go of what the compiled step holds on the device."""
-        del self._compiled
-
-    def _step(
-        self, params: Params, total: Array, images: Array, labels: Array, indices: Array
-    ) -> tuple[Array, Array]:
-        xp = self._xp
-        outputs, _ = self._trunk(xp, params, self.batches.gather_from(images, indices))
-        loss, _ = self._criterion.function(xp, outputs, xp.nn.gather_labels(labels, indices))
-        return outputs, xp.nn.accumulate(total, loss, indices.shape[0])
 
 
 def as_dataset(images: Any) -> Dataset:
@@ -306,11 +248,6 @@ def as_dataset(images: Any) -> Dataset:
         return images
     images = np.asarray(images)
     return Dataset(images, np.zeros(images.shape[:1], dtype=np.uint8))
-
-
-def labels_on_device(xp: Namespace, dataset: Dataset) -> Array:
-    """Return the labels as an int32 array of `xp`."""
-    return xp.asarray(dataset.labels.astype(np.int32))
 
 
 def class_count(model: Sequential) -> int:

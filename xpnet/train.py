@@ -14,10 +14,11 @@ from xpnet import checkpoint, checks
 from xpnet.batches import Scaling
 from xpnet.datasets import Dataset
 from xpnet.errors import TrainingDivergedError
-from xpnet.evaluation import Measure, check_fit, check_namespace
+from xpnet.evaluation import check_fit, check_namespace
 from xpnet.inputs import Inputs
 from xpnet.layers import Params, float_name
 from xpnet.losses import find_loss
+from xpnet.measure import Measure
 from xpnet.memory import watched
 from xpnet.models import Sequential, check_params, copy_params
 from xpnet.namespace import Namespace
@@ -30,7 +31,7 @@ from xpnet.trainer import Trainer
 Array = Any
 
 # What a function with `yield` or `async` returns.
-_NOT_RUN = types.GeneratorType | types.CoroutineType | types.AsyncGeneratorType
+_NOT_RUN: Any = types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType
 
 
 # NumPy warns of overflow where training diverges; the error that `fit` raises then says what to do. Small

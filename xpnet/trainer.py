@@ -10,9 +10,9 @@ import numpy as np
 from xpnet.batches import Batches, Scaling, spans
 from xpnet.captured import Captured
 from xpnet.datasets import Dataset
-from xpnet.evaluation import labels_on_device
 from xpnet.layers import Params
 from xpnet.losses import Loss
+from xpnet.measure import labels_on_device
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State

@@ -46,7 +46,7 @@ def idx_folder(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
         )
     # All are looked for before one is read, so that a missing file is known at once.
     train_images, train_labels, test_images, test_labels = (_find(folder, *kind) for kind in _KINDS)
-    name = str(folder.absolute())
+    name = str(folder.resolve())
     train = _read_pair(train_images, train_labels, name)
     test = _read_pair(test_images, test_labels, name)
     n_train, n_test = train.images.shape[1], test.images.shape[1]

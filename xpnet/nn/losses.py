@@ -18,8 +18,8 @@ def accumulate(xp: Any, total: Array, value: Array, weight: float) -> Array:
     -------
     total : array, shape ()
     """
-    # A number of NumPy's would make a float64 of a float32 sum.
-    return total + value * (float(weight) if isinstance(weight, numbers.Real) else weight)
+    number: Any = weight  # One of NumPy's would make a float64 of a float32 sum.
+    return total + value * (float(number) if isinstance(number, numbers.Real) else number)
 
 
 def one_hot(xp: Any, labels: Array, classes: int, *, dtype: Any) -> Array:

@@ -1,0 +1,106 @@
+"""What a model makes of a data set, one batch after another: outputs, losses and classes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from xpnet.batches import Batches, Scaling, spans
+from xpnet.datasets import Dataset
+from xpnet.layers import Params
+from xpnet.losses import Loss
+from xpnet.models import Sequential
+from xpnet.namespace import Namespace
+from xpnet.tracing import compiled
+
+Array = Any
+
+# Small enough for a batch of 784 float32 features to stay in a processor's cache, large enough to hide calls.
+BATCH_SIZE = 1000
+# A step is replayed from its third call on.
+_FEW = 2
+
+
+class Measure:
+    """The loss and the predictions of a model on a data set, which stays on the device.
+
+    Parameters
+    ----------
+    xp : Namespace
+    criterion : Loss
+    model : Sequential
+    dataset : Dataset
+    dtype : {"float32", "float64"}
+    scaling : Scaling
+    batch_size : int
+    name : str
+        What the caller knows the data set as.
+    keep : bool
+        Whether a later change of the data set must not be seen here.
+    once : bool
+        Whether it is called only once, so that a step for a few batches is not worth recording.
+    """
+
+    def __init__(
+        self,
+        xp: Namespace,
+        criterion: Loss,
+        model: Sequential,
+        dataset: Dataset,
+        *,
+        dtype: str,
+        scaling: Scaling,
+        batch_size: int = BATCH_SIZE,
+        name: str = "dataset",
+        keep: bool = False,
+        once: bool = False,
+    ) -> None:
+        self.batches = Batches(xp, dataset.images, dtype=dtype, scaling=scaling, name=name, keep=keep)
+        self.labels = labels_on_device(xp, dataset)
+        self._xp = xp
+        self._criterion = criterion
+        self._trunk = criterion.trunk(model)
+        self._batch_size = batch_size
+        is_short = once and len(dataset) <= _FEW * batch_size
+        self._compiled = self._step if is_short else compiled(xp, self._step)
+
+    def __call__(self, params: Params) -> tuple[Array, Array]:
+        """Return the sum of the losses, shape (), and the predicted classes, shape (n,), on the device."""
+        found = [(self._criterion.predict(self._xp, z), total) for z, total in self.outputs(params)]
+        return found[-1][1], self._xp.concat([predicted for predicted, _ in found])
+
+    def outputs(self, params: Params) -> Iterator[tuple[Array, Array]]:
+        """Yield the outputs for one batch after another, and the sum of the losses so far.
+
+        They are less the activation that the loss absorbs, and the next batch may overwrite them.
+        """
+        xp = self._xp
+        total = xp.zeros((), dtype=self.batches.dtype)
+        for begin, end in spans(len(self.batches), self._batch_size):
+            indices = xp.arange(begin, end, dtype=xp.int32)
+            outputs, total = self._compiled(params, total, self.batches.images, self.labels, indices)
+            yield outputs, total
+
+    @property
+    def report(self) -> str:
+        """Why the step is not sped up; empty if it is, or if the backend has nothing to speed it up with."""
+        return getattr(self._compiled, "report", "")
+
+    def close(self) -> None:
+        """Let go of what the compiled step holds on the device."""
+        del self._compiled
+
+    def _step(
+        self, params: Params, total: Array, images: Array, labels: Array, indices: Array
+    ) -> tuple[Array, Array]:
+        xp = self._xp
+        outputs, _ = self._trunk(xp, params, self.batches.gather_from(images, indices))
+        loss, _ = self._criterion.function(xp, outputs, xp.nn.gather_labels(labels, indices))
+        return outputs, xp.nn.accumulate(total, loss, indices.shape[0])
+
+
+def labels_on_device(xp: Namespace, dataset: Dataset) -> Array:
+    """Return the labels as an int32 array of `xp`."""
+    return xp.asarray(dataset.labels.astype(np.int32))
