@@ -137,6 +137,15 @@ def test_idx_folder_reads_the_bundled_files_as_mnist_does(mnist):
         assert numpy.array_equal(from_folder.labels, bundled.labels)
 
 
+def test_one_folder_has_one_name(tmp_path):
+    (tmp_path / "link").symlink_to(MNIST_FILES)
+    names = {
+        datasets.idx_folder(path)[1].name
+        for path in (MNIST_FILES, MNIST_FILES / ".." / MNIST_FILES.name, f"{MNIST_FILES}/", tmp_path / "link")
+    }
+    assert names == {str(MNIST_FILES.resolve())}
+
+
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 @pytest.mark.parametrize("suffix", ["", ".gz"])
 @pytest.mark.parametrize("mark", ["-idx", ".idx"])

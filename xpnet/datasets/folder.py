@@ -26,7 +26,8 @@ def idx_folder(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     Returns
     -------
     train, test : Dataset
-        Images of shape (n, rows * columns), uint8. Their name is the absolute path of the folder.
+        Images of shape (n, rows * columns), uint8. Their name is the absolute path of the folder, links
+        resolved.
 
     Raises
     ------
