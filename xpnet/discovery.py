@@ -183,14 +183,19 @@ def _only(entries: list[importlib.metadata.EntryPoint]) -> importlib.metadata.En
     # One package can be found twice: its checkout, and what an earlier installation left.
     if first.value == own and (len(entries) == 1 or len({(_package(e), e.value) for e in entries}) == 1):
         return first
-    packages = " and ".join(f"{_package(e)} ({e.value})" for e in entries)
-    others = " or ".join(_package(e) for e in entries if name in SHIPPED and e.value != own)
+    packages = _listed([f"{_package(e)} ({e.value})" for e in entries])
+    others = _listed([_package(e) for e in entries if name in SHIPPED and e.value != own])
     raise BackendUnavailableError(
         name,
         f"is provided by {packages}",
         f"{'the name is reserved for xpnet: ' if others else ''}"
         f"uninstall {others or 'one of them'}, or register it by another name",
     )
+
+
+def _listed(names: list[str]) -> str:
+    *first, last = names or [""]
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _package(entry: importlib.metadata.EntryPoint) -> str:

@@ -12,9 +12,11 @@ import secrets
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """Return `value` as JSON, which has no infinities and no nan: each of them is written as null."""
+    """Return `value`, in which numbers may be NumPy's, as JSON, with null for infinities and nan."""
     return json.dumps(_without_nan(value), indent=indent, allow_nan=False)
 
 
@@ -55,6 +57,8 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 
 def _without_nan(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -161,6 +161,6 @@ def find_loss(name: str) -> Loss:
     ValueError
         If there is none; the message names the choices.
     """
-    if name not in LOSSES:
+    if not isinstance(name, str) or name not in LOSSES:
         raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}")
     return LOSSES[name]

@@ -62,8 +62,8 @@ class Stream:
         return np.argsort(self._raw((n,)), kind="stable").astype(np.int32)
 
     def keep_mask(self, shape: int | tuple[int, ...], rate: float) -> np.ndarray:
-        """Return a boolean NumPy array that is False with probability `rate`."""
-        return self.uniform(shape) >= rate
+        """Return a boolean NumPy array that is False with probability `rate`, in [0, 1)."""
+        return self.uniform(shape) >= checks.share("rate", rate)
 
     def _raw(self, shape: int | tuple[int, ...]) -> np.ndarray:
         self.draws += 1
