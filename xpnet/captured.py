@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet.namespace import Namespace
-from xpnet.reach import Search
+from xpnet.reach import Names, Search
 
 # So often in a row a step is recorded anew because something that it reaches has changed, and never replayed.
 _MOST_IN_VAIN = 3
@@ -32,7 +32,7 @@ class Captured:
     """
 
     def __init__(self, xp: Namespace, step: Callable[..., Any]) -> None:
-        names: set[str] = set()
+        names = Names(set(), set())
         while True:  # What is reached by one more name may name others.
             search = Search(xp, names)
             try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import datetime
 import decimal
 import fractions
@@ -70,23 +71,31 @@ def _is_same(a: Any, b: Any) -> bool:
     return type(a) is type(b) and isinstance(a, _PLAIN) and bool(a == b or (a != a and b != b))
 
 
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """The names that code of users reads, and those that code of `xpnet` reads, of its own objects only."""
+
+    users: set[str]
+    own: set[str]
+
+
 class Search:
     """A walk through all that a step reaches. Of an object, it looks at the attributes called `names`.
 
     Attributes
     ----------
-    names : set of str
+    names : Names
         With those that the code it came upon names.
     """
 
-    def __init__(self, xp: Namespace, names: set[str]) -> None:
-        self.names = {*names}
+    def __init__(self, xp: Namespace, names: Names) -> None:
+        self.names = Names({*names.users}, {*names.own})
         self.own = True
         self.refusal = ""
         self.watches: list[Watch] = []
         self.streams: list[Stream] = []
         self._wanted = names
-        self._any_name = not _ANY_NAME.isdisjoint(names)
+        self._any_name = not _ANY_NAME.isdisjoint(names.users)
         library = getattr(xp.library, "__name__", "").partition(".")[0]
         self._libraries = sys.stdlib_module_names | {"numpy", "array_api_compat", library}
         self._classes: set[tuple[type, bool]] = set()
@@ -126,7 +135,7 @@ class Search:
             metaclass: Any = type(x)
             self._look_at_classes((*x.__mro__, *metaclass.__mro__), is_made=True)
         elif isinstance(x, operator.attrgetter | operator.methodcaller):
-            self.names.add("getattr")
+            self.names.users.add("getattr")
         elif isinstance(x, _CONTAINERS):
             self._look_at_items(x, name, watched)
         else:
@@ -152,7 +161,7 @@ class Search:
         own = _is_own(f)
         self.own &= own
         code = {*anatomy.names(f.__code__)}
-        self.names |= code
+        (self.names.own if own else self.names.users).update(code)
         cells = dict(zip(f.__code__.co_freevars, f.__closure__ or (), strict=True))
         cells.pop("__class__", None)  # of `super()`
         variables = {name: anatomy.content(cell) for name, cell in cells.items()}
@@ -180,7 +189,7 @@ class Search:
             self._refuse(f"`{f.__name__}` calls `{name}`, and what it reads by that cannot be watched")
 
     def _look_at_module(self, module: types.ModuleType) -> None:
-        names = self._wanted & vars(module).keys()
+        names = self._wanted.users & vars(module).keys()
         for name in _BY_TEXT & {f"{module.__name__}.{name}" for name in names}:
             self._refuse(f"the step reaches `{name}`, and what it reads by that cannot be watched")
         if self._is_of_a_library(module):  # Its functions are taken not to change, but those that draw.
@@ -193,12 +202,14 @@ class Search:
     def _look_at_classes(self, classes: Iterable[type], *, is_made: bool = False) -> list[str]:
         """Look at what objects of these classes share, and return the names of their attributes."""
         found: list[str] = []
+        classes = [*classes]
+        wants = self._wanted_of(classes)
         for cls in classes:
             if self._is_of_a_library(cls):
                 continue
             self.own &= _is_own(cls)
             special = [name for name, x in vars(cls).items() if anatomy.is_special(name, x, is_made=is_made)]
-            names = [*filter(self._wants, vars(cls)), *special]
+            names = [*filter(wants, vars(cls)), *special]
             found += names
             if (cls, is_made) not in self._classes:
                 self._classes.add((cls, is_made))
@@ -232,6 +243,7 @@ class Search:
                 self._refuse(f"the step reaches `{name}`, a {cls.__name__}, which cannot be watched")
             return
         is_of_a_library = self._is_of_a_library(cls)
+        wants = self._wanted_of(cls.__mro__)
         shared = self._look_at_classes(cls.__mro__)
         prefix = f"{name}." if is_of_a_library else f"{cls.__name__}."
         watched = not _is_own(cls)
@@ -240,10 +252,10 @@ class Search:
         if attributes is not None:
             # Those that the class has might be hidden by the object's.
             is_whole = is_of_a_library and cls is not types.SimpleNamespace
-            names = [*attributes] if is_whole else [*filter(self._wants, attributes), *shared]
+            names = [*attributes] if is_whole else [*filter(wants, attributes), *shared]
             self._watch_names(attributes, names, prefix, watched=watched)
         if slots:
-            self._watch_names(anatomy.Slots(x), filter(self._wants, slots), prefix, watched=watched)
+            self._watch_names(anatomy.Slots(x), filter(wants, slots), prefix, watched=watched)
 
     def _watch_names(self, space: Any, names: Iterable[str], prefix: str, *, watched: bool = True) -> None:
         """Look at what a mapping has by these names, and watch it."""
@@ -268,7 +280,13 @@ class Search:
     def _wants(self, name: str) -> bool:
         if self._any_name and not name.startswith(("__", "_abc_")):
             return True
-        return name in self._wanted
+        return name in self._wanted.users
+
+    def _wanted_of(self, classes: Iterable[type]) -> Callable[[str], bool]:
+        """Return whether an attribute of objects of these classes is wanted, by its name."""
+        if not any(_is_own(x) for cls in classes for x in (cls, *vars(cls).values())):
+            return self._wants
+        return lambda name: self._wants(name) or name in self._wanted.own
 
     def _is_of_a_library(self, x: Any) -> bool:
         return anatomy.package(x) in self._libraries

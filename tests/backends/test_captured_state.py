@@ -12,6 +12,8 @@ import numpy
 import pytest
 from steps import PLAIN
 
+import xpnet
+
 RATE = 1.0
 SETTINGS = types.ModuleType("settings")
 SETTINGS.rate = 1.0
@@ -106,6 +108,14 @@ def attribute_of_a_number(xp):
 
     rate = Rate(1.0)
     return lambda p, g: xp.nn.sgd_step(p, g, rate.factor), functools.partial(setattr, rate, "factor")
+
+
+def rate_of_an_own_class(xp):
+    class Rule(xpnet.Momentum):
+        rate = property(lambda self: self.lr)
+
+    rule = Rule(1.0)
+    return lambda p, g: xp.nn.sgd_step(p, g, rule.rate), functools.partial(object.__setattr__, rule, "lr")
 
 
 def item_of_a_named_tuple(xp):
@@ -275,6 +285,7 @@ FUNCTIONS = [
     keyword_of_a_partial,
     attribute_of_a_number,
     item_of_a_named_tuple,
+    rate_of_an_own_class,
     attribute_by_a_getter,
     function_for_a_type,
     class_of_an_object,

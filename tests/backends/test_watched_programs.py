@@ -9,6 +9,8 @@ import types
 import numpy
 import pytest
 
+import xpnet
+
 LOG = logging.getLogger("steps of a test")
 OTHERS = types.SimpleNamespace(rate=0.5, random=random, images=numpy.zeros((1000, 100)))
 
@@ -34,6 +36,7 @@ class Rule:
         self.log = LOG
         self.random = False
         self.images = numpy.zeros((1000, 100))
+        self.data = xpnet.Dataset(numpy.zeros((4, 3)), [0, 1, 0, 1])
 
     def logged(self, p, g):
         self.log.debug("a step")
@@ -45,13 +48,18 @@ class Rule:
     def one_of_many_settings(self, p, g):
         return self.xp.nn.sgd_step(p, g, OTHERS.rate)
 
+    def scaled_by_a_length(self, p, g):
+        return self.xp.nn.sgd_step(p, g, 2 / len(self.data))
+
     def printed(self, p, g):
         print("a step")
         with contextlib.suppress(KeyError):
             return self.xp.nn.sgd_step(p, g, 0.5)
 
 
-@pytest.mark.parametrize("name", ["logged", "named_like_a_module", "one_of_many_settings", "printed"])
+@pytest.mark.parametrize(
+    "name", ["logged", "named_like_a_module", "one_of_many_settings", "scaled_by_a_length", "printed"]
+)
 def test_step_of_an_ordinary_program_is_replayed(xp, name):
     compiled, p = xp.compile(getattr(Rule(xp), name)), numpy.zeros(3)
     for _ in range(5):
