@@ -120,6 +120,20 @@ def test_training_copies_images_only_if_they_may_change(numpy_xp, dtype):
         assert np.shares_memory(batches.images, array) is shared
 
 
+def test_training_copies_images_in_memory_that_is_not_numpys(numpy_xp, tmp_path):
+    memory = bytearray(90 * 12)
+    foreign = np.frombuffer(memoryview(memory).toreadonly(), dtype=np.uint8).reshape(90, 12)
+    batches = Batches(numpy_xp, foreign, dtype="float32", scaling=Scaling(), keep=True)
+    memory[:] = b"\1" * len(memory)
+    assert foreign.min() == 1
+    assert batches.images.max() == 0
+    # A mapped file may be larger than the memory, so it is not copied.
+    np.save(tmp_path / "images.npy", foreign)
+    mapped = np.load(tmp_path / "images.npy", mmap_mode="r")
+    batches = Batches(numpy_xp, mapped, dtype="float32", scaling=Scaling(), keep=True)
+    assert np.shares_memory(batches.images, mapped)
+
+
 def test_bundled_images_need_no_copy(numpy_xp, mnist):
     images = mnist[0][:100].images
     batches = Batches(numpy_xp, images, dtype="float32", scaling=Scaling(), keep=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import mmap
 from collections.abc import Iterator
 from typing import Any
 
@@ -103,11 +104,16 @@ class Batches:
 
 
 def _may_change(array: np.ndarray) -> bool:
-    """Return whether someone can write to the memory of an array, be it through another one."""
+    """Return whether someone can write to the memory of an array, be it through another one.
+
+    A file that is mapped read-only is taken not to change: it may be larger than the memory.
+    """
     owners = [array]
     while isinstance(owners[-1].base, np.ndarray):
         owners.append(owners[-1].base)
-    return any(owner.flags.writeable for owner in owners)
+    holder = owners[-1].base  # of memory that is not NumPy's
+    is_foreign = holder is not None and not isinstance(holder, bytes | mmap.mmap)
+    return is_foreign or any(owner.flags.writeable for owner in owners)
 
 
 def _converted(name: str, images: np.ndarray, dtype: str) -> np.ndarray:
