@@ -111,7 +111,7 @@ def _may_change(array: np.ndarray) -> bool:
     owners = [array]
     while isinstance(owners[-1].base, np.ndarray):
         owners.append(owners[-1].base)
-    holder = owners[-1].base  # of memory that is not NumPy's
+    holder: Any = owners[-1].base  # of memory that is not NumPy's
     is_foreign = holder is not None and not isinstance(holder, bytes | mmap.mmap)
     return is_foreign or any(owner.flags.writeable for owner in owners)
 
