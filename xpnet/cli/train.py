@@ -74,12 +74,12 @@ def widths(value: str) -> tuple[int, ...]:
 @click.option("--epochs", type=click.IntRange(min=1), default=9, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=138, show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
-@click.option("--tf32", is_flag=True, help="Let large float32 products be rounded to TF32; cupy alone.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Train on the first N images alone.")
+@click.option("--tf32", is_flag=True, help="Let large float32 products be rounded to TF32; cupy only.")
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Train on the first N images only.")
 @click.option("--save", type=output_path, metavar="PATH", help="Write the model (safetensors).")
 @json_option("backend, versions, configuration, history and confusion matrix")
 @click.option("--plot", type=output_path, metavar="PATH", help="Draw loss and accuracy (PNG, SVG or PDF).")
-@click.option("--quiet", is_flag=True, help="Print errors alone.")
+@click.option("--quiet", is_flag=True, help="Print errors only.")
 def train(
     backend: str | None,
     dataset: str | None,
