@@ -1,4 +1,5 @@
 import importlib.metadata
+import re
 import pickle
 import signal
 import sys
@@ -183,6 +184,15 @@ def test_package_that_takes_a_shipped_name_is_an_error_that_names_both(install):
     assert found["numpy"].reason == str(caught.value)
     assert found["numba"].usable
     assert "xpnet_evil_arrays" not in sys.modules
+
+
+def test_all_packages_that_take_a_shipped_name_are_to_go(install):
+    for folder in ("one", "two"):
+        install(TOY.format(""), name="numpy", package=f"evil-{folder}", folder=folder)
+    with pytest.raises(xpnet.BackendUnavailableError) as caught:
+        xpnet.backend("numpy")
+    assert re.search(r"evil-\w+ \(\w+:xp\), evil-\w+ \(\w+:xp\) and xpnet \(", caught.value.cause)
+    assert re.search(r"reserved for xpnet: uninstall evil-\w+ and evil-\w+, or", caught.value.remedy)
 
 
 def test_shipped_name_is_refused_to_a_package_that_alone_has_it(install, monkeypatch):

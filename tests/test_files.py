@@ -79,3 +79,13 @@ def test_json_has_null_for_what_is_not_finite():
     value = {"loss": float("nan"), "rows": [(1.5, float("-inf")), np.float64("inf")], "n": 3, "none": None}
     strict = json.loads(json_text(value, indent=2), parse_constant=pytest.fail)
     assert strict == {"loss": None, "rows": [[1.5, None], None], "n": 3, "none": None}
+
+
+def test_numbers_of_numpy_are_written_as_json():
+    numbers = {
+        "a": np.float32(0.5),
+        "b": [np.int64(3), np.True_],
+        "c": np.float32("inf"),
+        "d": np.float64("nan"),
+    }
+    assert json.loads(json_text(numbers)) == {"a": 0.5, "b": [3, True], "c": None, "d": None}

@@ -71,6 +71,8 @@ def test_uniform_numbers_fill_the_open_interval():
 def test_keep_mask_drops_at_its_rate():
     assert Stream(1, "dropout").keep_mask((100_000,), 0.25).mean() == pytest.approx(0.75, abs=0.01)
     assert Stream(1, "dropout").keep_mask((1000,), 0.0).all()
+    with pytest.raises(ValueError, match=r"`rate` must be in \[0, 1\), got 2.0"):
+        Stream(1, "dropout").keep_mask((1000,), 2.0)
 
 
 @pytest.mark.parametrize(
