@@ -1,6 +1,6 @@
 import importlib.metadata
-import re
 import pickle
+import re
 import signal
 import sys
 

@@ -185,7 +185,7 @@ class Search:
         # `registry` is where a function of `functools.singledispatch` has what it calls.
         names = [name for name in vars(f) if self._wants(name) or name == "registry"]
         self._watch_names(vars(f), names, f"{f.__name__}.")
-        for name in _BY_TEXT & found:
+        for name in _BY_TEXT & found - f.__globals__.keys():
             self._refuse(f"`{f.__name__}` calls `{name}`, and what it reads by that cannot be watched")
 
     def _look_at_module(self, module: types.ModuleType) -> None:
