@@ -245,7 +245,7 @@ class Namespace:
         """
         if self._on is None:
             raise BackendUnavailableError(
-                self.name, f"has no device {device!r}", f"it runs only on {self.device}"
+                self.name, f"has no device {device!r}", f"it runs on {self.device} alone"
             )
         return self._derived(self._on(device), "on", device)
 
