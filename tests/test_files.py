@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pytest
 
-from xpnet.files import check_writable, json_text, write_whole
+from xpnet.files import check_writable, from_json, json_text, to_read, write_whole
 
 
 @pytest.mark.parametrize("act", [check_writable, lambda path: write_whole(path, b"new")])
@@ -89,3 +89,62 @@ def test_numbers_of_numpy_are_written_as_json():
         "d": np.float64("nan"),
     }
     assert json.loads(json_text(numbers)) == {"a": 0.5, "b": [3, True], "c": None, "d": None}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "a\0b", "loop", "loop/file", "x" * 5000, "\ud800", b"", b"a\0b", b"loop", b"no/file"],
+)
+@pytest.mark.parametrize("act", [check_writable, lambda path: write_whole(path, b"new")])
+def test_odd_place_is_an_error_of_the_system(tmp_path, monkeypatch, act, name):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match=r"^cannot write '.*[;] (choose another (place|one)|name a file)$"):
+        act(name)
+    assert [path.name for path in tmp_path.iterdir()] == ["loop"]
+    assert (tmp_path / "loop").is_symlink()
+
+
+@pytest.mark.parametrize("path", [b"file", "./file", "folder/../file"])
+def test_place_may_be_written_in_any_way(tmp_path, monkeypatch, path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    write_whole(path, b"new")
+    assert (tmp_path / "file").read_bytes() == b"new"
+    assert os.path.samefile(to_read(path), "file")
+
+
+def test_only_a_file_with_content_of_its_own_is_to_be_read(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("pipe", "loop", "gone", "", "a\0b"):
+        with pytest.raises(OSError, match=r"\[Errno \d+\] "):
+            to_read(tmp_path / name if name else name)
+    for path in ("/dev/zero", "/dev/null"):
+        with pytest.raises(OSError, match="a pipe or a device"):
+            to_read(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 5000, "nest too deep"),
+        ('{"a":' * 100_000, "nest too deep"),
+        ("1" + "0" * 400, "a whole number of 401 digits"),
+        ("-1" + "0" * 5000, "a whole number of 5001 digits"),
+        (str(2**64), "more than 64 bits"),
+        ("[1e999]", "a number beyond every float"),
+        ("[NaN]", "it holds NaN"),
+        ("-Infinity", "it holds -Infinity"),
+        ('{"a": 1, "a": 2}', "a key stands twice"),
+        ("", "Expecting value"),
+    ],
+)
+def test_json_that_is_not_ours_is_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        from_json(text)
+
+
+def test_json_that_is_ours_is_read_as_it_was():
+    value = {"a": [1.5, -(2**63), 2**64 - 1, None, True, "\u2028"], "b": {}}
+    assert from_json(json_text(value)) == value

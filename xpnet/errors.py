@@ -2,6 +2,36 @@
 
 from collections.abc import Iterable
 
+MOST_CHARACTERS = 300
+"""Of an error that quotes a file; what is left out leaves three dots."""
+_FLOORS = 40, 8  # characters that a quote keeps, in a first and in a second round of shortening
+
+
+def shortened(text: object, most: int = MOST_CHARACTERS) -> str:
+    """Return `text` on one line of at most `most` characters; what is too much is left out of the middle."""
+    found = str(text)
+    if len(found) > most:
+        end = (most - 3) // 2
+        found = f"{found[: most - 3 - end]}...{found[len(found) - end :]}"
+    return "".join(c if c.isprintable() else " " for c in found)
+
+
+def fitted(template: str, **quotes: object) -> str:
+    """Return `template` with its fields filled in, on one line of at most `MOST_CHARACTERS`.
+
+    Parameters
+    ----------
+    **quotes : object
+        What fills the fields. The first is shortened first.
+    """
+    texts = {name: str(quote) for name, quote in quotes.items()}
+    for floor in _FLOORS:
+        for name, text in texts.items():
+            surplus = len(template.format(**texts)) - MOST_CHARACTERS
+            if surplus > 0:
+                texts[name] = shortened(text, max(floor, len(text) - surplus))
+    return shortened(template.format(**texts))
+
 
 class UnknownBackendError(ValueError):
     """No installed package provides a backend of this name."""

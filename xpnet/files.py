@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the JSON in them."""
+"""Files that are written whole or not at all, what may be read, and JSON."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ import json
 import math
 import os
 import pathlib
-import secrets
+import stat
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+
+from xpnet.partial import partial_file
+
+_LARGEST = 2**64  # No number that is written here reaches it: a seed is below it.
+_LINKS = 40  # that may follow each other, as in Linux
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
@@ -20,8 +26,55 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     return json.dumps(_without_nan(value), indent=indent, allow_nan=False)
 
 
-def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
+def from_json(text: str) -> Any:
+    """Return what JSON of `json_text` says.
+
+    Raises
+    ------
+    ValueError
+        If it is no such JSON: also if a number is infinite, nan or a whole one of more than 64 bits, if a
+        key stands twice in one object, or if it nests too deep for Python.
+    """
+    try:
+        return json.loads(
+            text,
+            parse_constant=_refuse_constant,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_without_twins,
+        )
+    except RecursionError as e:
+        raise ValueError("its brackets nest too deep") from e
+
+
+def to_read(path: str | bytes | os.PathLike[Any]) -> str:
+    """Return `path` as text if it is a file with content of its own, which can be read without waiting.
+
+    Raises
+    ------
+    OSError
+        If it is something else, such as a folder or a pipe, or is not there; the message names it.
+    """
+    name = os.fsdecode(path)
+    try:
+        mode = os.stat(name).st_mode
+    except ValueError as e:
+        raise FileNotFoundError(errno.ENOENT, "no file can have this name") from e
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder")
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "it is a pipe or a device, not a file")
+    return name
+
+
+def write_whole(path: str | bytes | os.PathLike[Any], data: bytes) -> None:
     """Write `data` to `path`; a failure leaves what was there.
+
+    - The new file has the mode of the one that it replaces, and its owner and group if the system allows
+      that. If it replaces none, it has the mode that the umask leaves.
+    - A symbolic link stays one. Other names of the same file (hard links) keep the old content.
+    - A pipe or a device is written to, and so is an open file, such as ``/dev/stdout`` or ``/dev/fd/3``.
+    - What killed writers left beside the file is removed.
 
     Raises
     ------
@@ -29,16 +82,19 @@ def write_whole(path: str | os.PathLike[str], data: bytes) -> None:
         If the file cannot be written, or is read-only; the message names it.
     """
     with _named(path) as target:
-        if target.exists() and not target.is_file():
-            target.write_bytes(data)  # A pipe or a device has nothing to keep, and must stay what it is.
-            return
-        # Written beside its place and then moved there.
-        with _partial(target) as partial:
-            partial.write_bytes(data)
-            partial.replace(target)
+        number = open_file(target)
+        if number is not None:
+            _write_open(number, data)
+        elif _is_special(target):
+            pathlib.Path(target).write_bytes(data)  # There is nothing to keep, and it must stay what it is.
+        else:
+            # Written beside its place and then moved there.
+            with partial_file(os.path.realpath(target)) as partial:
+                partial.write(data)
+                partial.move()
 
 
-def check_writable(path: str | os.PathLike[str]) -> None:
+def check_writable(path: str | bytes | os.PathLike[Any]) -> None:
     """Try whether `write_whole` could write to `path`, and leave nothing there.
 
     Raises
@@ -47,13 +103,54 @@ def check_writable(path: str | os.PathLike[str]) -> None:
         If it could not; the message names the file.
     """
     with _named(path) as target:
-        if target.exists() and not target.is_file():
-            return
-        with _partial(target) as partial:
-            partial.touch()
-            if not target.exists():
-                partial.replace(target)
-                target.unlink()
+        number = open_file(target)
+        if number is not None:
+            os.write(number, b"")  # which fails on a file that is open for reading
+        elif not _is_special(target):
+            with partial_file(os.path.realpath(target)):
+                pass
+
+
+def open_file(path: str | os.PathLike[str]) -> int | None:
+    """Return the number of the open file of this process that `path` names, as ``/dev/stdout`` does, or None.
+
+    What it is open on may be a file that a shell writes to, so it must be neither replaced nor opened anew.
+    """
+    name = os.fspath(path)
+    for _ in range(_LINKS):
+        folder = os.path.realpath(os.path.dirname(name) or ".")
+        base = os.path.basename(name)
+        if base.isdecimal() and folder in (os.path.realpath("/proc/self/fd"), "/dev/fd"):
+            return int(base)
+        if not os.path.islink(name):
+            break
+        name = os.path.join(folder, os.readlink(name))
+    return None
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which is no number of JSON")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("it holds a number beyond every float")
+    return value
+
+
+def _whole(text: str) -> int:
+    # Python reads no number of more than 4300 digits.
+    if len(text) > len(str(_LARGEST)) or abs(int(text)) >= _LARGEST:
+        raise ValueError(f"it holds a whole number of {len(text.lstrip('-'))} digits, more than 64 bits")
+    return int(text)
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a key stands twice in one object")
+    return found
 
 
 def _without_nan(value: Any) -> Any:
@@ -67,30 +164,42 @@ def _without_nan(value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _named(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """Return a context for writing, with the file that `path` is, whose errors name `path`."""
+def _named(path: str | bytes | os.PathLike[Any]) -> Iterator[str]:
+    """Return a context for writing, with `path` as text, whose errors name `path`."""
+    target = os.fsdecode(path)
     try:
-        target = pathlib.Path(path).resolve()  # so that a symbolic link stays one
-        if target.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
-        if target.exists() and _is_read_only(target):
-            raise PermissionError(errno.EACCES, "it is read-only; choose another place")
+        if not target:
+            raise FileNotFoundError(errno.ENOENT, "the name is empty; name a file")
+        _check_replaceable(target)
         yield target
     except OSError as e:
         reason = str(e.strerror)
         advice = "" if "; " in reason else "; choose another place"
-        raise type(e)(f"cannot write {str(path)!r}: {reason}{advice}") from e
+        raise type(e)(f"cannot write {target!r}: {reason}{advice}") from e
 
 
-@contextlib.contextmanager
-def _partial(target: pathlib.Path) -> Iterator[pathlib.Path]:
-    partial = target.with_name(f".{secrets.token_hex(8)}.part")
+def _check_replaceable(target: str) -> None:
     try:
-        yield partial
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _is_read_only(target: pathlib.Path) -> bool:
+        mode = os.stat(target).st_mode
+    except FileNotFoundError:
+        return
+    except ValueError as e:
+        raise OSError(errno.EINVAL, "no file can have this name; choose another one") from e
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
     # A superuser may write to what nobody may, and would not expect it.
-    return not os.access(target, os.W_OK) or (target.is_file() and not target.stat().st_mode & 0o222)
+    read_only = stat.S_ISREG(mode) and not mode & 0o222
+    if open_file(target) is None and (read_only or not os.access(target, os.W_OK)):
+        raise PermissionError(errno.EACCES, "it is read-only; choose another place")
+
+
+def _is_special(target: str) -> bool:
+    return os.path.exists(target) and not os.path.isfile(target)
+
+
+def _write_open(number: int, data: bytes) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.flush()  # so that what was printed before comes before
+    with open(os.dup(number), "wb") as file:
+        file.write(data)

@@ -1,0 +1,130 @@
+"""Files in the making: beside their place, locked while somebody writes them, removed if nobody does."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import io
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from typing import Any
+
+# Windows has no such locks; nothing is removed there.
+_fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
+
+
+class Partial:
+    """A file in the making, open and locked.
+
+    Parameters
+    ----------
+    target : str
+        The place of the file; no symbolic link.
+    """
+
+    def __init__(self, target: str) -> None:
+        self._target = target
+        self._folder, self._prefix = os.path.dirname(target), _prefix(target)
+        self._replaced = _found(target)
+        self._path, self._file = self._made()
+
+    def _made(self) -> tuple[str, io.FileIO]:
+        # What is its owner's only must not be open to others before it has its mode.
+        mode = 0o666 if self._replaced is None else 0o600
+        while True:
+            path = os.path.join(self._folder, f"{self._prefix}{secrets.token_hex(8)}.part")
+            file = io.FileIO(path, "x+", opener=lambda name, flags: os.open(name, flags, mode))
+            _lock(file.fileno(), wait=True)
+            if os.path.exists(path):  # Another process may have removed it before it was locked.
+                return path, file
+            file.close()
+
+    def write(self, data: bytes) -> None:
+        """Write all of `data`."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._file.write(rest) :]
+
+    def move(self) -> None:
+        """Move it to its place, with the mode and the owner of what it replaces."""
+        if _fcntl is None:
+            self._file.close()  # Windows moves no open file.
+        elif self._replaced is not None:
+            _keep_owner_and_mode(self._file.fileno(), self._replaced)
+        os.replace(self._path, self._target)
+
+    def close(self) -> None:
+        """Remove it, unless it was moved, and what killed writers of the same target left."""
+        self._file.close()
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+        _remove_stale(self._folder, self._prefix)
+
+
+@contextlib.contextmanager
+def partial_file(target: str) -> Iterator[Partial]:
+    """Return a context with a file in the making for `target`."""
+    partial = Partial(target)
+    try:
+        yield partial
+    finally:
+        partial.close()
+
+
+def _found(target: str) -> os.stat_result | None:
+    """Return what is known of the file at `target`, or None if there is none."""
+    try:
+        return os.stat(target)
+    except FileNotFoundError:
+        return None
+
+
+def _prefix(target: str) -> str:
+    # A digest, because the name itself may be as long as a name can be.
+    name = os.fsencode(os.path.basename(target))
+    return f".{hashlib.sha256(name).hexdigest()[:16]}-"
+
+
+def _keep_owner_and_mode(number: int, replaced: os.stat_result) -> None:
+    mode = stat.S_IMODE(replaced.st_mode)
+    own = os.fstat(number)
+    if (own.st_uid, own.st_gid) != (replaced.st_uid, replaced.st_gid):
+        try:
+            os.fchown(number, replaced.st_uid, replaced.st_gid)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.fchown(number, -1, replaced.st_gid)
+            mode &= 0o777  # Another owner must not be lent to those who run the file.
+    os.fchmod(number, mode)  # after the owner, whose change takes bits of it
+
+
+def _lock(number: int, *, wait: bool = False) -> bool:
+    """Return whether an open file is now locked by this process, which the end of the process undoes."""
+    if _fcntl is None:
+        return False
+    try:
+        _fcntl.flock(number, _fcntl.LOCK_EX | (0 if wait else _fcntl.LOCK_NB))
+    except OSError:
+        return False
+    return True
+
+
+def _remove_stale(folder: str, prefix: str) -> None:
+    with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
+        for entry in entries:
+            if entry.name.startswith(prefix) and entry.name.endswith(".part"):
+                _remove_if_dead(entry.path)
+
+
+def _remove_if_dead(path: str) -> None:
+    """Remove a file in the making unless a process has it locked."""
+    with contextlib.suppress(OSError):
+        number = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+        try:
+            if _lock(number):
+                os.unlink(path)
+        finally:
+            os.close(number)
