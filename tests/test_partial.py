@@ -173,7 +173,7 @@ loss = "softmax_cross_entropy"
 runs = [xpnet.Run(xp, model, model.init(xp, seed), loss, scaling, str(seed)) for seed in (0, 1)]
 runs[0].save(path)
 rng = random.Random(138)
-seen = set()
+seen, left = set(), False
 for _ in range(kills):
     child = os.fork()
     if child == 0:
@@ -187,9 +187,9 @@ for _ in range(kills):
     os.kill(child, signal.SIGKILL)
     assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
     seen.add(xpnet.load(path, xp).initial_sha256)
-left = len(os.listdir(os.path.dirname(path))) - 1
+    left = left or len(os.listdir(os.path.dirname(path))) > 1
 runs[0].save(path)
-print(kills, sorted(seen), left > 0, os.listdir(os.path.dirname(path)))
+print(kills, sorted(seen), left, os.listdir(os.path.dirname(path)))
 """
 
 

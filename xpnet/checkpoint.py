@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
 
-from xpnet.files import json_text, write_whole
+from xpnet.errors import fitted, shortened
+from xpnet.files import from_json, json_text, to_read, write_whole
 from xpnet.layers import Dropout, Linear, Params, ReLU, Sigmoid, Softmax, Tanh
-from xpnet.models import Sequential
+from xpnet.models import MOST_LEVELS, Sequential
 from xpnet.namespace import Namespace
 
 FORMAT = "xpnet model 1"
 
+# What safetensors calls the dtypes that a model could mix.
+_NAMES = {"F16": "float16", "F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8"}
 _LAYERS: dict[str, Any] = {
     layer.__name__: layer for layer in (Linear, Sigmoid, ReLU, Tanh, Softmax, Dropout, Sequential)
 }
@@ -47,7 +51,7 @@ def _seal(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
 
 
 def save(
-    path: str | os.PathLike[str],
+    path: str | bytes | os.PathLike[Any],
     xp: Namespace,
     model: Sequential,
     params: Params,
@@ -75,9 +79,11 @@ def save(
 
 
 def load(
-    path: str | os.PathLike[str], xp: Namespace, model: Sequential | None = None
+    path: str | bytes | os.PathLike[Any], xp: Namespace, model: Sequential | None = None
 ) -> tuple[Sequential, Params, dict[str, Any]]:
     """Return the model at `path`, its parameters as arrays of `xp`, and what was saved about it.
+
+    No array is read before the file's header is known to be that of such a model.
 
     Parameters
     ----------
@@ -87,59 +93,91 @@ def load(
     Raises
     ------
     OSError
-        If the file cannot be read.
+        If the file cannot be read, or is none: a folder, a pipe or a device.
     ValueError
         If it is damaged or foreign, if it needs `model`, or if that is another model.
     """
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+        if metadata.get("format") != FORMAT:
+            raise damaged(path, f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
+        found, about = _described(path, metadata, model)
+        # Looked at before an array is read: another model may be larger than the memory.
+        _check_arrays(path, found, {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in found.shapes}
+    if _seal(metadata, tensors) != metadata.get("sha256"):
+        raise damaged(path, "its bytes have changed since it was written")
+    return found, {name: xp.asarray(x) for name, x in tensors.items()}, about
+
+
+def damaged(path: str | bytes | os.PathLike[Any], found: str) -> ValueError:
+    """Return the error for a file that is no model."""
+    template = "{path} is no xpnet model ({found}); pass a file that `run.save` wrote"
+    return ValueError(fitted(template, found=found, path=repr(os.fsdecode(path))))
+
+
+@contextlib.contextmanager
+def _opened(path: str | bytes | os.PathLike[Any]) -> Iterator[Any]:
+    """Return a context with a safetensors file, whose errors name `path`."""
+    named = repr(os.fsdecode(path))
     try:
-        with safetensors.safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        with safetensors.safe_open(to_read(path), framework="numpy") as file:
+            yield file
     except FileNotFoundError as e:
-        raise FileNotFoundError(f"no model at {str(path)!r}; pass a file that `run.save` wrote") from e
+        template = "no model at {path}; pass a file that `run.save` wrote"
+        raise FileNotFoundError(fitted(template, path=named)) from e
     except OSError as e:
-        raise type(e)(f"cannot read {str(path)!r}: {e}; pass a file that `run.save` wrote") from e
+        template = "cannot read {path}: {reason}; pass a file that `run.save` wrote"
+        raise type(e)(fitted(template, path=named, reason=e.strerror or e)) from e
     except safetensors.SafetensorError as e:
         raise damaged(path, f"not a whole safetensors file: {e}") from e
-    if metadata.get("format") != FORMAT:
-        raise damaged(path, f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
+
+
+def _described(
+    path: str | bytes | os.PathLike[Any], metadata: dict[str, str], model: Sequential | None
+) -> tuple[Sequential, dict[str, Any]]:
+    """Return the model that a file describes, or `model` if it is that one, and what was saved about it."""
     try:
-        description, about = json.loads(metadata["model"]), json.loads(metadata["about"])
-        found = _build(description) if model is None else model
+        description, about = from_json(metadata["model"]), from_json(metadata["about"])
+        found = _build(description, MOST_LEVELS) if model is None else model
     except _OwnLayerError as e:
-        raise ValueError(
-            f"{str(path)!r} has a layer {e.kind!r}, whose class is not of xpnet; "
+        template = (
+            "{path} has a layer {kind}, whose class is not of xpnet; "
             "pass the model that was saved, as in `xpnet.load(path, model=model)`"
-        ) from e
-    except (KeyError, TypeError, ValueError, RecursionError) as e:
+        )
+        raise ValueError(fitted(template, kind=repr(e.kind), path=repr(os.fsdecode(path)))) from e
+    except (KeyError, TypeError, ValueError) as e:
         raise damaged(path, f"its description cannot be read: {e!r}") from e
+    if not isinstance(found, Sequential):
+        raise damaged(path, f"it holds a {type(found).__name__}, not a Sequential")
     if model is not None and _describe(model) != description:
-        raise ValueError(f"`model` is not the one of {str(path)!r}, which is {json.dumps(description)}")
-    _check_tensors(path, found, tensors, metadata)
-    return found, {name: xp.asarray(tensors[name]) for name in found.shapes}, about
+        template = "`model` is not the one of {path}, which is {description}"
+        raise ValueError(fitted(template, description=json.dumps(description), path=repr(os.fsdecode(path))))
+    return found, about
 
 
-def damaged(path: str | os.PathLike[str], found: str) -> ValueError:
-    """Return the error for a file that is no model."""
-    return ValueError(f"{str(path)!r} is no xpnet model ({found}); pass a file that `run.save` wrote")
-
-
-def _check_tensors(
-    path: str | os.PathLike[str],
-    model: Any,
-    tensors: dict[str, np.ndarray],
-    metadata: dict[str, str],
-) -> None:
-    if not isinstance(model, Sequential):
-        raise damaged(path, f"it holds a {type(model).__name__}, not a Sequential")
-    shapes = {name: x.shape for name, x in tensors.items()}
+def _check_arrays(path: str | bytes | os.PathLike[Any], model: Sequential, found: dict[str, Any]) -> None:
+    """Raise unless a file has the arrays of `model`, and no others, by what its header says of them."""
+    shapes = {name: tuple(x.get_shape()) for name, x in found.items()}
     if shapes != model.shapes:
-        raise damaged(path, f"its arrays are {shapes}, but its architecture has {model.shapes}")
-    dtypes = {x.dtype.name for x in tensors.values()}
-    if dtypes not in ({"float32"}, {"float64"}):
-        raise damaged(path, f"its arrays are {' and '.join(sorted(dtypes))}, not all float32 or all float64")
-    if _seal(metadata, {name: tensors[name] for name in model.shapes}) != metadata.get("sha256"):
-        raise damaged(path, "its bytes have changed since it was written")
+        raise damaged(path, _difference(shapes, model.shapes))
+    dtypes = {x.get_dtype() for x in found.values()}
+    if dtypes not in ({"F32"}, {"F64"}):
+        named = " and ".join(sorted(_NAMES.get(dtype, dtype) for dtype in dtypes))
+        raise damaged(path, f"its arrays are {named}, not all float32 or all float64")
+
+
+def _difference(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> str:
+    """Return the first difference between the shapes of a file and those of its architecture."""
+    name = next(name for name in (*expected, *found) if found.get(name) != expected.get(name))
+    return (
+        f"its arrays are others: {shortened(name, 40)!r} is {_shape(found.get(name))}, "
+        f"but its architecture has it {_shape(expected.get(name))}"
+    )
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "not there" if shape is None else f"of shape {shortened(shape, 40)}"
 
 
 def _describe(layer: Any) -> dict[str, Any]:
@@ -160,7 +198,8 @@ def _fields(layer: Any) -> str | None:
     return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(fields))  # addresses, which change with the process
 
 
-def _build(description: dict[str, Any]) -> Any:
+def _build(description: dict[str, Any], levels: int) -> Any:
+    """Return the layer that a description stands for; models may be `levels` deep in it."""
     options = dict(description)
     if "own" in options:
         raise _OwnLayerError(options["own"])
@@ -168,5 +207,7 @@ def _build(description: dict[str, Any]) -> Any:
     if kind not in _LAYERS:
         raise ValueError(f"unknown layer {kind!r}")
     if kind == "Sequential":
-        return Sequential(*map(_build, options["layers"]))
+        if levels == 0:
+            raise ValueError(f"more than {MOST_LEVELS} models are inside each other")
+        return Sequential(*(_build(part, levels - 1) for part in options["layers"]))
     return _LAYERS[kind](**options)

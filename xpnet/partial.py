@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import io
 import os
+import pathlib
 import secrets
 import stat
 from collections.abc import Iterator
@@ -44,9 +45,7 @@ class Partial:
 
     def write(self, data: bytes) -> None:
         """Write all of `data`."""
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._file.write(rest) :]
+        pathlib.Path(self._path).write_bytes(data)
 
     def move(self) -> None:
         """Move it to its place, with the mode and the owner of what it replaces."""

@@ -13,7 +13,7 @@ import numpy as np
 
 from xpnet import checkpoint
 from xpnet.batches import Scaling
-from xpnet.checks import finite
+from xpnet.checks import choice, count, finite, set_fields
 from xpnet.datasets import Dataset
 from xpnet.discovery import backend
 from xpnet.evaluation import (
@@ -165,16 +165,30 @@ def _inputs(found: dict[str, Any] | None) -> Inputs | None:
     """Return what a file says of the images of the training; the first ones said nothing."""
     if found is None:
         return None
-    finite("low", found["low"])
-    finite("high", found["high"])
-    if found.get("size") is not None:
-        finite("size", found["size"])
-    return Inputs(**found)
+    inputs = Inputs(**found)
+    set_fields(inputs, dtype=choice(("uint8", "float32", "float64")), low=finite, high=finite, count=count)
+    if inputs.size is not None:
+        set_fields(inputs, size=finite)
+    if inputs.name is not None:
+        _text("name", inputs.name)
+    return inputs
 
 
-def _epoch(*, train_loss: float | None, **others: Any) -> Epoch:
+def _epoch(*, epoch: Any, train_loss: Any, test_loss: Any, test_accuracy: Any, seconds: Any) -> Epoch:
     """Return a line of a saved history, in which null stands for what was not finite."""
-    return Epoch(train_loss=math.nan if train_loss is None else train_loss, **others)
+    return Epoch(
+        count("epoch", epoch),
+        math.nan if train_loss is None else finite("train_loss", train_loss),
+        None if test_loss is None else finite("test_loss", test_loss),
+        None if test_accuracy is None else finite("test_accuracy", test_accuracy),
+        finite("seconds", seconds),
+    )
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"`{name}` must be text, got {value!r}")
+    return value
 
 
 @contextlib.contextmanager
@@ -206,7 +220,7 @@ def load(
     Raises
     ------
     OSError
-        If the file cannot be read.
+        If the file cannot be read, or is none: a folder, a pipe or a device.
     ValueError
         If it is damaged or was not written by `Run.save`, if it needs `model`, or if that is another model.
     """
@@ -221,7 +235,7 @@ def load(
             params,
             loss=about["loss"],
             scaling=Scaling(**about["scaling"]),
-            initial_sha256=about["initial_sha256"],
+            initial_sha256=_text("initial_sha256", about["initial_sha256"]),
             history=[_epoch(**epoch) for epoch in about["history"]],
             inputs=_inputs(about.get("inputs")),
         )
