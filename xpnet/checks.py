@@ -15,6 +15,10 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from xpnet.errors import shortened
+
+_MOST_SHOWN = 150  # characters of a value
+
 
 def count(name: str, value: Any) -> int:
     """Return `value`, which the caller knows as `name`, as an int above 0.
@@ -103,7 +107,7 @@ def choice(choices: Iterable[str]) -> Callable[[str, Any], str]:
     def check(name: str, value: Any) -> str:
         names = [*choices]
         if not isinstance(value, str) or value not in names:
-            raise ValueError(f"unknown {name} {value!r}: choose one of {', '.join(names)}")
+            raise ValueError(f"unknown {name} {_shown(value)}: choose one of {', '.join(names)}")
         return str(value)
 
     return check
@@ -154,4 +158,4 @@ def _shown(value: Any) -> str:
     # Python writes no whole number of more than 4300 digits.
     if isinstance(value, int) and value.bit_length() > 2048:
         return f"a whole number of {value.bit_length()} bits"
-    return repr(value)
+    return shortened(repr(value), _MOST_SHOWN)

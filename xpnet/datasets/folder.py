@@ -3,16 +3,20 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from xpnet.datasets.dataset import Dataset
 from xpnet.datasets.idx import read_idx
+from xpnet.errors import fitted
 
 _MOST_NAMES_SHOWN = 8
 _KINDS = [(stem, kind) for stem in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
 _DEEPEST = 2  # folders within folders that are looked into for an error: torchvision has MNIST/raw
 
 
-def idx_folder(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+def idx_folder(
+    path: str | bytes | os.PathLike[Any], *, max_bytes: int | None = None
+) -> tuple[Dataset, Dataset]:
     """Return the training set and the test set that a folder of four IDX files holds.
 
     The files are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``,
@@ -22,6 +26,9 @@ def idx_folder(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     Parameters
     ----------
     path : path
+    max_bytes : int, optional
+        The most bytes that each file may hold, unpacked. If omitted, a gzipped file may unpack to 256 MiB,
+        or to 32 times its own size if that is more; a plain one is never too large.
 
     Returns
     -------
@@ -35,38 +42,48 @@ def idx_folder(path: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
         If the folder or one of its files is not there.
     NotADirectoryError
         If `path` is a file.
+    OSError
+        If a file cannot be read.
     ValueError
-        If a file is damaged, or does not fit the others.
+        If a file is damaged, is larger than `max_bytes`, or does not fit the others.
     """
-    folder = Path(path)
-    if not folder.exists():
-        raise FileNotFoundError(f"`path` {str(path)!r} is not there; pass a folder of IDX files")
-    if not folder.is_dir():
-        raise NotADirectoryError(
-            f"`path` {str(path)!r} is a file; pass the folder that holds the four IDX files"
-        )
+    folder = _folder(os.fsdecode(path))
     # All are looked for before one is read, so that a missing file is known at once.
     train_images, train_labels, test_images, test_labels = (_find(folder, *kind) for kind in _KINDS)
     name = str(folder.resolve())
-    train = _read_pair(train_images, train_labels, name)
-    test = _read_pair(test_images, test_labels, name)
+    train = _read_pair(train_images, train_labels, name, max_bytes)
+    test = _read_pair(test_images, test_labels, name, max_bytes)
     n_train, n_test = train.images.shape[1], test.images.shape[1]
     if n_train != n_test:
-        raise ValueError(
-            f"the images of {str(train_images)!r} have {n_train} pixels each, those of "
-            f"{str(test_images)!r} have {n_test}; pass sets of one image size"
+        template = (
+            f"the images of {{train}} have {n_train} pixels each, those of {{test}} have {n_test}; "
+            "pass sets of one image size"
         )
+        raise ValueError(fitted(template, train=repr(str(train_images)), test=repr(str(test_images))))
     return train, test
+
+
+def _folder(path: str) -> Path:
+    if not os.path.exists(path):
+        template = "`path` {path} is not there; pass a folder of IDX files"
+        raise FileNotFoundError(fitted(template, path=repr(path)))
+    if not os.path.isdir(path):
+        template = "`path` {path} is a file; pass the folder that holds the four IDX files"
+        raise NotADirectoryError(fitted(template, path=repr(path)))
+    return Path(path)
 
 
 def _find(folder: Path, stem: str, kind: str) -> Path:
     names = _names(stem, kind)
     for name in names:
-        if (folder / name).is_file():
+        if os.path.isfile(folder / name):
             return folder / name
+    advice, place = _advice(folder, names)
+    # Only one spelling is named if the file is found elsewhere, so that there is room to say where.
+    wanted = repr(names[0]) if place else f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}"
+    template = f"folder {{folder}} has no file {wanted}: {{listing}}; {advice}"
     raise FileNotFoundError(
-        f"folder {str(folder)!r} has no file {', '.join(map(repr, names[:-1]))} or {names[-1]!r}: "
-        f"{_listing(folder)}; {_advice(folder, names)}"
+        fitted(template, folder=repr(str(folder)), listing=_listing(folder), place=repr(place))
     )
 
 
@@ -76,21 +93,23 @@ def _names(stem: str, kind: str) -> tuple[str, ...]:
     return plain, dotted, f"{plain}.gz", f"{dotted}.gz"
 
 
-def _advice(folder: Path, names: Iterable[str]) -> str:
-    """Return what to do where `folder` has none of the files `names`."""
+def _advice(folder: Path, names: Iterable[str]) -> tuple[str, str | None]:
+    """Return what to do if `folder` has none of `names`, and the place in it that has them, or None."""
     for depth in range(1, _DEEPEST + 1):
         for inner in sorted(folder.glob("/".join("*" * depth))):
-            if all(any((inner / name).is_file() for name in _names(*kind)) for kind in _KINDS):
-                return f"all four files are in {str(inner)!r}: pass that folder"
+            if all(any(os.path.isfile(inner / name) for name in _names(*kind)) for kind in _KINDS):
+                return "all four files are in {place}: pass that folder", str(inner)
     for inner in folder.glob("*"):
-        file = next((inner / name for name in names if (inner / name).is_file()), None)
-        if file is not None:
-            return f"it is in {str(inner)!r}: move the four files into one folder, and pass that"
-    return "add the file or correct its name"
+        if any(os.path.isfile(inner / name) for name in names):
+            return "it is in {place}: move the four files into one folder, and pass that", inner.name
+    return "add the file or correct its name", None
 
 
 def _listing(folder: Path) -> str:
-    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    try:
+        names = sorted(entry.name + "/" * os.path.isdir(entry) for entry in folder.iterdir())
+    except OSError as e:
+        return f"it cannot be listed ({e.strerror})"
     if not names:
         return "it is empty"
     shown = ", ".join(map(repr, names[:_MOST_NAMES_SHOWN]))
@@ -98,12 +117,13 @@ def _listing(folder: Path) -> str:
     return f"it has {shown}" + (f" and {more} more" if more > 0 else "")
 
 
-def _read_pair(images_path: Path, labels_path: Path, name: str) -> Dataset:
-    images = read_idx(images_path, ndim=3)  # (n, rows, columns)
-    labels = read_idx(labels_path, ndim=1)
+def _read_pair(images_path: Path, labels_path: Path, name: str, max_bytes: int | None) -> Dataset:
+    images = read_idx(images_path, ndim=3, max_bytes=max_bytes)  # (n, rows, columns)
+    labels = read_idx(labels_path, ndim=1, max_bytes=max_bytes)
     if len(images) != len(labels):
-        raise ValueError(
-            f"{str(images_path)!r} holds {len(images)} images, but {str(labels_path)!r} holds "
-            f"{len(labels)} labels; pass files that belong together"
+        template = (
+            f"{{images}} holds {len(images)} images, but {{labels}} holds {len(labels)} labels; "
+            "pass files that belong together"
         )
+        raise ValueError(fitted(template, images=repr(str(images_path)), labels=repr(str(labels_path))))
     return Dataset(images.reshape(len(images), -1), labels, name=name)  # (n, rows * columns)

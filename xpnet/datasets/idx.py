@@ -6,13 +6,19 @@ import math
 import os
 import zlib
 from io import BufferedIOBase
-from pathlib import Path
+from typing import Any
 
 import numpy
+
+from xpnet.checks import count
+from xpnet.errors import fitted
+from xpnet.files import to_read
 
 _GZIP_MAGIC = b"\x1f\x8b"
 # A DEFLATE symbol takes at least two bits (length and distance) and stands for at most 258 bytes.
 _MOST_BYTES_PER_GZIPPED_BYTE = 258 * 8 // 2
+# Images of digits take a fourth to a tenth of their size, so they stay below; zeros take a thousandth.
+_MOST_UNPACKED, _MOST_UNPACKED_PER_BYTE = 256 << 20, 32
 _CHUNK = 1 << 20  # bytes
 _UINT8 = 0x08
 _OTHER_TYPES = {
@@ -34,7 +40,12 @@ class _Refusal(Exception):  # noqa: N818
 
 
 def read_idx(
-    path: str | os.PathLike[str], *, ndim: int, sha256: str | None = None, remedy: str | None = None
+    path: str | bytes | os.PathLike[Any],
+    *,
+    ndim: int,
+    sha256: str | None = None,
+    remedy: str | None = None,
+    max_bytes: int | None = None,
 ) -> numpy.ndarray:
     """Return the array that an IDX file of unsigned bytes holds.
 
@@ -51,6 +62,9 @@ def read_idx(
         The hexadecimal digest that the unpacked file must have, header included.
     remedy : str, optional
         What an error tells the user to do; if omitted, what fits the error.
+    max_bytes : int, optional
+        The most bytes that the file may hold, unpacked and with its header. If omitted, a gzipped file may
+        unpack to 256 MiB, or to 32 times its own size if that is more; a plain one is never too large.
 
     Returns
     -------
@@ -59,21 +73,35 @@ def read_idx(
     Raises
     ------
     FileNotFoundError
-        If there is no such file.
+        If there is no such file, or if it is none: a folder, a pipe or a device.
+    OSError
+        If it cannot be read.
     ValueError
-        If its content is not what the header, `ndim` or `sha256` say.
+        If its content is not what the header, `ndim` or `sha256` say, or is more than `max_bytes`.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}; {remedy or 'correct the path'}")
+    most = None if max_bytes is None else count("max_bytes", max_bytes)
+    named = repr(os.fsdecode(path))
     try:
-        with path.open("rb") as file:
-            return _read(file, ndim, sha256)
+        name = to_read(path)
+    except OSError as e:
+        found = "" if isinstance(e, FileNotFoundError) else f": {e.strerror}"
+        template = "there is no file {path}{found}; {advice}"
+        message = fitted(template, path=named, found=found, advice=remedy or "correct the path")
+        raise FileNotFoundError(message) from e
+    try:
+        with open(name, "rb") as file:
+            return _read(file, ndim, sha256, most)
     except _Refusal as e:
-        raise ValueError(f"IDX file {str(path)!r} {e.finding}; {remedy or e.advice}") from e.__cause__
+        template = "IDX file {path} {finding}; {advice}"
+        message = fitted(template, path=named, finding=e.finding, advice=remedy or e.advice)
+        raise ValueError(message) from e.__cause__
+    except OSError as e:
+        template = "cannot read {path}: {reason}; {advice}"
+        advice = remedy or "pass a file that you may read"
+        raise type(e)(fitted(template, path=named, reason=e.strerror or e, advice=advice)) from e
 
 
-def _read(file: BufferedIOBase, ndim: int, sha256: str | None) -> numpy.ndarray:
+def _read(file: BufferedIOBase, ndim: int, sha256: str | None, most: int | None) -> numpy.ndarray:
     stored = os.fstat(file.fileno()).st_size
     zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
     file.seek(max(0, stored - 4))
@@ -85,8 +113,11 @@ def _read(file: BufferedIOBase, ndim: int, sha256: str | None) -> numpy.ndarray:
         announced = len(header) + math.prod(shape)
         if zipped:
             _check_gzipped_size(shape, announced, stored, trailer)
+            most = most or max(_MOST_UNPACKED, _MOST_UNPACKED_PER_BYTE * stored)
         else:
             _check_plain_size(shape, announced, stored)
+        if most is not None and announced > most:
+            raise _too_large(stream, shape, announced, most)
         payload = _read_at_most(stream, announced - len(header))
         # Past the last byte, gzip compares its checksum.
         surplus = stream.read(1)
@@ -96,6 +127,17 @@ def _read(file: BufferedIOBase, ndim: int, sha256: str | None) -> numpy.ndarray:
     array = payload.reshape(shape)
     array.flags.writeable = False
     return array
+
+
+def _too_large(stream: BufferedIOBase, shape: tuple[int, ...], announced: int, most: int) -> _Refusal:
+    """Return the refusal of a file that holds more than `most` bytes, unless reading so far shows damage."""
+    for _ in range(0, most, _CHUNK):
+        if not stream.read(_CHUNK):
+            break
+    return _Refusal(
+        f"announces the shape {shape}, {announced} bytes in all, but is read up to {most} bytes",
+        f"if you trust it, pass `max_bytes={announced}`, or to the command `--max-bytes {announced}`",
+    )
 
 
 def _read_header(stream: BufferedIOBase, ndim: int) -> tuple[bytes, tuple[int, ...]]:
@@ -162,8 +204,7 @@ def _check_gzipped_size(shape: tuple[int, ...], announced: int, stored: int, tra
         raise _Refusal(
             f"announces the shape {shape}, {announced} bytes in all, but its gzip trailer "
             f"says {trailer}: it is truncated, damaged or of several gzip members",
-            "download or write it again; if it has several members, give its name the suffix '.gz' and "
-            "unpack it with `gunzip`",
+            "download or write it again, or give it a name in '.gz' and unpack it with `gunzip`",
         )
 
 

@@ -13,10 +13,7 @@ _SHA256 = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
 }
-_REMEDY = (
-    "the MNIST inside this installation is damaged: reinstall xpnet, "
-    "or restore this file where you have xpnet's source"
-)
+_REMEDY = "reinstall xpnet, or restore the file in its source"
 
 
 def mnist() -> tuple[Dataset, Dataset]:
