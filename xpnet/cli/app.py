@@ -16,7 +16,9 @@ from xpnet.cli.bench import bench
 from xpnet.cli.interruption import Interruption, interrupt
 from xpnet.cli.lesson import lesson
 from xpnet.cli.models import evaluate, predict
+from xpnet.cli.outputs import ElsewhereError, RescuedError
 from xpnet.cli.train import train
+from xpnet.errors import MOST_CHARACTERS, shortened
 
 
 @click.group(
@@ -42,6 +44,9 @@ for command in (train, evaluate, predict, backends, lesson, bench):
 _ON_PURPOSE = RuntimeError, ValueError, TypeError, ArithmeticError, ImportError, OSError, MemoryError
 
 
+_MOST_CHARACTERS = MOST_CHARACTERS - len("xpnet: ")
+
+
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
     signal.signal(signal.SIGINT, interrupt)
@@ -50,10 +55,14 @@ def main() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = app.main(prog_name="xpnet", standalone_mode=False)
+    except RescuedError as e:
+        status = _fail(_without_capital(e.format_message()), e.exit_code, whole=True)
     except click.ClickException as e:
         status = _fail(_without_capital(e.format_message()), e.exit_code)
     except Interruption as e:
-        status = _fail(str(e), 130)
+        status = _fail(str(e), 130, whole=True)
+    except ElsewhereError as e:
+        status = _fail(str(e), 1, whole=True)
     except xpnet.UnknownBackendError as e:
         status = _fail(str(e), 2)
     except Exception as e:
@@ -85,10 +94,10 @@ def _without_capital(message: str) -> str:
     return message[:1].lower() + message[1:] if word[1:].islower() or len(word) == 1 else message
 
 
-def _fail(message: str, status: int) -> int:
+def _fail(message: str, status: int, *, whole: bool = False) -> int:
     # On one line; spaces within a line stay, because a path may have several.
     text = " ".join(line.strip() for line in message.splitlines() if line.strip())
     if not text.endswith("..."):
         text = text.removesuffix(".")
-    click.echo(f"xpnet: {text}", err=True)
+    click.echo(f"xpnet: {text if whole else shortened(text, _MOST_CHARACTERS)}", err=True)
     return status

@@ -10,7 +10,7 @@ import click
 
 import xpnet
 from xpnet import plots
-from xpnet.cli.options import check_distinct, json_option, output_path, write_json
+from xpnet.cli.options import COUNT, check_distinct, json_option, output_option, write_json
 
 
 @click.command()
@@ -28,8 +28,8 @@ from xpnet.cli.options import check_distinct, json_option, output_path, write_js
     "time other steps, and starts.",
 )
 @click.option("--quick", is_flag=True, help="Fewer images and rounds: an answer within a minute.")
-@click.option("--rounds", type=click.IntRange(min=1), help="Epochs of each. [default: 5; quick 3]")
-@click.option("--threads", type=click.IntRange(min=1), help="For every library. [default: all processors]")
+@click.option("--rounds", type=COUNT, help="Epochs of each. [default: 5; quick 3]")
+@click.option("--threads", type=COUNT, help="For every library. [default: all processors]")
 @click.option(
     "--tf32",
     is_flag=True,
@@ -37,7 +37,7 @@ from xpnet.cli.options import check_distinct, json_option, output_path, write_js
 )
 @click.option("--sweep", is_flag=True, help="Also vary batch size, width and number of images.")
 @json_option("the results")
-@click.option("--plot", type=output_path, metavar="PATH", help="Draw the results (PNG, SVG or PDF).")
+@output_option("--plot", what="Draw the results (PNG, SVG or PDF).")
 def bench(
     backends: tuple[str, ...],
     peers: bool,

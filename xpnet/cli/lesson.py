@@ -11,7 +11,14 @@ import click
 import xpnet
 from xpnet import plots
 from xpnet.checks import positive
-from xpnet.cli.options import backend_option, check_distinct, json_option, output_path, write_json
+from xpnet.cli.options import (
+    COUNT,
+    backend_option,
+    check_distinct,
+    json_option,
+    output_option,
+    write_json,
+)
 from xpnet.lessons import LESSONS, find_lesson
 
 
@@ -22,11 +29,10 @@ def _rate(value: str) -> float:
         raise click.BadParameter(str(e)) from e
 
 
-_COUNT = click.IntRange(min=1)
 _OPTIONS: dict[str, tuple[Any, str]] = {
-    "iterations": (_COUNT, "Steps of the descent."),
-    "epochs": (_COUNT, "Passes over the data."),
-    "limit": (_COUNT, "Train on the first N images only."),
+    "iterations": (COUNT, "Steps of the descent."),
+    "epochs": (COUNT, "Passes over the data."),
+    "limit": (COUNT, "Train on the first N images only."),
     "lr": (_rate, "Learning rate."),
     "seed": (click.IntRange(0, 2**64 - 1), "Of all random numbers."),
 }
@@ -97,13 +103,8 @@ def _command(name: str, module: Any) -> click.Command:
             show_default=shown,
             help=what,
         )(command)
-    command = click.option(
-        "--plot",
-        type=output_path,
-        metavar="PATH",
-        hidden=not hasattr(module, "draw"),
-        help="Draw the lesson's picture (PNG, SVG or PDF).",
-    )(command)
+    drawing = "Draw the lesson's picture (PNG, SVG or PDF)."
+    command = output_option("--plot", what=drawing, hidden=not hasattr(module, "draw"))(command)
     return backend_option(json_option("the figures by name")(command))
 
 

@@ -37,6 +37,7 @@ def evaluate(
     backend: str | None,
     dataset: str | None,
     data: pathlib.Path | None,
+    max_bytes: int | None,
     json_path: pathlib.Path | None,
 ) -> None:
     """Measure a saved MODEL on test images.
@@ -44,7 +45,7 @@ def evaluate(
     Prints the loss, the accuracy, and precision, recall and F1 of each class.
     """
     run = xpnet.load(model, xpnet.backend(backend))
-    test = read_test(run.inputs, dataset, data)
+    test = read_test(run.inputs, dataset, data, max_bytes)
     evaluation = run.evaluate(test)
     click.echo(f"test loss {evaluation.loss:.4f}   test accuracy {evaluation.accuracy:.2%}\n")
     click.echo(evaluation.report())
@@ -72,6 +73,7 @@ def predict(
     backend: str | None,
     dataset: str | None,
     data: pathlib.Path | None,
+    max_bytes: int | None,
     index: slice | list[int],
     json_path: pathlib.Path | None,
 ) -> None:
@@ -81,7 +83,7 @@ def predict(
     squared_error.
     """
     run = xpnet.load(model, xpnet.backend(backend))
-    test = read_test(run.inputs, dataset, data)
+    test = read_test(run.inputs, dataset, data, max_bytes)
     results = _predictions(run, test, _rows(index, len(test)))
     are_probabilities = "probabilities" in results[0]
     click.echo(f"index  label  predicted  {'probability' if are_probabilities else 'output':>11}")

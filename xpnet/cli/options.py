@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shlex
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -13,23 +15,29 @@ import click
 from xpnet import datasets
 from xpnet.cli.outputs import Outputs
 from xpnet.datasets import Dataset
-from xpnet.files import check_writable, json_text, write_whole
+from xpnet.errors import fitted, shortened
+from xpnet.files import check_writable, json_text, open_file, write_whole
 from xpnet.inputs import Inputs
 
+_STDOUT = 1  # the number of the open file
 MNIST = "mnist"  # the bundled data set, as it is called here and by itself
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+COUNT = click.IntRange(min=1)
 
 
 def output_path(value: str) -> pathlib.Path:
     """Return the path of a file that can be written; tried before the work whose result it is to hold."""
     path = pathlib.Path(value)
-    cannot = f"cannot write {value!r}: "
-    if not value or path.is_dir():
+    cannot = f"cannot write {shortened(repr(value), 100)}: "
+    if not value or os.path.isdir(path):
         raise click.BadParameter(f"{cannot}it is no file; name one")
-    if path.parent.exists() and not path.parent.is_dir():
-        raise click.BadParameter(f"{cannot}{str(path.parent)!r} is no folder; choose another place")
-    if not path.parent.is_dir():
-        raise click.BadParameter(f"{cannot}there is no folder {str(path.parent)!r}; make it first")
+    folder = shortened(repr(str(path.parent)), 100)
+    if os.path.exists(path.parent) and not os.path.isdir(path.parent):
+        raise click.BadParameter(f"{cannot}{folder} is no folder; choose another place")
+    if not os.path.isdir(path.parent):
+        raise click.BadParameter(f"{cannot}there is no folder {folder}; make it first")
     try:
         check_writable(path)
     except OSError as e:
@@ -37,12 +45,34 @@ def output_path(value: str) -> pathlib.Path:
     return path
 
 
+def output_option(name: str, *names: str, what: str, **others: Any) -> Callable[[Command], Command]:
+    """Add an option that names a file to be written; if that is standard output, it gets nothing else."""
+    return click.option(
+        name, *names, metavar="PATH", type=output_path, callback=_set_aside, help=what, **others
+    )
+
+
+def _set_aside(
+    context: click.Context, parameter: click.Parameter, path: pathlib.Path | None
+) -> pathlib.Path | None:
+    """Return `path`; if it is standard output, print what the command says beside the errors."""
+    if path is not None and open_file(path) == _STDOUT:
+        context.with_resource(contextlib.redirect_stdout(sys.stderr))
+    return path
+
+
 def check_distinct(**outputs: pathlib.Path | None) -> None:
     """Raise unless the files named by options differ from each other."""
-    named = {option: path.resolve() for option, path in outputs.items() if path is not None}
+    named = {option: _place(path) for option, path in outputs.items() if path is not None}
     if len(set(named.values())) < len(named):
         options = ", ".join(f"`--{option}`" for option in named)
         raise click.UsageError(f"{options} name one file twice; name one for each")
+
+
+def _place(path: pathlib.Path) -> int | str:
+    """Return what tells a file from others: the number of an open one, or where it is."""
+    number = open_file(path)
+    return os.path.realpath(path) if number is None else number
 
 
 def backend_option(command: Command) -> Command:
@@ -55,7 +85,13 @@ def backend_option(command: Command) -> Command:
 
 
 def data_options(command: Command) -> Command:
-    """Add ``--dataset`` and ``--data``."""
+    """Add ``--dataset``, ``--data`` and ``--max-bytes``."""
+    command = click.option(
+        "--max-bytes",
+        type=COUNT,
+        metavar="N",
+        help="The most that a file of --data may unpack to. [default: 256 MiB, or 32 times its size]",
+    )(command)
     command = click.option(
         "--data",
         metavar="DIR",
@@ -71,30 +107,37 @@ def data_options(command: Command) -> Command:
 
 def json_option(what: str) -> Callable[[Command], Command]:
     """Add ``--json``, which writes `what`."""
-    return click.option("--json", "json_path", metavar="PATH", type=output_path, help=f"Write {what}.")
+    return output_option("--json", "json_path", what=f"Write {what}.")
 
 
-def read_data(dataset: str | None, data: pathlib.Path | None) -> tuple[Dataset, Dataset]:
+def read_data(
+    dataset: str | None, data: pathlib.Path | None, max_bytes: int | None
+) -> tuple[Dataset, Dataset]:
     """Return the training and the test set that ``--dataset`` and ``--data`` name."""
     if data is not None:
-        return datasets.idx_folder(data)
+        return datasets.idx_folder(data, max_bytes=max_bytes)
+    if max_bytes is not None:
+        raise click.UsageError("`--max-bytes` is for a folder of files: name it with `--data DIR`")
     if dataset == "idx":
         raise click.UsageError("`--dataset idx` reads a folder: name it with `--data DIR`")
     return datasets.mnist()
 
 
-def read_test(inputs: Inputs | None, dataset: str | None, data: pathlib.Path | None) -> Dataset:
+def read_test(
+    inputs: Inputs | None, dataset: str | None, data: pathlib.Path | None, max_bytes: int | None
+) -> Dataset:
     """Return the test set that the options name, or, without them, MNIST's unless the model knows another."""
     name = None if inputs is None else inputs.name
     if name not in (None, MNIST) and dataset is None and data is None:
-        folder = shlex.quote(name) if os.path.isabs(name) else "DIR"
-        raise click.UsageError(
-            f"the model was trained on {name!r}, not on {MNIST}; pass `--data {folder}`, "
+        template = (
+            f"the model was trained on {{name}}, not on {MNIST}; pass `--data {{folder}}`, "
             f"or `--dataset {MNIST}` if it is to see that all the same"
         )
-    _, test = read_data(dataset, data)
+        folder = shlex.quote(name) if os.path.isabs(name) else "DIR"
+        raise click.UsageError(fitted(template, name=repr(name), folder=folder))
+    _, test = read_data(dataset, data, max_bytes)
     if inputs is not None and name != test.name:
-        known = "data without a name" if name is None else repr(name)
+        known = "data without a name" if name is None else shortened(repr(name), 100)
         click.echo(f"note: the model was trained on {known}, and this is {test.name!r}")
     return test
 

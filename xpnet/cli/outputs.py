@@ -7,9 +7,19 @@ import secrets
 import tempfile
 from collections.abc import Callable
 
+import click
+
 from xpnet.cli.interruption import uninterrupted
 
 Write = Callable[[pathlib.Path], object]
+
+
+class ElsewhereError(OSError):
+    """What could not be written as asked; its text says where that is now, and is shown whole."""
+
+
+class RescuedError(click.ClickException):
+    """What ended a training; its text says what was written of it and where, and is shown whole."""
 
 
 class Outputs:
@@ -45,15 +55,17 @@ class Outputs:
 
         Raises
         ------
-        OSError
+        ElsewhereError
         """
         if self.failures:
-            raise OSError("; ".join(self.failures))
+            raise ElsewhereError("; ".join(self.failures))
 
 
 def _written_elsewhere(path: pathlib.Path, write: Write) -> pathlib.Path | None:
     name = f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"
-    for folder in (path.parent, pathlib.Path.cwd(), pathlib.Path(tempfile.gettempdir())):
+    # Beside a pipe or a device is no place for files.
+    beside = [] if path.exists() and not path.is_file() else [path.parent]
+    for folder in (*beside, pathlib.Path.cwd(), pathlib.Path(tempfile.gettempdir())):
         try:
             write(folder / name)
         except OSError:

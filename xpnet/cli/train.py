@@ -18,16 +18,18 @@ from xpnet import plots
 from xpnet.cli.doubts import doubt
 from xpnet.cli.interruption import Interruption, uninterrupted
 from xpnet.cli.options import (
+    COUNT,
     backend_option,
     check_distinct,
     data_options,
     json_bytes,
     json_option,
-    output_path,
+    output_option,
     read_data,
 )
-from xpnet.cli.outputs import Outputs
+from xpnet.cli.outputs import Outputs, RescuedError
 from xpnet.datasets import Dataset
+from xpnet.errors import shortened
 from xpnet.evaluation import Evaluation
 from xpnet.files import write_whole
 from xpnet.models import ACTIVATIONS
@@ -70,20 +72,21 @@ def widths(value: str) -> tuple[int, ...]:
     "--lr", type=float, help="Learning rate. [default: hidden sigmoid units 4, others 0.5; adam 0.001]"
 )
 @click.option("--beta", type=float, help="Share of the old velocity; momentum, nesterov. [default: 0.9]")
-@click.option("--batch-size", type=click.IntRange(min=1), default=128, show_default=True)
-@click.option("--epochs", type=click.IntRange(min=1), default=9, show_default=True)
+@click.option("--batch-size", type=COUNT, default=128, show_default=True)
+@click.option("--epochs", type=COUNT, default=9, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=138, show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option("--tf32", is_flag=True, help="Let large float32 products be rounded to TF32; cupy only.")
-@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Train on the first N images only.")
-@click.option("--save", type=output_path, metavar="PATH", help="Write the model (safetensors).")
+@click.option("--limit", type=COUNT, metavar="N", help="Train on the first N images only.")
+@output_option("--save", what="Write the model (safetensors).")
 @json_option("backend, versions, configuration, history and confusion matrix")
-@click.option("--plot", type=output_path, metavar="PATH", help="Draw loss and accuracy (PNG, SVG or PDF).")
+@output_option("--plot", what="Draw loss and accuracy (PNG, SVG or PDF).")
 @click.option("--quiet", is_flag=True, help="Print errors only.")
 def train(
     backend: str | None,
     dataset: str | None,
     data: pathlib.Path | None,
+    max_bytes: int | None,
     tf32: bool,
     limit: int | None,
     save: pathlib.Path | None,
@@ -105,7 +108,7 @@ def train(
     xp = xpnet.backend(backend)
     if tf32:
         xp = xp.with_tf32()
-    training, testing = read_data(dataset, data)
+    training, testing = read_data(dataset, data, max_bytes)
     training = training[:limit]
     classes = 1 + int(max(training.labels.max(), testing.labels.max()))
     if classes < 2:
@@ -178,7 +181,7 @@ class _Wanted:
 
 def _rescue(error: BaseException, run: Run, wanted: _Wanted) -> NoReturn:
     """Write what `error` left of a training, and raise an error that says so."""
-    text = str(error).removesuffix(".") or type(error).__name__
+    text = shortened(error).removesuffix(".") or type(error).__name__
     if run.history:
         with uninterrupted():
             outputs = wanted.write(run)
@@ -188,7 +191,7 @@ def _rescue(error: BaseException, run: Run, wanted: _Wanted) -> NoReturn:
         message = f"{text}; no epoch was done, so nothing was written"
     if isinstance(error, Interruption):
         raise Interruption(message) from error
-    raise click.ClickException(message) from error
+    raise RescuedError(message) from error
 
 
 def _optimizer(config: dict[str, Any]) -> Optimizer:
