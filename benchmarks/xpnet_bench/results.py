@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import json
 import os
 import pathlib
 import platform
@@ -14,10 +13,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import xpnet
+from xpnet.errors import fitted
+from xpnet.files import from_json, to_read
+from xpnet_bench import schema
+from xpnet_bench.schema import SCHEMA as SCHEMA
 from xpnet_bench.workload import Workload
 
 SCHEMA_VERSION = 1
-SCHEMA = pathlib.Path(__file__).with_name("schema.json")
 
 
 def document(
@@ -74,32 +76,43 @@ def _processor() -> str:
     return fields.get("model name", platform.machine()) + vectors
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+def read(path: str | bytes | os.PathLike[Any]) -> dict[str, Any]:
     """Return the results file at `path`.
 
     Raises
     ------
     OSError
-        If it cannot be read.
+        If it cannot be read, or is none: a folder, a pipe or a device.
     ValueError
         If it is no results file, or one of another version of the schema.
     """
-    try:
-        found = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as e:
-        raise ValueError(
-            f"{str(path)!r} is no results file ({e}); pass one that `xpnet bench --json` wrote"
-        ) from e
+    named = repr(os.fsdecode(path))
+    found = _parsed(path, named)
     version = found.get("schema_version") if isinstance(found, dict) else None
-    if version != SCHEMA_VERSION:
-        raise ValueError(
-            f"{str(path)!r} has version {version!r} of the schema, but this is version {SCHEMA_VERSION}; "
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        template = (
+            f"{{path}} has version {{version}} of the schema, but this is version {SCHEMA_VERSION}; "
             "run `xpnet bench --json` anew"
         )
-    missing = [key for key in ("machine", "versions", "workload", "results") if not found.get(key)]
-    if missing:
-        raise ValueError(f"{str(path)!r} has no {missing[0]!r}; pass a file that `xpnet bench --json` wrote")
-    return found
+        raise ValueError(fitted(template, version=repr(version), path=named))
+    missing = [key for key in ("machine", "versions", "workload", "results") if key not in found]
+    fault = schema.fault(found)
+    wrong = f"has no {missing[0]!r}" if missing else f"is damaged: {fault}"
+    if missing or fault is not None:
+        template = "{path} {wrong}; pass a file that `xpnet bench --json` wrote"
+        raise ValueError(fitted(template, wrong=wrong, path=named))
+    return dict(found)
+
+
+def _parsed(path: str | bytes | os.PathLike[Any], named: str) -> Any:
+    try:
+        return from_json(pathlib.Path(to_read(path)).read_text(encoding="utf-8"))
+    except OSError as e:
+        template = "cannot read {path}: {reason}; pass a file that `xpnet bench --json` wrote"
+        raise type(e)(fitted(template, path=named, reason=e.strerror or e)) from e
+    except ValueError as e:
+        template = "{path} is no results file ({reason}); pass one that `xpnet bench --json` wrote"
+        raise ValueError(fitted(template, reason=e, path=named)) from e
 
 
 # The head of each column of a table, and how a result fills it, given the first one.
@@ -156,14 +169,14 @@ def two_digits(value: float) -> str:
 def table(found: dict[str, Any]) -> str:
     """Return the results as a Markdown table."""
     rows = [list(_COLUMNS), ["---", *["---:"] * (len(_COLUMNS) - 1)]]
-    rows += [[fill(r, found["results"][0]) for fill in _COLUMNS.values()] for r in found["results"]]
+    rows += _cells(found, list(_COLUMNS))
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def listing(found: dict[str, Any]) -> str:
     """Return the results as a table for a terminal of 80 columns, and what is to be known of them."""
     rows = [list(_SHORT.values())]
-    rows += [[_COLUMNS[head](r, found["results"][0]) for head in _SHORT] for r in found["results"]]
+    rows += _cells(found, list(_SHORT))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         f"{row[0]:{widths[0]}}  "
@@ -171,6 +184,21 @@ def listing(found: dict[str, Any]) -> str:
         for row in rows
     ]
     return "\n".join([*lines, "", NOTES, *warnings(found)])
+
+
+def _cells(found: dict[str, Any], heads: Sequence[str]) -> list[list[str]]:
+    """Return what fills a table, a list for each result.
+
+    Raises
+    ------
+    ValueError
+        If a result has not all that the columns show.
+    """
+    results = found["results"]
+    try:
+        return [[_COLUMNS[head](r, results[0]) for head in heads] for r in results]
+    except KeyError as e:
+        raise ValueError(f"a result has no {e}; pass results that `xpnet bench --json` wrote") from e
 
 
 def warnings(found: dict[str, Any]) -> list[str]:
