@@ -13,6 +13,12 @@ REGISTERED = sorted(entry.name for entry in importlib.metadata.entry_points(grou
 STRICT = ["strict", "strict:device1", "strict:no_float64", "strict:no_x64"]
 
 
+def pytest_addoption(parser):
+    group = parser.getgroup("fuzz", "what the fuzzers of tests/fuzz do")
+    group.addoption("--fuzz-seconds", type=float, default=0.5, help="for each of them [default: 0.5]")
+    group.addoption("--fuzz-seed", type=int, default=138, help="of their random inputs [default: 138]")
+
+
 def make_namespace(name):
     """Return a registered backend or array-api-strict; skip with the backend's own reason."""
     kind, _, device = name.partition(":")
