@@ -1,6 +1,7 @@
 """The namespaces that every test of portable code runs on, and the data that several need."""
 
 import importlib.metadata
+import pathlib
 
 import array_api_strict
 import numpy as np
@@ -17,6 +18,7 @@ def pytest_addoption(parser):
     group = parser.getgroup("fuzz", "what the fuzzers of tests/fuzz do")
     group.addoption("--fuzz-seconds", type=float, default=0.5, help="for each of them [default: 0.5]")
     group.addoption("--fuzz-seed", type=int, default=138, help="of their random inputs [default: 138]")
+    group.addoption("--fuzz-page", type=pathlib.Path, help="put the counters there, between its marks")
 
 
 def make_namespace(name):

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Protocol
 
 from xpnet.checks import choice, count, set_fields, share
+from xpnet.errors import shortened
 from xpnet.initializers import INITIALIZERS
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
@@ -214,4 +215,4 @@ def float_name(xp: Namespace, dtype: Any) -> str:
             return name
         if not isinstance(dtype, str) and dtype == getattr(xp, name, None):
             return name
-    raise ValueError(f"`dtype` must be 'float32' or 'float64', got {dtype!r}")
+    raise ValueError(f"`dtype` must be 'float32' or 'float64', got {shortened(repr(dtype), 100)}")

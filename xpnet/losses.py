@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from xpnet.errors import shortened
 from xpnet.layers import Layer, Sigmoid, Softmax
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
@@ -162,5 +163,5 @@ def find_loss(name: str) -> Loss:
         If there is none; the message names the choices.
     """
     if not isinstance(name, str) or name not in LOSSES:
-        raise ValueError(f"unknown loss {name!r}: choose one of {', '.join(LOSSES)}")
+        raise ValueError(f"unknown loss {shortened(repr(name), 100)}: choose one of {', '.join(LOSSES)}")
     return LOSSES[name]

@@ -24,9 +24,22 @@ def pytest_terminal_summary(terminalreporter, config):
         return
     seconds, seed = config.getoption("fuzz_seconds"), config.getoption("fuzz_seed")
     terminalreporter.section(f"fuzzers: seed {seed}, {seconds:g} s each")
-    for row in [
+    rows = [
         ("what was fuzzed", "inputs", "accepted", "refused", "by class of error"),
         ("---", "---:", "---:", "---:", "---"),
         *((subject, *tally.cells()) for subject, tally in tallies.items()),
-    ]:
-        terminalreporter.write_line(f"| {' | '.join(row)} |")
+    ]
+    table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    terminalreporter.write(table)
+    page = config.getoption("fuzz_page")
+    if page is not None:
+        page.write_text(replaced(page.read_text(), f"Seed {seed}, {seconds:g} s each.\n\n{table}"))
+
+
+def replaced(text, made):
+    """Return the text of a page with what stands between its marks made anew."""
+    begin, end = "<!-- fuzz: begin -->\n", "<!-- fuzz: end -->"
+    before, _, rest = text.partition(begin)
+    _, mark, after = rest.partition(end)
+    assert mark, f"the page has no {begin!r} and {end!r}"
+    return f"{before}{begin}{made}{end}{after}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import secrets
 import tempfile
@@ -64,7 +65,7 @@ class Outputs:
 def _written_elsewhere(path: pathlib.Path, write: Write) -> pathlib.Path | None:
     name = f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"
     # Beside a pipe or a device is no place for files.
-    beside = [] if path.exists() and not path.is_file() else [path.parent]
+    beside = [] if os.path.exists(path) and not os.path.isfile(path) else [path.parent]
     for folder in (*beside, pathlib.Path.cwd(), pathlib.Path(tempfile.gettempdir())):
         try:
             write(folder / name)
