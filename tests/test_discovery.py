@@ -115,6 +115,10 @@ class Device:
     def __str__(self):
         fail()
 
+class Unspoken(Exception):
+    def __str__(self):
+        fail()
+
 def fail():
     raise {}
 
@@ -122,7 +126,7 @@ def fail():
 
 
 @pytest.mark.parametrize(
-    "error", ["SystemExit(3)", "SystemExit()", "BaseException('panic')", "KeyError('x')"]
+    "error", ["SystemExit(3)", "SystemExit()", "BaseException('panic')", "KeyError('x')", "StopIteration()"]
 )
 @pytest.mark.parametrize(
     ("source", "usable"),
@@ -164,7 +168,7 @@ def test_what_the_handler_of_a_signal_raises_is_not_the_fault_of_a_backend(kind,
         signal.signal(signal.SIGINT, before)
 
 
-@pytest.mark.parametrize("error", ["SystemExit(3)", "OSError('no libfast')"])
+@pytest.mark.parametrize("error", ["SystemExit(3)", "OSError('no libfast')", "StopIteration()", "Unspoken()"])
 def test_backend_that_exits_raises_its_cause(error, install):
     for source, package in (("fail()", "one"), (TOY.format(", probe=fail"), "two")):
         install(FAILING.format(error) + source, name=package, package=package, folder=package)
@@ -272,6 +276,11 @@ def test_advice_of_a_third_party_is_told(install):
         "import numpy\nfrom xpnet import Namespace\nxp = Namespace('toy', numpy, advice=lambda: ['set X'])\n"
     )
     assert {info.name: info for info in xpnet.backends()}["toy"].advice == ("set X",)
+
+
+def test_advice_that_is_one_text_is_one_line(install):
+    install(TOY.format(", advice=lambda: 'set X'"))
+    assert infos()["toy"].advice == ("set X",)
 
 
 def test_errors_survive_pickling():

@@ -7,7 +7,6 @@ import dataclasses
 import os
 import signal
 import traceback
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from xpnet.errors import BackendUnavailableError, UnknownBackendError
@@ -61,7 +60,7 @@ def _working(name: str) -> Namespace:
         raise UnknownBackendError(name, entries)
     entry = _only(entries[name])
     xp = _load(entry)
-    with _explained(name, "cannot be used", f"reinstall {_package(entry)}"):
+    with _Explained(name, "cannot be used", f"reinstall {_package(entry)}"):
         if colon:
             xp = xp.on(device)
         xp.probe()
@@ -113,7 +112,7 @@ def backends() -> list[BackendInfo]:
 
 def _info(name: str) -> BackendInfo:
     try:
-        with _explained(name, "cannot be described", "correct the package that provides it"):
+        with _Explained(name, "cannot be described", "correct the package that provides it"):
             xp = _working(name)
             library, version = next(iter(xp.versions.items()))
             return BackendInfo(
@@ -131,25 +130,36 @@ def _info(name: str) -> BackendInfo:
 
 def _advice(xp: Namespace) -> tuple[str, ...]:
     try:
-        with _explained(xp.name, "has no advice", "it can be used all the same"):
+        with _Explained(xp.name, "has no advice", "it can be used all the same"):
             return tuple(map(str, xp.advice()))
     except BackendUnavailableError as e:
         return (str(e),)
 
 
-@contextlib.contextmanager
-def _explained(name: str, what: str, remedy: str) -> Iterator[None]:
-    """Raise a `BackendUnavailableError` for whatever the code of a backend raises, except an interruption."""
-    try:
-        yield
-    except BackendUnavailableError:
-        raise
-    except BaseException as e:
+class _Explained:
+    """A context that raises a `BackendUnavailableError` for whatever the code of a backend raises.
+
+    An interruption is left as it is. This is no generator, because one cannot raise another error for a
+    `StopIteration`.
+    """
+
+    def __init__(self, name: str, what: str, remedy: str) -> None:
+        self._name, self._what, self._remedy = name, what, remedy
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         # Not `Exception`: a package may call `sys.exit`, and the panic of a library in Rust is none.
-        if _interrupted(e):
-            raise
-        text = f"{type(e).__name__}: {e}".removesuffix(": ")
-        raise BackendUnavailableError(name, f"{what}: {text}", remedy) from e
+        if error is None or isinstance(error, BackendUnavailableError) or _interrupted(error):
+            return
+        raise BackendUnavailableError(self._name, f"{self._what}: {_text(error)}", self._remedy) from error
+
+
+def _text(error: BaseException) -> str:
+    with contextlib.suppress(Exception):  # Its class may have a `__str__` that fails.
+        return f"{type(error).__name__}: {error}".removesuffix(": ")
+    return type(error).__name__
 
 
 def _interrupted(error: BaseException) -> bool:
@@ -206,7 +216,7 @@ def _package(entry: importlib.metadata.EntryPoint) -> str:
 
 
 def _load(entry: importlib.metadata.EntryPoint) -> Namespace:
-    with _explained(entry.name, "cannot be loaded", f"reinstall {_package(entry)}"):
+    with _Explained(entry.name, "cannot be loaded", f"reinstall {_package(entry)}"):
         xp: Any = entry.load()
     if not isinstance(xp, Namespace):
         cause = f"cannot be loaded: {entry.value!r} is a {type(xp).__name__}, not an xpnet.Namespace"

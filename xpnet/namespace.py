@@ -307,7 +307,8 @@ class Namespace:
 
     def advice(self) -> list[str]:
         """Return what decides the speed here and what would raise it, a line each; perhaps nothing."""
-        return [] if self._advice is None else list(self._advice())
+        advice = [] if self._advice is None else self._advice()
+        return [advice] if isinstance(advice, str) else list(advice)
 
     def check_array(self, name: str, x: Array) -> None:
         """Raise an error that calls the argument `name` unless `x` is an array of this library and device.
