@@ -62,8 +62,8 @@ def why_no_steps() -> str:
     checked = _setting("NUMBA_BOUNDSCHECK", "BOUNDSCHECK", None)
     for name, attribute in (
         ("NUMBA_BOUNDSCHECK", "BOUNDSCHECK"),
+        ("NUMBA_ENABLE_PROFILING", "ENABLE_PROFILING"),  # sets DEBUGINFO_DEFAULT too, so it is asked first
         ("NUMBA_DEBUGINFO", "DEBUGINFO_DEFAULT"),
-        ("NUMBA_ENABLE_PROFILING", "ENABLE_PROFILING"),
     ):
         if checked != 0 and _setting(name, attribute, 0):
             return f"{name} is set: kernels check indices, which compiled steps cannot; unset it for speed"

@@ -51,7 +51,9 @@ def run(code, **environment):
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("name", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT", "NUMBA_DEBUGINFO"])
+@pytest.mark.parametrize(
+    "name", ["NUMBA_BOUNDSCHECK", "NUMBA_DISABLE_JIT", "NUMBA_DEBUGINFO", "NUMBA_ENABLE_PROFILING"]
+)
 def test_setting_under_which_no_step_compiles_is_the_reason_and_training_works(name):
     report, fused, *advice = run(REPORT, **{name: "1"}).splitlines()
     assert report.startswith(f"{name} is set")
