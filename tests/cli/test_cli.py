@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-import signal
 import subprocess
 import sys
 
@@ -317,50 +316,6 @@ def test_failing_write_leaves_the_older_results(tmp_path):
 def test_tf32_on_a_backend_without_it_is_one_line_that_names_one_with_it():
     message = run("train", "--tf32", "--backend", "numpy", status=1)
     assert "backend 'numpy' has no products in TF32; leave TF32 out, or choose 'cupy'" in message
-
-
-def interrupted(*args, epochs=1):
-    """Return what is printed and the exit status of a training that gets Ctrl-C after so many epochs."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "xpnet", "train", "--backend", "numpy", "--epochs", "100000", *map(str, args)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
-    )
-    lines = []
-    # Only in the epochs is it certain that nothing is being imported, where Python may drop an exception.
-    while sum(line.startswith("epoch ") for line in lines) < epochs:
-        lines.append(process.stdout.readline())
-        assert lines[-1], process.stderr.read()
-    process.send_signal(signal.SIGINT)
-    rest, errors = process.communicate()
-    return "".join(lines) + rest, errors, process.returncode
-
-
-def test_interruption_is_one_line():
-    _, errors, status = interrupted("--limit", 2000)
-    assert (status, errors) == (130, "xpnet: interrupted\n")
-
-
-def test_interruption_writes_what_the_last_whole_epoch_left(tmp_path):
-    model, json_path, plot = (tmp_path / name for name in ("model", "run.json", "plot.png"))
-    options = ["--limit", 2000, "--save", model, "--json", json_path, "--plot", plot]
-    output, errors, status = interrupted(*options, epochs=2)
-    loaded = xpnet.load(model, xpnet.backend("numpy"))
-    epochs = len(loaded.history)
-    left = f"as epoch {epochs} left it"
-    assert status == 130
-    assert (
-        errors == f"xpnet: interrupted; saved {model} {left}; wrote {json_path} {left}; drew {plot} {left}\n"
-    )
-    assert f"saved {model}\n" in output
-    assert epochs >= 2
-    assert f"\nepoch {epochs:6}/100000" in output
-    _, test = xpnet.datasets.mnist()
-    assert loaded.evaluate(test).accuracy == pytest.approx(loaded.history[-1].test_accuracy)
-    assert len(json.loads(json_path.read_text())["history"]) == epochs
-    assert plot.exists()
 
 
 def test_terminal_shows_a_bar_and_whole_lines():

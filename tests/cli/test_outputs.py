@@ -10,6 +10,7 @@ import pytest
 
 import xpnet
 from xpnet.cli.app import app
+from xpnet.cli.interruption import Interruption
 from xpnet.cli.outputs import Outputs
 
 TRAIN = ["train", "--backend", "numpy", "--limit", "300", "--quiet"]
@@ -46,6 +47,24 @@ def test_error_without_a_file_to_write_is_left_as_it_is(failing_fit):
     error = xpnet.TrainingDivergedError("the loss is nan")
     failing_fit(2, error)
     assert click.testing.CliRunner().invoke(app, TRAIN).exception is error
+
+
+def test_interruption_of_the_last_measurement_leaves_every_file_written(monkeypatch, tmp_path):
+    evaluate, calls = xpnet.Run.evaluate, []
+
+    def interrupted_once(run, dataset):
+        calls.append(dataset)
+        if len(calls) == 1:
+            raise Interruption("interrupted")
+        return evaluate(run, dataset)
+
+    monkeypatch.setattr(xpnet.Run, "evaluate", interrupted_once)
+    model, results = tmp_path / "model", tmp_path / "run.json"
+    options = ["--epochs", "1", "--save", str(model), "--json", str(results)]
+    with pytest.raises(Interruption, match=r"interrupted; saved .*; wrote .* as epoch 1 left it"):
+        click.testing.CliRunner().invoke(app, [*TRAIN, *options])
+    assert len(json.loads(results.read_text())["history"]) == 1
+    assert model.exists()
 
 
 def test_error_before_an_epoch_is_done_says_that_nothing_was_written(monkeypatch, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import pathlib
-import signal
 import sys
 import traceback
 
@@ -13,7 +12,7 @@ import click
 import xpnet
 from xpnet.cli.backends import backends
 from xpnet.cli.bench import bench
-from xpnet.cli.interruption import Interruption, interrupt
+from xpnet.cli.interruption import Interruption, listen
 from xpnet.cli.lesson import lesson
 from xpnet.cli.models import evaluate, predict
 from xpnet.cli.outputs import ElsewhereError, RescuedError
@@ -48,8 +47,8 @@ _MOST_CHARACTERS = MOST_CHARACTERS - len("xpnet: ")
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 130 interrupted."""
-    signal.signal(signal.SIGINT, interrupt)
+    """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 128 and the number of a signal."""
+    listen()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Paths and names may have characters that the terminal does not.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -60,7 +59,7 @@ def main() -> None:
     except click.ClickException as e:
         status = _fail(_without_capital(e.format_message()), e.exit_code)
     except Interruption as e:
-        status = _fail(str(e), 130, whole=True)
+        status = _fail(str(e), e.status, whole=True)
     except ElsewhereError as e:
         status = _fail(str(e), 1, whole=True)
     except xpnet.UnknownBackendError as e:

@@ -1,4 +1,4 @@
-"""What Ctrl-C does to a command."""
+"""What Ctrl-C does to a command, and what ends it in the same way."""
 
 from __future__ import annotations
 
@@ -7,27 +7,48 @@ import signal
 from collections.abc import Iterator
 from typing import NoReturn
 
+# A scheduler or `kill` sends SIGTERM, a terminal that is closed SIGHUP, which Windows does not have.
+_SIGNALS = {
+    getattr(signal, name): text
+    for name, text in (("SIGINT", "interrupted"), ("SIGTERM", "terminated"), ("SIGHUP", "hung up"))
+    if hasattr(signal, name)
+}
+
 
 class Interruption(BaseException):
     """A person pressed Ctrl-C. Not a `KeyboardInterrupt`, for which Click prints an empty line.
 
     Attributes
     ----------
+    status : int
+        The exit status: 128 and the number of the signal.
     run : Run
         Where `xpnet.fit` was interrupted, the run so far.
     """
 
+    def __init__(self, text: str = "interrupted", status: int = 128 + signal.SIGINT) -> None:
+        super().__init__(text)
+        self.status = status
 
-def interrupt(*_: object) -> NoReturn:
-    """Raise `Interruption`: the handler of the signal."""
-    raise Interruption("interrupted")
+
+def listen() -> None:
+    """Let the signals that end a command raise `Interruption`, unless they are ignored, as under nohup."""
+    for number in _SIGNALS:
+        if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, interrupt)
+
+
+def interrupt(number: int = signal.SIGINT, *_: object) -> NoReturn:
+    """Raise `Interruption`: the handler of the signals."""
+    raise Interruption(_SIGNALS[number], 128 + number)
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Return a context in which Ctrl-C does nothing, because many press it more than once."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Return a context in which the signals do nothing, because many press Ctrl-C more than once."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

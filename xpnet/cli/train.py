@@ -34,7 +34,7 @@ from xpnet.evaluation import Evaluation
 from xpnet.files import write_whole
 from xpnet.models import ACTIVATIONS
 from xpnet.optim import Optimizer
-from xpnet.run import Epoch, Run
+from xpnet.run import Epoch, Run, in_reach
 
 OPTIMIZERS: dict[str, Any] = {
     "sgd": xpnet.SGD,
@@ -135,11 +135,13 @@ def train(
             progress=False if quiet else None,
             **{name: config[name] for name in ("epochs", "batch_size", "seed", "dtype")},
         )
+        with in_reach(run):
+            outputs = wanted.write(run)
     except (Exception, Interruption) as e:
         if not (save or json_path or plot) or not hasattr(e, "run"):
             raise
         _rescue(e, e.run, wanted)
-    wanted.write(run).check()
+    outputs.check()
 
 
 def _say(line: str) -> None:
@@ -190,7 +192,7 @@ def _rescue(error: BaseException, run: Run, wanted: _Wanted) -> NoReturn:
     else:
         message = f"{text}; no epoch was done, so nothing was written"
     if isinstance(error, Interruption):
-        raise Interruption(message) from error
+        raise Interruption(message, error.status) from error
     raise RescuedError(message) from error
 
 
