@@ -55,6 +55,26 @@ def test_device_stays_a_device(act):
     check_writable("/dev/full")
 
 
+@pytest.mark.parametrize("act", [check_writable, lambda path: write_whole(path, b"new")])
+def test_links_that_lead_in_a_circle_are_an_error_of_the_system(tmp_path, act):
+    one, two = tmp_path / "one", tmp_path / "two"
+    one.symlink_to(two)
+    two.symlink_to(one)
+    with pytest.raises(OSError, match=f"^cannot write '{one}': "):
+        act(one)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="only POSIX has links to open pipes")
+def test_link_to_an_open_pipe_is_written_to():
+    reading, writing = os.pipe()
+    path = f"/dev/fd/{writing}"
+    check_writable(path)
+    write_whole(path, b"new")
+    os.close(writing)
+    with open(reading, "rb") as file:
+        assert file.read() == b"new"
+
+
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only a superuser can become another user")
 @pytest.mark.parametrize("exists", [True, False])
 def test_folder_that_others_own_is_refused_beforehand(tmp_path, exists):

@@ -172,6 +172,8 @@ def _named(path: str | bytes | os.PathLike[Any]) -> Iterator[str]:
             raise FileNotFoundError(errno.ENOENT, "the name is empty; name a file")
         _check_replaceable(target)
         yield target
+    except RuntimeError as e:  # Python 3.11 and 3.12 raise it for links that lead in a circle.
+        raise OSError(f"cannot write {str(path)!r}: {e}; choose another place") from e
     except OSError as e:
         reason = str(e.strerror)
         advice = "" if "; " in reason else "; choose another place"

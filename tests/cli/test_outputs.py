@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -100,6 +101,32 @@ def test_what_cannot_be_written_is_written_elsewhere(tmp_path, monkeypatch, vani
     assert outputs.lines == [f"saved {tmp_path / 'other'}"]
     with pytest.raises(OSError, match=rf"^cannot write it, or take '{other}', which has it now$"):
         outputs.check()
+
+
+def test_name_of_full_length_has_room_for_what_is_written_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outputs = Outputs()
+    outputs.write("saved", tmp_path / "gone" / ("ü" * 120 + ".x"), lambda place: place.write_bytes(b"work"))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"work"]
+
+
+def test_nothing_is_written_beside_a_device(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tried = []
+
+    def fail(place):
+        tried.append(place)
+        raise OSError("full")
+
+    Outputs().write("saved", pathlib.Path(os.devnull), fail)
+    assert pathlib.Path(os.devnull).parent not in {place.parent for place in tried[1:]}
+
+
+@pytest.mark.parametrize("option", ["--save", "--json", "--plot"])
+def test_name_that_is_too_long_is_bad_usage(option):
+    result = click.testing.CliRunner().invoke(app, [*TRAIN, option, "a" * 300])
+    assert result.exit_code == 2
+    assert "': File name too long; choose another place" in result.stderr
 
 
 def test_what_can_be_written_nowhere_is_the_first_failure(tmp_path):

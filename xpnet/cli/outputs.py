@@ -63,7 +63,8 @@ class Outputs:
 
 
 def _written_elsewhere(path: pathlib.Path, write: Write) -> pathlib.Path | None:
-    name = f"{path.stem}-{secrets.token_hex(4)}{path.suffix}"
+    # Cut, because a file's name has at most 255 bytes, and a character up to four.
+    name = f"{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix[:10]}"
     # Beside a pipe or a device is no place for files.
     beside = [] if os.path.exists(path) and not os.path.isfile(path) else [path.parent]
     for folder in (*beside, pathlib.Path.cwd(), pathlib.Path(tempfile.gettempdir())):
