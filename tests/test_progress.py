@@ -30,6 +30,28 @@ class Writer:
         return len(text)
 
 
+class Failing:
+    """Raises what it will, as the output of a notebook whose kernel is gone."""
+
+    isatty = None
+
+    def write(self, text):
+        raise RuntimeError("the kernel is gone")
+
+
+class FailingTerminal(Failing):
+    """Says that it is a terminal."""
+
+    def isatty(self):
+        return True
+
+
+def detached():
+    stream = io.TextIOWrapper(io.BytesIO())
+    stream.detach()
+    return stream
+
+
 def closed():
     stream = io.StringIO()
     stream.close()
@@ -56,7 +78,7 @@ def train(**options):
 
 
 @pytest.mark.parametrize("show", [None, True, False])
-@pytest.mark.parametrize("make", [lambda: None, closed, Writer, object])
+@pytest.mark.parametrize("make", [lambda: None, closed, detached, Writer, object, Failing, FailingTerminal])
 def test_training_does_without_a_usable_standard_output(monkeypatch, make, show):
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", make())

@@ -38,14 +38,17 @@ def progress_bar(total: int, what: str, *, show: bool | None = None) -> Iterator
 
 
 def _is_terminal() -> bool:
-    try:
+    with contextlib.suppress(
+        Exception
+    ):  # None, or an object that raises what it will
         return bool(sys.stdout.isatty())
-    except (AttributeError, OSError, ValueError):  # None or an object of the user's, or closed
-        return False
+    return False
 
 
 def _is_open() -> bool:
-    return hasattr(sys.stdout, "write") and not getattr(sys.stdout, "closed", False)
+    with contextlib.suppress(Exception):
+        return hasattr(sys.stdout, "write") and not getattr(sys.stdout, "closed", False)
+    return False
 
 
 @contextlib.contextmanager
@@ -71,7 +74,7 @@ def _bar(total: int, what: str) -> Iterator[Callable[[int], object]]:
 
 
 class _Screen:
-    """Standard output, of which it does not matter if it is closed while the bar is shown."""
+    """Standard output, whose errors do not matter: it may be closed while the bar is shown."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
@@ -80,15 +83,15 @@ class _Screen:
         return getattr(self._stream, name)
 
     def isatty(self) -> bool:
-        with contextlib.suppress(AttributeError, OSError, ValueError):
+        with contextlib.suppress(Exception):
             return bool(self._stream.isatty())
         return False
 
     def write(self, text: str) -> int:
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(Exception):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
-        with contextlib.suppress(AttributeError, OSError, ValueError):
+        with contextlib.suppress(Exception):
             self._stream.flush()
