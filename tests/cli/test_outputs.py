@@ -181,6 +181,34 @@ def test_closed_pipe_does_not_end_a_training(tmp_path):
     assert len(xpnet.load(tmp_path / "model", xpnet.backend("numpy")).history) == 3
 
 
+@pytest.mark.parametrize("command", ["evaluate", "predict"])
+def test_closed_pipe_does_not_cost_the_results(command, tmp_path):
+    model, results = tmp_path / "model", tmp_path / "results.json"
+    click.testing.CliRunner().invoke(app, [*TRAIN, "--epochs", "1", "--save", str(model)])
+    arguments = [sys.executable, "-u", "-m", "xpnet", command, model, "--backend", "numpy", "--json", results]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        process.stdout.close()
+    assert json.loads(results.read_text())
+
+
+def test_error_after_the_race_leaves_its_results_written(monkeypatch, tmp_path):
+    from xpnet_bench import rounds, sweep
+
+    def fail(*args, **options):
+        raise RuntimeError("no memory")
+
+    seconds = {"seconds": [0.1], "median": 0.1, "ratio_to_first": 1.0, "examples_per_second": 600000.0}
+    figure = {"name": "xpnet numpy", "kind": "backend", "backend": "numpy", "device": "cpu", "versions": {}}
+    memory = {"accuracy": 0.9, "peak_rss_bytes": 2, "imported_rss_bytes": 1, "share_of_limit": None}
+    monkeypatch.setattr(rounds, "race", lambda *args, **options: ([figure | seconds | memory], [], "BLAS"))
+    monkeypatch.setattr(sweep, "sweeps", fail)
+    path = tmp_path / "race.json"
+    options = ["bench", "--backend", "numpy", "--sweep", "--json", str(path)]
+    result = click.testing.CliRunner().invoke(app, options)
+    assert str(result.exception) == "no memory"
+    assert json.loads(path.read_text())["results"][0]["median"] == 0.1
+
+
 def test_results_of_a_model_with_nan_are_strict_json(tmp_path):
     xp = xpnet.backend("numpy")
     params = {name: p * float("nan") for name, p in xpnet.mlp(784, 10).init(xp, 0).items()}

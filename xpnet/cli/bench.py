@@ -10,7 +10,7 @@ import click
 
 import xpnet
 from xpnet import plots
-from xpnet.cli.options import COUNT, check_distinct, json_option, output_option, write_json
+from xpnet.cli.options import COUNT, check_distinct, json_option, output_option, written_json
 
 
 @click.command()
@@ -89,26 +89,27 @@ def bench(
     entries = list(default_entries(usable, list(PEERS) if peers else []))
     figures, skipped, blas = race(entries, workload, rounds=rounds, threads=threads)
     found = document(figures, skipped, workload, threads=threads, blas=blas)
-    click.echo("\n" + listing(found))
-    for reason in skipped:
-        click.echo(f"skipped: {reason}")
-    if peers and not quick:
-        ran = [r["name"] for r in figures if r["name"] == "JAX scan"]
-        try:
-            found["comparisons"] = comparisons(usable, ran, rounds=rounds, threads=threads)
-        except UnusableError as e:
-            click.echo(f"skipped: {e}")
-    if on_gpu and (tf32 or (peers and not quick)):
-        names = [*on_gpu, *(f"{name}{IN_TF32}" for name in on_gpu if tf32)]
-        try:
-            found["shares"] = {LARGE_NAME: shares(names, rounds=rounds, threads=threads)}
-        except UnusableError as e:
-            click.echo(f"skipped: {e}")
-    if sweep:
-        found["sweeps"] = sweeps(usable, rounds=rounds, threads=threads)
-    if json_path is not None:
-        write_json(json_path, found)
-        click.echo(f"wrote {json_path}")
+    try:
+        click.echo("\n" + listing(found))
+        for reason in skipped:
+            click.echo(f"skipped: {reason}")
+        if peers and not quick:
+            ran = [r["name"] for r in figures if r["name"] == "JAX scan"]
+            try:
+                found["comparisons"] = comparisons(usable, ran, rounds=rounds, threads=threads)
+            except UnusableError as e:
+                click.echo(f"skipped: {e}")
+        if on_gpu and (tf32 or (peers and not quick)):
+            names = [*on_gpu, *(f"{name}{IN_TF32}" for name in on_gpu if tf32)]
+            try:
+                found["shares"] = {LARGE_NAME: shares(names, rounds=rounds, threads=threads)}
+            except UnusableError as e:
+                click.echo(f"skipped: {e}")
+        if sweep:
+            found["sweeps"] = sweeps(usable, rounds=rounds, threads=threads)
+    finally:
+        # The race took the longest, so an interruption of what comes after it does not cost its results.
+        written_json(json_path, found).say()
     if plot is not None:
         _draw(plot, found)
 

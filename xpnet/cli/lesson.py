@@ -17,7 +17,7 @@ from xpnet.cli.options import (
     check_distinct,
     json_option,
     output_option,
-    write_json,
+    written_json,
 )
 from xpnet.lessons import LESSONS, find_lesson
 
@@ -80,9 +80,7 @@ def _command(name: str, module: Any) -> click.Command:
             plots.check(plot)
         xp = xpnet.backend(backend)
         figures = module.run(xp, **{key: own[key] for key in keywords})
-        if json_path is not None:
-            write_json(json_path, figures)
-            print(f"wrote {json_path}")
+        written_json(json_path, figures).say()
         if plot is not None:
             plots.save(plots.drawn(module.draw, figures), plot)
             print(f"drew {plot}")

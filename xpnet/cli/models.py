@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 import xpnet
-from xpnet.cli.options import backend_option, data_options, json_option, read_test, write_json
+from xpnet.cli.options import backend_option, data_options, json_option, read_test, written_json
 from xpnet.datasets import Dataset
 from xpnet.losses import find_loss
 from xpnet.run import Run
@@ -47,12 +47,11 @@ def evaluate(
     run = xpnet.load(model, xpnet.backend(backend))
     test = read_test(run.inputs, dataset, data, max_bytes)
     evaluation = run.evaluate(test)
+    results = dataclasses.asdict(evaluation) | {"confusion": evaluation.confusion.tolist()}
+    outputs = written_json(json_path, {"backend": run.xp.name, **results})
     click.echo(f"test loss {evaluation.loss:.4f}   test accuracy {evaluation.accuracy:.2%}\n")
     click.echo(evaluation.report())
-    if json_path is not None:
-        results = dataclasses.asdict(evaluation) | {"confusion": evaluation.confusion.tolist()}
-        write_json(json_path, {"backend": run.xp.name, **results})
-        click.echo(f"wrote {json_path}")
+    outputs.say()
 
 
 @click.command()
@@ -85,6 +84,7 @@ def predict(
     run = xpnet.load(model, xpnet.backend(backend))
     test = read_test(run.inputs, dataset, data, max_bytes)
     results = _predictions(run, test, _rows(index, len(test)))
+    outputs = written_json(json_path, results)
     are_probabilities = "probabilities" in results[0]
     click.echo(f"index  label  predicted  {'probability' if are_probabilities else 'output':>11}")
     for result in results:
@@ -95,9 +95,7 @@ def predict(
             f"{result['index']:5}  {result['label']:5}  {result['predicted']:9}  "
             f"{figure:11{'.2%' if are_probabilities else '.4f'}}{wrong}"
         )
-    if json_path is not None:
-        write_json(json_path, results)
-        click.echo(f"wrote {json_path}")
+    outputs.say()
 
 
 def _predictions(run: Run, test: Dataset, rows: list[int]) -> list[dict[str, Any]]:

@@ -142,11 +142,11 @@ def read_test(
     return test
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
-    """Write `value` as indented JSON; where that fails, elsewhere, with an error that says where."""
+def written_json(path: pathlib.Path | None, value: Any) -> Outputs:
+    """Return what came of writing `value` as indented JSON; nothing is done without a path."""
     outputs = Outputs()
     outputs.write("wrote", path, lambda place: write_whole(place, json_bytes(value)))
-    outputs.check()
+    return outputs
 
 
 def json_bytes(value: Any) -> bytes:

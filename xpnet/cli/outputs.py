@@ -51,6 +51,17 @@ class Outputs:
                 where = "" if other is None else f", or take {str(other)!r}, which has it now"
                 self.failures.append(f"{e}{where}")
 
+    def say(self) -> None:
+        """Print what was done, and raise if something could not be written.
+
+        Raises
+        ------
+        OSError
+        """
+        for line in self.lines:
+            click.echo(line)
+        self.check()
+
     def check(self) -> None:
         """Raise if something could not be written.
 
