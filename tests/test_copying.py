@@ -99,6 +99,11 @@ def test_namespace_of_a_device_is_copied_by_its_name(copied):
             assert how(origin).name == "mine"
 
 
+def test_functions_of_a_namespace_are_copied_as_a_part_of_it(backend, copied):
+    assert copied(backend.nn) is backend.nn
+    assert len({backend.nn, copied(backend.nn)}) == 1
+
+
 def test_namespace_without_a_name_is_not_pickled():
     xp = xpnet.Namespace("mine", np)
     assert copy.deepcopy(xp) is copy.copy(xp) is xp

@@ -367,9 +367,30 @@ class Namespace:
         return f"<xpnet.Namespace {self.name!r} on {self.device}>"
 
 
-def _bind(xp: Namespace, fused: Mapping[str, Callable[..., Any]]) -> types.SimpleNamespace:
+class _Functions(types.SimpleNamespace):
+    """The functions of a namespace, copied and pickled as a part of it."""
+
+    __slots__ = ("_xp",)  # so that it is no name beside those of the functions
+
+    __eq__ = object.__eq__
+    __hash__ = object.__hash__  # type: ignore[assignment]
+
+    def __init__(self, xp: Namespace) -> None:
+        self._xp = xp
+
+    def __copy__(self) -> _Functions:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Functions:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return getattr, (self._xp, "nn")
+
+
+def _bind(xp: Namespace, fused: Mapping[str, Callable[..., Any]]) -> _Functions:
     """Return the functions of `xpnet.nn` less their first parameter, with the kernels in their places."""
-    bound = types.SimpleNamespace()
+    bound = _Functions(xp)
     for name in nn.__all__:
         twin = getattr(nn, name)
         function = fused.get(name)

@@ -38,9 +38,7 @@ def progress_bar(total: int, what: str, *, show: bool | None = None) -> Iterator
 
 
 def _is_terminal() -> bool:
-    with contextlib.suppress(
-        Exception
-    ):  # None, or an object that raises what it will
+    with contextlib.suppress(Exception):  # None, or an object that raises what it will
         return bool(sys.stdout.isatty())
     return False
 
