@@ -264,6 +264,7 @@ def test_help_names_every_option():
         (["--activation", "swish"], "'swish' is not one of 'sigmoid', 'relu', 'tanh'"),
         (["--hidden", "64,"], "'64,' are no widths; pass one as in 64, several as in 512,256, or none"),
         (["--dataset", "idx"], "`--dataset idx` reads a folder: name it with `--data DIR`"),
+        (["--dataset", "mnist", "--data", "."], "`--dataset mnist` is bundled, and `--data` reads a folder"),
         (["--save", "no/such/folder/model"], "cannot write 'no/such/folder/model': there is no folder"),
         (["--json", "."], "cannot write '.': it is no file; name one"),
         (["--json", __file__ + "/x"], "is no folder; choose another place"),

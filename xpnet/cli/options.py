@@ -115,6 +115,10 @@ def read_data(
 ) -> tuple[Dataset, Dataset]:
     """Return the training and the test set that ``--dataset`` and ``--data`` name."""
     if data is not None:
+        if dataset == MNIST:
+            raise click.UsageError(
+                f"`--dataset {MNIST}` is bundled, and `--data` reads a folder; leave one of them out"
+            )
         return datasets.idx_folder(data, max_bytes=max_bytes)
     if max_bytes is not None:
         raise click.UsageError("`--max-bytes` is for a folder of files: name it with `--data DIR`")
