@@ -48,24 +48,32 @@ def bars(figure: Any, found: dict[str, Any]) -> None:
 
 
 def _title(found: dict[str, Any]) -> str:
-    workload, machine = found["workload"], found["machine"]
+    workload = found["workload"]
     images, sizes = workload["limit"] or 60000, "-".join(map(str, workload["sizes"]))
-    gpu = f"{machine['gpu']}, driver {machine['driver']}\n" if "gpu" in machine else ""
     return (
-        f"MNIST epoch of {images} images, {sizes}, batch {workload['batch_size']}, float32\n"
-        f"{gpu}{machine['processor']}, {machine['threads']} threads"
+        f"MNIST epoch of {images:,} images, {sizes}, batch {workload['batch_size']}, float32\n"
+        f"{_machine(found)}"
     )
 
 
-def growth(figure: Any, sweeps: Mapping[str, Any]) -> None:
+def _machine(found: Mapping[str, Any]) -> str:
+    machine = found["machine"]
+    gpu = f"{machine['gpu']}, driver {machine['driver']}\n" if "gpu" in machine else ""
+    return f"{gpu}{machine['processor']}, {machine['threads']} threads"
+
+
+def growth(figure: Any, found: Mapping[str, Any]) -> None:
     """Draw time against batch size, width and number of samples, and mark where backends cross.
 
     Parameters
     ----------
-    sweeps : mapping
-        From a quantity's name to ``{"unit": ..., "values": [...], "seconds": {backend: [...]}}``.
+    found : mapping
+        With ``"sweeps"``, from a quantity's name to
+        ``{"unit": ..., "values": [...], "seconds": {backend: [...]}}``.
     """
-    figure.set_size_inches(4.2 * len(sweeps), 4.2)
+    sweeps = found["sweeps"]
+    figure.set_size_inches(4.2 * len(sweeps), 4.5)
+    figure.suptitle(_machine(found), fontsize=10)
     for axes, (quantity, sweep) in zip(
         figure.subplots(1, len(sweeps), squeeze=False)[0], sweeps.items(), strict=True
     ):

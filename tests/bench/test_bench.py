@@ -399,6 +399,14 @@ def test_bars_are_sorted_on_a_logarithmic_axis_under_the_name_of_the_gpu():
     assert "NVIDIA H200, driver 580.1" in axes.get_title()
 
 
+def test_growth_names_the_machine():
+    figure = pytest.importorskip("matplotlib.figure").Figure()
+    found = found_with((0.4,), gpu="NVIDIA H200", driver="580.1")
+    sweep = {"unit": "seconds a step", "values": [32, 128], "seconds": {"numpy": [0.1, 0.2]}}
+    chart.growth(figure, found | {"sweeps": {"batch size": sweep}})
+    assert figure.get_suptitle().startswith("NVIDIA H200, driver 580.1\n")
+
+
 def test_gpus_and_their_driver_are_recorded(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert "gpu" not in results.machine(1, "beads")

@@ -24,16 +24,16 @@ from xpnet.cli.options import COUNT, check_distinct, json_option, output_option,
 @click.option(
     "--peers",
     is_flag=True,
-    help="Race PyTorch, JAX, Keras, scikit-learn and plain NumPy in float64, as in the course, too; "
-    "time other steps, and starts.",
+    help="Also race PyTorch, JAX, Keras, scikit-learn and the course's plain NumPy in float64, and time "
+    "other steps and whole processes.",
 )
-@click.option("--quick", is_flag=True, help="Fewer images and rounds: an answer within a minute.")
-@click.option("--rounds", type=COUNT, help="Epochs of each. [default: 5; quick 3]")
-@click.option("--threads", type=COUNT, help="For every library. [default: all processors]")
+@click.option("--quick", is_flag=True, help="Use fewer images and rounds, for an answer within a minute.")
+@click.option("--rounds", type=COUNT, help="Epochs of each competitor. [default: 5; with --quick 3]")
+@click.option("--threads", type=COUNT, help="Threads of each library. [default: all processors]")
 @click.option(
     "--tf32",
     is_flag=True,
-    help="On a GPU, time a large network too: in float32 and in TF32, as `train --tf32`.",
+    help="On a GPU, also time a large network, in float32 and in TF32 (as with `train --tf32`).",
 )
 @click.option("--sweep", is_flag=True, help="Also vary batch size, width and number of images.")
 @json_option("the results")
@@ -51,8 +51,8 @@ def bench(
 ) -> None:
     """Time an MNIST epoch on several backends, in turns.
 
-    Each competitor has a process of its own and does the same work: 784-64-10, batch 128, float32.
-    Compare the ratios of the medians; single times drift with the machine.
+    Each competitor runs in its own process and does the same work: 784-64-10, batch 128, float32.
+    Compare the ratios of the medians, because single times drift with the machine.
     """
     # The package that times is beside this one, and imports it.
     from xpnet_bench.comparisons import LARGE_NAME, comparisons, shares
@@ -121,7 +121,7 @@ def _draw(path: pathlib.Path, found: dict[str, Any]) -> None:
     click.echo(f"drew {path}")
     if "sweeps" in found:
         second = path.with_name(f"{path.stem}-sweep{path.suffix}")
-        plots.save(plots.drawn(chart.growth, found["sweeps"]), second)
+        plots.save(plots.drawn(chart.growth, found), second)
         click.echo(f"drew {second}")
 
 
