@@ -15,8 +15,8 @@ import xpnet
 def backends(as_json: bool) -> None:
     """List the backends and what they need.
 
-    Each one that can be used here has been tried out, and what decides its speed is told; for the others it
-    says why not and what to do.
+    Every usable backend is tried out, and listed with what decides its speed; every other one with the reason
+    why it cannot be used, and with what to do.
     """
     found = xpnet.backends()
     if as_json:

@@ -34,7 +34,7 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
     "epochs": (COUNT, "Passes over the data."),
     "limit": (COUNT, "Train on the first N images only."),
     "lr": (_rate, "Learning rate."),
-    "seed": (click.IntRange(0, 2**64 - 1), "Of all random numbers."),
+    "seed": (click.IntRange(0, 2**64 - 1), "Seed of all random numbers."),
 }
 
 

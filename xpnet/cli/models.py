@@ -76,9 +76,9 @@ def predict(
     index: slice | list[int],
     json_path: pathlib.Path | None,
 ) -> None:
-    """Print what a saved MODEL sees in test images.
+    """Print what a saved MODEL predicts for test images.
 
-    Beside the predicted class stands its probability; or its output, if the model was trained with
+    Each predicted class is printed with its probability, or with its output if the model was trained with
     squared_error.
     """
     run = xpnet.load(model, xpnet.backend(backend))

@@ -71,17 +71,21 @@ def widths(value: str) -> tuple[int, ...]:
 @click.option(
     "--lr", type=float, help="Learning rate. [default: hidden sigmoid units 4, others 0.5; adam 0.001]"
 )
-@click.option("--beta", type=float, help="Share of the old velocity; momentum, nesterov. [default: 0.9]")
+@click.option(
+    "--beta",
+    type=float,
+    help="Share of the old velocity that is kept; for momentum and nesterov. [default: 0.9]",
+)
 @click.option("--batch-size", type=COUNT, default=128, show_default=True)
 @click.option("--epochs", type=COUNT, default=9, show_default=True)
 @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=138, show_default=True)
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
-@click.option("--tf32", is_flag=True, help="Let large float32 products be rounded to TF32; cupy only.")
-@click.option("--limit", type=COUNT, metavar="N", help="Train on the first N images only.")
+@click.option("--tf32", is_flag=True, help="Let large float32 products be rounded to TF32; only on cupy.")
+@click.option("--limit", type=COUNT, metavar="N", help="Train only on the first N images.")
 @output_option("--save", what="Write the model (safetensors).")
 @json_option("backend, versions, configuration, history and confusion matrix")
 @output_option("--plot", what="Draw loss and accuracy (PNG, SVG or PDF).")
-@click.option("--quiet", is_flag=True, help="Print errors only.")
+@click.option("--quiet", is_flag=True, help="Print only errors.")
 def train(
     backend: str | None,
     dataset: str | None,
