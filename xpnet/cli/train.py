@@ -74,7 +74,7 @@ def widths(value: str) -> tuple[int, ...]:
 @click.option(
     "--beta",
     type=float,
-    help="Share of the old velocity that is kept; for momentum and nesterov. [default: 0.9]",
+    help="Share of the old velocity; momentum, nesterov. [default: 0.9]",
 )
 @click.option("--batch-size", type=COUNT, default=128, show_default=True)
 @click.option("--epochs", type=COUNT, default=9, show_default=True)
