@@ -85,14 +85,11 @@ def test_evaluate_and_predict_agree_to_the_last_bit(backend, loss, layers, n):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_outputs_beyond_the_dtype_are_refused(xp_int64, loss):
+def test_outputs_beyond_the_dtype_are_told_without_a_warning(xp_int64, loss):
     model, data = mlp(4, 3), xpnet.Dataset(np.full((5, 4), 1e38, dtype=np.float32), [0] * 5)
     params = with_biases(xp_int64, model, np.zeros(3))
     params["0.weight"] = xp_int64.asarray(np.full((4, 3), 1e30, dtype=np.float32))
-    with pytest.raises(
-        ValueError, match=r"the mean loss on `dataset` is (nan|inf); the model's parameters or"
-    ):
-        xpnet.evaluate(xp_int64, model, params, data, loss=loss)
+    assert not np.isfinite(xpnet.evaluate(xp_int64, model, params, data, loss=loss).loss)
     with pytest.raises(ValueError, match="the model's outputs for row 0 are not finite"):
         xpnet.predict(xp_int64, model, params, data, loss=loss)
 
