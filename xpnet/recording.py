@@ -5,7 +5,6 @@ This is where `compile` of a backend begins: see `xpnet.replay`.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import inspect
@@ -18,6 +17,7 @@ import array_api_compat
 import numpy
 
 from xpnet import nn
+from xpnet.replacing import own_functions, replaced
 
 Array = Any
 Tree = Any
@@ -182,7 +182,7 @@ def record(
     Parameters
     ----------
     xp : Namespace
-        No other thread may be recording with it.
+        Other threads may record with it meanwhile, and see its own functions otherwise.
     step : callable
     args : tuple
     kwargs : dict, optional
@@ -200,8 +200,9 @@ def record(
     flat = leaves(inputs)
     recorder = _Recorder(flat)
     args, kwargs = rebuilt(inputs, iter([recorder.argument(place, leaf) for place, leaf in enumerate(flat)]))
-    called = xp.nn if functions is None else functions
-    watched = {name: recorder.watched(name, f, getattr(called, name)) for name, f in vars(xp.nn).items()}
+    own = own_functions(xp)
+    called = own if functions is None else functions
+    watched = {name: recorder.watched(name, f, getattr(called, name)) for name, f in vars(own).items()}
     try:
         with replaced(xp, types.SimpleNamespace(**watched)):
             result = step(*args, **kwargs)
@@ -212,17 +213,6 @@ def record(
     if recorder.reason:
         raise NotReplayableError(recorder.reason, result)
     return result, Recording(flat, *recorder.handed_over(), template)
-
-
-@contextlib.contextmanager
-def replaced(xp: Any, functions: Any) -> Iterator[None]:
-    """Let a namespace have other functions for a while, for all threads."""
-    original = xp.nn
-    xp.nn = functions
-    try:
-        yield
-    finally:
-        xp.nn = original
 
 
 _TREES = frozenset((dict, tuple, list))
@@ -261,12 +251,25 @@ def rebuilt(tree: Tree, found: Iterator[Any]) -> Tree:
     return leaf
 
 
+def fault_of(arguments: list[Any]) -> str:
+    """Return why a call with these leaves cannot be recorded, whatever the step does; empty if it can."""
+    arrays = [leaf for leaf in arguments if is_array(leaf)]
+    if len({*map(id, arrays)}) < len(arrays):
+        return "the step is given one array twice"
+    for leaf in arguments:
+        if is_array(leaf):
+            if not leaf.flags.c_contiguous:
+                return "an array among the arguments of the step is not stored row by row (C-contiguous)"
+        elif not (leaf is None or type(leaf) in (int, str, bool, tuple)):
+            return f"the step takes what is neither an array nor a whole number: {type(leaf).__name__}"
+    return ""
+
+
 class _Recorder:
     def __init__(self, arguments: list[Any]) -> None:
         self.values: list[Value] = []
         self.calls: list[Call] = []
-        arrays = [id(leaf) for leaf in arguments if is_array(leaf)]
-        self.reason = "the step is given one array twice" if len(set(arrays)) < len(arrays) else ""
+        self.reason = fault_of(arguments)
         self._numbers: dict[int, int] = {}  # by the identity of the array, which `_kept` keeps alive
         self._kept: list[Any] = []
         self.thread: int | None = threading.get_ident()
@@ -283,13 +286,9 @@ class _Recorder:
     def argument(self, place: int, leaf: Any) -> Any:
         """Note a leaf of the arguments, and return what the step gets in its place."""
         if is_array(leaf):
-            if not leaf.flags.c_contiguous:
-                self.fail("an array among the arguments of the step is not stored row by row (C-contiguous)")
             self._add(leaf, place)
         elif type(leaf) is int:
             return Counter.make(leaf, place, 0, self._spoil)
-        elif not (leaf is None or type(leaf) in (str, bool, tuple)):
-            self.fail(f"the step takes what is neither an array nor a whole number: {type(leaf).__name__}")
         return leaf
 
     def _spoil(self) -> None:

@@ -5,9 +5,10 @@ A backend makes the programs, and `Replayed` decides when to trust them.
 
 from __future__ import annotations
 
-import contextlib
+import os
 import threading
-from collections.abc import Callable, Iterable
+import weakref
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import numpy
@@ -15,12 +16,25 @@ import numpy
 from xpnet.captured import Captured, Patience
 from xpnet.folding import fold, next_carry
 from xpnet.program import Program, Replay
-from xpnet.recording import NotReplayableError, Recording, is_array, leaves, record, replaced
+from xpnet.recording import (
+    NotReplayableError,
+    Recording,
+    Reference,
+    fault_of,
+    is_array,
+    leaves,
+    record,
+)
+from xpnet.replacing import is_replaced, own_functions, replaced
 
 Array = Any
 
 # Each keeps arrays for what is between arguments and results; the least recently used one makes room.
 _MOST_PROGRAMS = 8
+# To record and to try takes as long as some ten steps that are replayed save.
+_FEW_RUNS = 16
+# So many programs in a row made room before they ran as often: then no more do.
+_MOST_IN_VAIN = 16
 # How far a program may be off in its first trial, as a share of the largest change or value of an array.
 _TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 # Arrays of so many elements that a program does not change are the images of a data set: too many to copy.
@@ -33,8 +47,15 @@ _OTHER_RESULTS = (
 # Small numbers that underflow are as good as 0. Entered once for a call or a fold, whatever it does in it.
 _SILENT = numpy.errstate(under="ignore")
 
-# Held while a step is recorded or tried: that changes `xp.nn` for all threads.
-_watching = threading.Lock()
+_ONLY_SUCH_CALLS = "only such calls run as they are written"
+_TOO_MANY_SHAPES = (
+    f"the shapes of the arguments change too often to record each anew: {_MOST_PROGRAMS} sets of shapes are "
+    "replayed; calls with others run as they are written"
+)
+# How often, for 10 ms, a thread waits for a program that another thread runs.
+_MOST_WAITS = 1000
+
+_steps: weakref.WeakSet[Replayed] = weakref.WeakSet()
 
 
 class Replayed:
@@ -42,6 +63,9 @@ class Replayed:
 
     The first call with new shapes is recorded. In the second one the program is tried on copies beside the
     step, and from the third one on it takes the step's place.
+
+    Threads may call it at once: one waits while another runs a program. While another one records, tries or
+    folds, which runs Python that may wait for this thread, the step runs as it is written.
 
     Parameters
     ----------
@@ -51,13 +75,14 @@ class Replayed:
         Takes a `Recording` and returns its `Program`, or raises `NotReplayableError`.
     functions : namespace, optional
         What is called in the place of ``xp.nn`` while the step is recorded and tried.
-    quiet : callable, optional
-        Returns a context in which to record and to try.
+    reason : str, optional
+        Why it is never replayed, if that is known.
 
     Attributes
     ----------
     report : str
-        Why it cannot be replayed; empty while it can.
+        The last reason why a call was not replayed; empty if there was none. Reasons that lie in the
+        arguments of a call hold for such calls only; others are still replayed.
     """
 
     def __init__(
@@ -67,21 +92,25 @@ class Replayed:
         make_program: Callable[[Recording], Program],
         *,
         functions: Any = None,
-        quiet: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext,
+        reason: str = "",
     ) -> None:
-        self.report = ""
+        self.report = reason
         self.__wrapped__ = step
         self._xp = xp
         self._step = step
         self._make_program = make_program
         self._functions = functions
-        self._quiet = quiet
         self._replays: list[Replay] = []
-        self._trusted: set[Replay] = set()
+        self._trusted: dict[Replay, int] = {}  # and how often each has run
+        self._refused: set[Replay] = set()  # for calls that run as they are written
         self._last: Replay | None = None  # what did the last call, if one did
         self._captured: Captured | None = None  # as it was at the recordings; None if it cannot change
         self._patience = Patience()
+        self._ended = bool(reason)
+        self._in_vain = 0  # programs in a row that made room before they were worth it
         self._running = threading.Lock()
+        self._thread = 0  # which runs Python of a user's while it holds the lock
+        _steps.add(self)
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """Return how pickle and copy make a step anew, which has to be recorded again."""
@@ -90,13 +119,13 @@ class Replayed:
     @property
     def programs(self) -> list[Program]:
         """The programs, the last used first."""
-        return [replay.program for replay in self._replays]
+        return [replay.program for replay in self._replays if replay not in self._refused]
 
     @_SILENT
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the step does."""
         # Another thread may be in the midst of a program, whose arrays are there once.
-        if not self._running.acquire(blocking=False):
+        if not self._running.acquire(blocking=False) and not self._wait():
             return self._step(*args, **kwargs)
         try:
             return self._call(*args, **kwargs)
@@ -106,32 +135,60 @@ class Replayed:
     @_SILENT
     def fold(self, carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
         """See `xpnet.Namespace.fold`."""
-        if not self._running.acquire(blocking=False):
+        if not self._running.acquire(blocking=False) and not self._wait():
             return fold(self._step, carry, items)
+        self._thread = threading.get_ident()  # `items` may be a generator.
         try:
             return self._fold(carry, items)
         finally:
+            self._thread = 0
             self._running.release()
+
+    def _wait(self) -> bool:
+        """Wait while another thread runs a program; return False if it runs Python, which may wait for us."""
+        for _ in range(_MOST_WAITS):
+            if self._thread:
+                return False
+            if self._running.acquire(timeout=0.01):
+                return True
+        return False
+
+    def leave_other_threads(self) -> None:
+        """Be free, after a fork, of a thread of the parent process that used this."""
+        if self._running.locked() and self._thread != threading.get_ident():
+            self._running = threading.Lock()
+            self._thread = 0
+            self._drop_programs()  # One may be half done.
 
     def _fold(self, carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
         replay: Replay | None = None  # whose last results are the carry
         captured: Captured | None = None
+        runs = 0
         for item in items:
             if replay is not None:
                 if (captured is None or not captured.change()) and replay.follow(item):
+                    runs += 1
                     continue
                 carry = replay.result()
             carry = next_carry(self._call, carry, item)
+            if self._last is not replay:
+                self._count(replay, runs)
+                runs = 0
             replay, captured = self._last, self._captured
             if replay is not None:
                 carry = ()  # The replay has it, and lets go of it in time.
+        self._count(replay, runs)
         return carry if replay is None else replay.result()
+
+    def _count(self, replay: Replay | None, runs: int) -> None:
+        if replay in self._trusted:
+            self._trusted[replay] += runs
 
     def _call(self, *args: Any, **kwargs: Any) -> Any:
         self._last = None
         if self._captured is not None:
             self._look_for_changes(self._captured)
-        if self.report:
+        if self._ended:
             return self._step(*args, **kwargs)
         values = leaves((args, kwargs))
         for i, replay in enumerate(self._replays):
@@ -143,6 +200,7 @@ class Replayed:
                     return self._watch(replay, values, args, kwargs)
                 replay.run(values, moved)
                 self._last = replay
+                self._trusted[replay] += 1
                 self._patience.reward()
                 return replay.result()
         return self._watch(None, values, args, kwargs)
@@ -153,16 +211,29 @@ class Replayed:
             self._give_up(self._patience.changed(changed))
 
     def _watch(self, replay: Replay | None, values: list[Any], args: Any, kwargs: Any) -> Any:
-        """Record or try the step, unless that is done to another one just now."""
-        if not _watching.acquire(blocking=False):
+        """Record or try the step, unless it is called by one that is recorded or tried just now."""
+        if (
+            is_replaced(self._xp)
+            or replay in self._refused
+            or (replay is None and not self._may_record(values))
+        ):
             return self._step(*args, **kwargs)
+        before, self._thread = self._thread, threading.get_ident()
         try:
-            with self._quiet():
-                if replay is None:
-                    return self._record(args, kwargs)
-                return self._try(replay, values, args, kwargs)
+            if replay is None:
+                return self._record(args, kwargs)
+            return self._try(replay, values, args, kwargs)
         finally:
-            _watching.release()
+            self._thread = before
+
+    def _may_record(self, values: list[Any]) -> bool:
+        """Return whether to record a call with these leaves; if not, say why in the report."""
+        if self._in_vain >= _MOST_IN_VAIN and len(self._replays) >= _MOST_PROGRAMS:
+            self.report = _TOO_MANY_SHAPES
+            return False
+        if fault := fault_of(values):
+            self.report = f"{fault}; {_ONLY_SUCH_CALLS}"
+        return not fault
 
     def _record(self, args: Any, kwargs: Any) -> Any:
         captured = Captured(self._xp, self._step)
@@ -176,23 +247,42 @@ class Replayed:
         if fault or changed:
             self._give_up(fault or self._patience.changed_by_the_step(changed))
             return result
+        self._captured = captured or None
+        self._add(recording)
+        return result
+
+    def _add(self, recording: Recording) -> None:
+        """Make a program of a recording; the one that was used least recently makes room."""
         try:
             self._check_dtypes(recording)
-            self._replays.insert(0, Replay(recording, self._make_program(recording)))
+            replay = Replay(recording, self._make_program(recording))
         except Exception as e:  # The step has run, and its results are good, whatever is wrong here.
-            self._give_up(_text(e))
-            return result
-        self._captured = captured or None
-        self._trusted.difference_update(self._replays[_MOST_PROGRAMS:])
+            replay = Replay(recording, _NoProgram())
+            self._refuse(replay, e)
+        self._replays.insert(0, replay)
+        for dropped in self._replays[_MOST_PROGRAMS:]:
+            is_worth_it = self._trusted.pop(dropped, 0) >= _FEW_RUNS
+            self._in_vain = 0 if is_worth_it else self._in_vain + 1
+            self._refused.discard(dropped)
         del self._replays[_MOST_PROGRAMS:]
-        return result
+
+    def _refuse(self, replay: Replay, error: Exception) -> None:
+        """Leave calls of these shapes to the step from now on."""
+        self.report = _text(error)
+        self._refused.add(replay)
 
     def _give_up(self, report: str) -> None:
         """Drop the programs; if there is something to report, leave everything to the step from now on."""
         self.report = report
+        self._ended = bool(report)
+        self._drop_programs()
+
+    def _drop_programs(self) -> None:
         self._captured = None
+        self._last = None
         self._replays.clear()
         self._trusted.clear()
+        self._refused.clear()
 
     def _check_dtypes(self, recording: Recording) -> None:
         """Raise a `NotReplayableError` for floats of which it is not known how far off they may be."""
@@ -216,16 +306,17 @@ class Replayed:
             found, starts = self._carried_out(replay, copies, before)
             same = self._are_as_before(copies, before, kept)
         except Exception as e:  # On copies: the step itself can still be taken.
-            self._give_up(_text(e))
-            return self._step(*args, **kwargs)
-        with replaced(self._xp, self._functions or self._xp.nn):
+            result = self._step(*args, **kwargs)
+            self._refuse(replay, e)  # Unless the step raises as well, because of what it is given.
+            return result
+        with replaced(self._xp, self._functions or own_functions(self._xp)):
             result = self._step(*args, **kwargs)
         expected = [self._on_host(leaf) for leaf in leaves(result)]
         same = same and all(map(_is_near, found, expected, starts))
         if self._captured is not None and (attribute := self._captured.change()):
             self._give_up(self._patience.changed_by_the_step(attribute))
         elif same and self._are_as_before(values, before, kept):
-            self._trusted.add(replay)
+            self._trusted[replay] = 0
         else:
             self._give_up(_OTHER_RESULTS)
         return result
@@ -258,6 +349,30 @@ class Replayed:
     def _are_as_before(self, values: list[Any], before: list[Any], places: list[int]) -> bool:
         """Return whether the arrays at these places hold what they held."""
         return all(numpy.array_equal(self._xp.to_host(values[i]), before[i], equal_nan=True) for i in places)
+
+
+class _NoProgram:
+    """What stands in the place of a program for calls that run as they are written."""
+
+    changed: Collection[int] = ()
+
+    def run(self, values: list[Any], moved: list[tuple[int, int]]) -> None:
+        raise NotImplementedError
+
+    def array(self, number: Reference) -> Array:
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        raise NotImplementedError
+
+
+def _leave_other_threads() -> None:
+    for step in [*_steps]:
+        step.leave_other_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_other_threads)
 
 
 def _compiled(xp: Any, step: Callable[..., Any]) -> Callable[..., Any]:

@@ -37,7 +37,6 @@ import importlib.util
 from typing import Any
 
 import numpy
-import threadpoolctl
 
 from xpnet import BackendUnavailableError, Namespace, standard
 from xpnet.blas import blas_advice
@@ -48,13 +47,11 @@ try:
         raise ModuleNotFoundError("No module named 'numba'", name="numba")
     _NUMBA = importlib.metadata.version("numba")
 
-    from xpnet_numba import advice, lazy, replay, settings
+    from xpnet_numba import advice, lazy, replay, settings, twins
 except ImportError as e:
     raise BackendUnavailableError(
         "numba", f"cannot be loaded: {e}", "install it with `pip install 'xpnet[numba]'`"
     ) from e
-
-_TWINS = Namespace("numba", numpy).nn
 
 
 def _probe() -> None:
@@ -83,22 +80,14 @@ def _replace(function: Any, kernel: Any) -> None:
         setattr(xp.nn, kernel.__name__, kernel)
 
 
-@functools.cache
-def _blas() -> Any:
-    return threadpoolctl.ThreadpoolController()
-
-
 def _compile(step: Any) -> Replayed:
-    replayed = Replayed(
+    return Replayed(
         xp,
         step,
         functools.partial(replay.Program, images=replay.CompressedImages()),
-        functions=_TWINS,
-        # For 0.1 s after a product a BLAS's other threads spin, on the processors that programs need.
-        quiet=lambda: _blas().limit(limits=1),
+        functions=twins.functions,
+        reason=settings.why_no_steps(),
     )
-    replayed.report = settings.why_no_steps()
-    return replayed
 
 
 def _advice() -> list[str]:

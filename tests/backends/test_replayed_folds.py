@@ -129,7 +129,7 @@ def test_item_may_hold_an_array_of_the_carry(xp):
     found = xp.fold(compiled, (rate, numpy.zeros((), numpy.float32)), [(x,) for x in xs])
     assert found[0] is rate
     assert found[1] == sum(xs) / 2
-    assert compiled.report == "the step is given one array twice"
+    assert compiled.report.startswith("the step is given one array twice; only such calls")
 
 
 def test_results_of_another_shape_than_the_carry_are_no_mistake(xp, calls):
@@ -260,7 +260,7 @@ def test_array_in_two_places_is_found(xp, make):
     for item in items:
         carry = step(*carry, *item)
     assert_same(found, carry)
-    assert compiled.report == "the step is given one array twice"
+    assert compiled.report.startswith("the step is given one array twice; only such calls")
 
 
 def interrupt_at(k, action):
