@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import BackendUnavailableError, nn
-from xpnet_numba import settings
+from xpnet_numba import forks, settings
 
 _MODULES = {
     "activations": ("relu", "relu_backward", "sigmoid", "sigmoid_backward", "tanh_backward"),
@@ -28,7 +28,8 @@ def load(module: str) -> Any:
         If Numba cannot be imported.
     """
     try:
-        return importlib.import_module(f"xpnet_numba.kernels.{module}")
+        with forks.compiling:
+            return importlib.import_module(f"xpnet_numba.kernels.{module}")
     except ImportError as e:
         raise BackendUnavailableError(
             "numba", f"cannot be loaded: {e}", "install it with `pip install 'xpnet[numba]'`"

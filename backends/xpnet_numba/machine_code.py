@@ -10,20 +10,18 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-import threading
 from collections.abc import Callable
 from typing import Any
 
 from llvmlite import binding as llvm
 
 from xpnet.recording import NotReplayableError
-from xpnet_numba import kept, lazy, settings
+from xpnet_numba import forks, kept, lazy, settings
 
 _SYMBOL = "xpnet_entry"
 
 _addresses: dict[tuple[str, str], int] = {}
 _in_use: list[Any] = []
-_loading = threading.Lock()
 
 
 def function(name: str, dtype: Any, numbers: int) -> Callable[..., None]:
@@ -51,7 +49,7 @@ def address(name: str, dtype: Any) -> int:
         If the code would be such that raises, which nobody could catch.
     """
     _check_settings()
-    with _loading:
+    with forks.compiling:
         key = name, dtype.name
         if key not in _addresses:
             _addresses[key] = _load_kept(*key) or _compile(name, dtype)

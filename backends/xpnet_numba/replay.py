@@ -9,7 +9,7 @@ from typing import Any
 import numpy
 
 from xpnet.recording import Recording, Reference, leaves
-from xpnet_numba import layout, machine_code
+from xpnet_numba import forks, layout, machine_code
 from xpnet_numba.program import BLOCKS, make_plan
 from xpnet_numba.stages import Operation, Plan
 from xpnet_numba.team import LINE, PARTS, Placed, Team, address, aligned
@@ -17,6 +17,14 @@ from xpnet_numba.team import LINE, PARTS, Placed, Team, address, aligned
 Array = Any
 
 _teams: dict[Any, Team] = {}
+
+
+def _team(dtype: Any) -> Team:
+    """Return the team that all programs of a dtype share."""
+    with forks.compiling:
+        if dtype not in _teams:
+            _teams[dtype] = Team(dtype)
+        return _teams[dtype]
 
 
 def compress(images: Array, blocks: int = BLOCKS) -> tuple[Array, Array]:
@@ -74,8 +82,7 @@ class Program:
         self._kept: list[Array] = []  # what the programs know by address
         self._segments = [self._segment(stages, host) for stages, host in _segments(plan)]
         self._helped = not plan.by_host
-        dtype = numpy.dtype(plan.dtype or "float32")
-        self._team = _teams.setdefault(dtype, Team(dtype))
+        self._team = _team(numpy.dtype(plan.dtype or "float32"))
 
     def _segment(self, stages: Array, host: Operation | None) -> tuple[Placed | None, Operation | None]:
         """Return stages as a program for `kernels.interpreter.work`, with what the host does after it."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy
 
-from xpnet_numba import layout, machine_code
+from xpnet_numba import forks, layout, machine_code
 
 Array = Any
 
@@ -58,6 +58,11 @@ class Team:
 
     def __init__(self, dtype: Any) -> None:
         self._work = machine_code.function("work", dtype, 4)
+        self._begin()
+        forks.in_child(self._begin)
+
+    def _begin(self) -> None:
+        """Have no helpers, and be free: those of the parent do not exist in a forked process."""
         self._asking = threading.Lock()
         self._control = Placed.of(numpy.zeros(0, numpy.int64))
         self._alarms: list[threading.Event] = []
@@ -70,7 +75,8 @@ class Team:
         program : Placed
             See `layout`; the number of shares is filled in.
         helped : bool
-            Whether helpers may take part; they do unless they are busy with another thread's program.
+            Whether helpers may take part; they do unless they are busy with another thread's program. The
+            result is the same, bit for bit.
         """
         stages = int(program.array[layout.COUNT])
         if helped and self._asking.acquire(blocking=False):
