@@ -210,6 +210,50 @@ def test_file_that_lies_about_its_training_is_refused(saved, numpy_xp, change):
         xpnet.load(saved, numpy_xp)
 
 
+def metadata_of(path):
+    with safetensors.safe_open(path, framework="numpy") as file:
+        return file.metadata()
+
+
+def test_files_of_equal_runs_differ_in_the_seconds_only(numpy_xp, dataset, tmp_path):
+    files = [tmp_path / name for name in "ab"]
+    for file in files:
+        train(numpy_xp, dataset).save(file)
+    one, other = map(metadata_of, files)
+    assert one["about"] != other["about"]
+    assert one["sha256"] == other["sha256"]
+    assert {key for key in one if one[key] != other[key]} == {"about", "about_sha256"}
+    longer = train(numpy_xp, dataset, epochs=3)
+    longer.save(files[1])
+    assert metadata_of(files[1])["sha256"] != one["sha256"]
+
+
+def test_one_run_is_saved_as_the_same_bytes_by_every_process(saved, numpy_xp):
+    header = saved.read_bytes()[8:]
+    assert header.index(b'"about"') < header.index(b'"format"') < header.index(b'"model"')
+    assert header.index(b'"model"') < header.index(b'"sha256"')
+    assert int.from_bytes(saved.read_bytes()[:8], "little") % 8 == 0
+    again = saved.with_name("again")
+    xpnet.load(saved, numpy_xp).save(again)
+    assert again.read_bytes() == saved.read_bytes()
+
+
+def test_altered_seconds_are_noticed(saved, numpy_xp):
+    about = metadata_of(saved)["about"]
+    rewrite(saved, about=about.replace('"seconds": ', '"seconds": 1'))
+    with pytest.raises(ValueError, match="its bytes have changed since it was written"):
+        xpnet.load(saved, numpy_xp)
+
+
+def test_file_with_the_seconds_in_its_hash_is_loaded(saved, numpy_xp):
+    metadata = metadata_of(saved) | {"about_sha256": None}
+    with safetensors.safe_open(saved, framework="numpy") as file:
+        arrays = [file.get_tensor(name) for name in xpnet.load(saved, numpy_xp).model.shapes]
+    texts = [np.frombuffer(metadata[key].encode(), np.uint8) for key in ("model", "about")]
+    rewrite(saved, about_sha256=None, sha256=checkpoint.sha256([*texts, *arrays]))
+    assert xpnet.load(saved, numpy_xp).history
+
+
 def test_altered_architecture_is_noticed(saved, numpy_xp):
     with safetensors.safe_open(saved, framework="numpy") as file:
         model = file.metadata()["model"]

@@ -22,6 +22,7 @@ from xpnet.models import MOST_LEVELS, Sequential
 from xpnet.namespace import Namespace
 
 FORMAT = "xpnet model 1"
+_SECONDS = re.compile(r'"seconds": [^,}]*')
 
 # What safetensors calls the dtypes that a model could mix.
 _NAMES = {"F16": "float16", "F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8"}
@@ -45,9 +46,31 @@ def sha256(arrays: Iterable[np.ndarray]) -> str:
 
 
 def _seal(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
-    """Return the SHA-256 of all that a file says: the descriptions and then the arrays."""
-    texts = [np.frombuffer(metadata[key].encode(), dtype=np.uint8) for key in ("model", "about")]
-    return sha256([*texts, *tensors.values()])
+    """Return the SHA-256 of all that a file says: the descriptions and then the arrays.
+
+    Less the seconds of the history, which differ between equal runs: these are in `about_sha256`, and if they
+    have changed, what is returned is empty. The first files have no `about_sha256`, and the seconds in here.
+    """
+    about = metadata["about"]
+    if "about_sha256" in metadata:
+        if metadata["about_sha256"] != sha256([_as_array(about)]):
+            return ""
+        about = _SECONDS.sub("", about)
+    return sha256([_as_array(metadata["model"]), _as_array(about), *tensors.values()])
+
+
+def _as_array(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode(), dtype=np.uint8)
+
+
+def _in_order(data: bytes) -> bytes:
+    """Return a safetensors file with its metadata sorted, which the library writes in any order."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(data)[end:]))
 
 
 def save(
@@ -74,8 +97,9 @@ def save(
     # Not `ascontiguousarray`, which gives an array without dimensions one.
     tensors = {name: np.asarray(xp.to_host(params[name]), order="C") for name in model.shapes}
     metadata = {"format": FORMAT, "model": json_text(_describe(model)), "about": json_text(about)}
+    metadata["about_sha256"] = sha256([_as_array(metadata["about"])])
     metadata["sha256"] = _seal(metadata, tensors)
-    write_whole(path, safetensors.numpy.save(tensors, metadata))
+    write_whole(path, _in_order(safetensors.numpy.save(tensors, metadata)))
 
 
 def load(

@@ -132,6 +132,10 @@ class Run:
         Of a layer of a class of your own, the file holds the name and the parameters: pass the model to
         `load`.
 
+        Equal runs make files of equal bytes but for the seconds of the history and the `about_sha256` of the
+        metadata. The `sha256` of the metadata, which covers model, parameters and history, is the same,
+        because the seconds are left out of it.
+
         Raises
         ------
         OSError
