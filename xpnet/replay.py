@@ -15,6 +15,7 @@ import numpy
 
 from xpnet.captured import Captured, Patience
 from xpnet.folding import fold, next_carry
+from xpnet.nearness import TOLERANCE, is_near
 from xpnet.program import Program, Replay
 from xpnet.recording import (
     NotReplayableError,
@@ -35,8 +36,6 @@ _MOST_PROGRAMS = 8
 _FEW_RUNS = 16
 # So many programs in a row made room before they ran as often: then no more do.
 _MOST_IN_VAIN = 16
-# How far a program may be off in its first trial, as a share of the largest change or value of an array.
-_TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 # Arrays of so many elements that a program does not change are the images of a data set: too many to copy.
 _DATA_SET = 2**24
 _OTHER_RESULTS = (
@@ -137,11 +136,9 @@ class Replayed:
         """See `xpnet.Namespace.fold`."""
         if not self._running.acquire(blocking=False) and not self._wait():
             return fold(self._step, carry, items)
-        self._thread = threading.get_ident()  # `items` may be a generator.
         try:
-            return self._fold(carry, items)
+            return self._with_python(self._fold, carry, items)  # `items` may be a generator.
         finally:
-            self._thread = 0
             self._running.release()
 
     def _wait(self) -> bool:
@@ -189,7 +186,7 @@ class Replayed:
         if self._captured is not None:
             self._look_for_changes(self._captured)
         if self._ended:
-            return self._step(*args, **kwargs)
+            return self._with_python(self._step, *args, **kwargs)
         values = leaves((args, kwargs))
         for i, replay in enumerate(self._replays):
             moved = replay.moved(values)
@@ -212,17 +209,18 @@ class Replayed:
 
     def _watch(self, replay: Replay | None, values: list[Any], args: Any, kwargs: Any) -> Any:
         """Record or try the step, unless it is called by one that is recorded or tried just now."""
-        if (
-            is_replaced(self._xp)
-            or replay in self._refused
-            or (replay is None and not self._may_record(values))
-        ):
-            return self._step(*args, **kwargs)
+        is_plain = not self._may_record(values) if replay is None else replay in self._refused
+        if is_plain or is_replaced(self._xp):
+            return self._with_python(self._step, *args, **kwargs)
+        if replay is None:
+            return self._with_python(self._record, args, kwargs)
+        return self._with_python(self._try, replay, values, args, kwargs)
+
+    def _with_python(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Call what runs Python of a user's, for which no other thread waits."""
         before, self._thread = self._thread, threading.get_ident()
         try:
-            if replay is None:
-                return self._record(args, kwargs)
-            return self._try(replay, values, args, kwargs)
+            return function(*args, **kwargs)
         finally:
             self._thread = before
 
@@ -287,11 +285,11 @@ class Replayed:
     def _check_dtypes(self, recording: Recording) -> None:
         """Raise a `NotReplayableError` for floats of which it is not known how far off they may be."""
         dtypes = {value.array.dtype for value in recording.values}
-        others = {str(d) for d in dtypes if self._xp.isdtype(d, "real floating")} - _TOLERANCE.keys()
+        others = {str(d) for d in dtypes if self._xp.isdtype(d, "real floating")} - TOLERANCE.keys()
         if others:
             raise NotReplayableError(
                 f"the step has arrays of {', '.join(sorted(others))}, and can be replayed with "
-                f"{' and '.join(_TOLERANCE)} alone"
+                f"{' and '.join(TOLERANCE)} alone"
             )
 
     def _try(self, replay: Replay, values: list[Any], args: Any, kwargs: Any) -> Any:
@@ -312,7 +310,7 @@ class Replayed:
         with replaced(self._xp, self._functions or own_functions(self._xp)):
             result = self._step(*args, **kwargs)
         expected = [self._on_host(leaf) for leaf in leaves(result)]
-        same = same and all(map(_is_near, found, expected, starts))
+        same = same and all(map(is_near, found, expected, starts))
         if self._captured is not None and (attribute := self._captured.change()):
             self._give_up(self._patience.changed_by_the_step(attribute))
         elif same and self._are_as_before(values, before, kept):
@@ -380,27 +378,5 @@ def _compiled(xp: Any, step: Callable[..., Any]) -> Callable[..., Any]:
     return compiled
 
 
-def _is_near(found: Any, expected: Any, start: Any) -> bool:
-    """Return whether leaves of two results are equal to rounding, `start` being what the step began with."""
-    if not isinstance(expected, numpy.ndarray):
-        return type(found) is type(expected) and found == expected
-    if not isinstance(found, numpy.ndarray) or found.dtype != expected.dtype:
-        return False
-    if expected.dtype.kind != "f":
-        return numpy.array_equal(found, expected)
-    finite = numpy.isfinite(expected)
-    if not numpy.array_equal(numpy.isfinite(found), finite):
-        return False
-    values = expected[finite]
-    changes = values if start is None else values - start[finite]
-    tolerance = _TOLERANCE[expected.dtype.name] * _largest(changes)
-    rounding = 16 * numpy.finfo(expected.dtype).eps * _largest(values)
-    return bool(_largest(found[finite] - values) <= tolerance + rounding)
-
-
 def _text(error: Exception) -> str:
     return str(error) if isinstance(error, NotReplayableError) else f"{type(error).__name__}: {error}"
-
-
-def _largest(x: Array) -> float:
-    return float(numpy.max(numpy.abs(x), initial=0.0))

@@ -5,6 +5,7 @@ import threading
 import numpy
 import pytest
 import steps
+import threadpoolctl
 
 import xpnet
 
@@ -57,3 +58,112 @@ def test_trainings_in_threads_leave_the_bytes_of_trainings_in_turn(xp):
     expected = [trained(xp, seed) for seed in seeds]
     found = in_threads(8, lambda i: [trained(xp, (i + seed) % 4) for seed in seeds])
     assert found == [[expected[(i + seed) % 4] for seed in seeds] for i in range(8)]
+
+
+def in_turn(step, arrays):
+    return [x.tobytes() for x in map(step, arrays)]
+
+
+def test_step_that_threads_share_gives_the_bytes_of_its_program(xp):
+    """Once it is tried, a thread waits while another one runs the program, and does not run the step."""
+    weight = numpy.random.default_rng(0).normal(size=(60, 40)).astype(numpy.float32)
+    compiled = xp.compile(lambda x, weight, bias: xp.nn.softmax(xp.nn.linear(x, weight, bias)))
+    arrays = [numpy.random.default_rng(i).normal(size=(32, 60)).astype(numpy.float32) for i in range(50)]
+    bias = numpy.zeros(40, numpy.float32)
+    for _ in range(2):
+        compiled(arrays[0], weight, bias)
+    expected = in_turn(lambda x: compiled(x, weight, bias), arrays)
+    found = in_threads(8, lambda i: in_turn(lambda x: compiled(x, weight, bias), arrays))
+    assert found == [expected] * 8
+    assert compiled.report == ""
+
+
+def test_step_that_waits_for_a_thread_that_calls_it_does_not_hang(xp):
+    def waiting(x):
+        if threading.current_thread() is threading.main_thread():
+            made = []
+            thread = threading.Thread(target=lambda: made.append(compiled(x)))
+            thread.start()
+            thread.join(30)
+            assert made
+        return xp.nn.relu(x)
+
+    compiled = xp.compile(waiting)
+    x = numpy.linspace(-1, 1, 6, dtype=numpy.float32)
+    for _ in range(3):
+        numpy.testing.assert_array_equal(compiled(x), numpy.maximum(x, 0))
+
+
+def test_items_may_come_from_a_thread_that_calls_the_step(xp):
+    compiled = xp.compile(lambda total, x: (xp.nn.accumulate(total, x, 1.0),))
+    zero, one = (numpy.asarray(value, numpy.float32) for value in (0, 1))
+
+    def items():
+        for _ in range(6):
+            made = []
+            thread = threading.Thread(target=lambda made=made: made.append(compiled(zero, one)[0]))
+            thread.start()
+            thread.join(30)
+            yield (made[0],)
+
+    assert xp.fold(compiled, (zero,), items())[0] == 6
+
+
+def test_step_started_by_a_step_is_recorded_in_its_own_thread(xp):
+    x = numpy.linspace(-1, 1, 6, dtype=numpy.float32)
+    inner = xp.compile(lambda x: xp.nn.sigmoid(x))
+
+    def outer(x):
+        thread = threading.Thread(target=lambda: [inner(x) for _ in range(3)])
+        thread.start()
+        thread.join(30)
+        return xp.nn.relu(x)
+
+    compiled = xp.compile(outer)
+    for _ in range(3):
+        numpy.testing.assert_array_equal(compiled(x), numpy.maximum(x, 0))
+    assert (len(compiled.programs), len(inner.programs)) == (1, 1)
+
+
+def test_other_threads_see_their_own_functions_while_a_step_is_recorded_or_tried(xp):
+    own, seen, x = xp.nn, [], numpy.linspace(-1, 1, 6, dtype=numpy.float32)
+    own.relu(x)  # A kernel of Numba's takes its place at the first call.
+
+    def look():
+        seen.append((xp.nn.relu is own.relu, own.relu is xp.nn.relu))
+        own_relu, own.relu = own.relu, own.sigmoid
+        seen.append(xp.nn.relu is own.sigmoid)
+        xp.nn.relu = own_relu
+        seen.append(own.relu is own_relu)
+
+    def step(x):
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join(30)
+        return xp.nn.relu(x)
+
+    compiled = xp.compile(step)
+    for _ in range(2):
+        compiled(x)
+    assert seen == [(True, True), True, True] * 2
+    assert xp.nn is own
+
+
+def test_blas_keeps_its_threads_while_numba_records(xp):
+    before, seen = [library["num_threads"] for library in threadpoolctl.threadpool_info()], []
+
+    @steps.noting
+    def note():
+        seen.append([library["num_threads"] for library in threadpoolctl.threadpool_info()])
+
+    def step(x):
+        note()
+        return xp.nn.relu(x)
+
+    with threadpoolctl.threadpool_limits(2):
+        compiled = xp.compile(step)
+        for _ in range(3):
+            compiled(numpy.ones((2, 3), numpy.float32))
+    assert len(seen) == 2
+    assert all(2 in found for found in seen)
+    assert before == [library["num_threads"] for library in threadpoolctl.threadpool_info()]

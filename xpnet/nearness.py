@@ -1,0 +1,32 @@
+"""How near the results of a program must be to those of its step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy
+
+# How far a program may be off in its first trial, as a share of the largest change or value of an array.
+TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
+
+
+def is_near(found: Any, expected: Any, start: Any) -> bool:
+    """Return whether leaves of two results are equal to rounding, `start` being what the step began with."""
+    if not isinstance(expected, numpy.ndarray):
+        return type(found) is type(expected) and found == expected
+    if not isinstance(found, numpy.ndarray) or found.dtype != expected.dtype:
+        return False
+    if expected.dtype.kind != "f":
+        return numpy.array_equal(found, expected)
+    finite = numpy.isfinite(expected)
+    if not numpy.array_equal(numpy.isfinite(found), finite):
+        return False
+    values = expected[finite]
+    changes = values if start is None else values - start[finite]
+    tolerance = TOLERANCE[expected.dtype.name] * _largest(changes)
+    rounding = 16 * numpy.finfo(expected.dtype).eps * _largest(values)
+    return bool(_largest(found[finite] - values) <= tolerance + rounding)
+
+
+def _largest(x: Any) -> float:
+    return float(numpy.max(numpy.abs(x), initial=0.0))
