@@ -167,6 +167,25 @@ def test_failing_probe_is_reported_in_its_own_words():
     assert isinstance(caught.value.__cause__, OSError)
 
 
+def test_probe_of_a_namespace_that_is_distrusted_runs_again(dataset):
+    """As after a fork, in which CUDA cannot be used any more."""
+    failures = []
+
+    def probe():
+        if failures:
+            raise RuntimeError(failures[0])
+
+    xp = xpnet.Namespace("mine", np, probe=probe, remedy="use 'spawn'")
+    model, options = xpnet.mlp(12, 3), {"optimizer": xpnet.SGD(0.5), "epochs": 1}
+    run = xpnet.fit(xp, model, dataset, **options)
+    failures.append("initialization error")
+    run.evaluate(dataset)
+    xp.distrust()
+    for use in (lambda: xpnet.fit(xp, model, dataset, **options), lambda: run.predict(dataset)):
+        with pytest.raises(xpnet.BackendUnavailableError, match="initialization error; use 'spawn'"):
+            use()
+
+
 def test_probe_runs_once():
     calls = []
     xp = xpnet.Namespace("mine", np, probe=lambda: calls.append(1))

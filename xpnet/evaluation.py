@@ -259,9 +259,10 @@ def check_outputs(outputs: np.ndarray) -> None:
 
 
 def check_namespace(xp: Any) -> None:
-    """Raise unless `xp` is a namespace."""
+    """Raise unless `xp` is a namespace that can be used in this process."""
     if not isinstance(xp, Namespace):
         raise TypeError(f"`xp` must be a Namespace, got {xp!r}; pass `xpnet.backend()`, or a name to it")
+    xp.probe()
 
 
 def check_fit(name: str, dataset: Any, model: Sequential) -> None:

@@ -203,8 +203,17 @@ class Namespace:
         - Not watched are files, the clock, the environment, loggers, and what installed C code holds. What a
           step prints or logs or writes, it does only while its Python runs.
 
-        The attribute `report` of what these backends return says why `step` runs as it is, and is empty if it
-        is sped up. Another `compile` (`jax.jit`) keeps its own promises; `fit` watches it in the same way.
+        The attribute `report` of what these backends return says why `step`, or its last call that was not
+        sped up, ran as it is, and is empty if there was none.
+
+        - A call that is given one array twice, an array that is not C-contiguous, or what is neither an array
+          nor a whole number runs as it is; other calls are still sped up.
+        - So does a call with new shapes once 8 sets of shapes are known, if they took turns so often that it
+          does not pay to record the step anew.
+        - Threads may compile and call steps at once. One that they share is used by one thread at a time;
+          while a thread records it, tries it or folds with it, the calls of others run as they are.
+
+        Another `compile` (`jax.jit`) keeps its own promises; `fit` watches it in the same way.
         """
         return step if self._compile is None else self._compile(step)
 
@@ -304,6 +313,10 @@ class Namespace:
             cause = f"cannot be used: {type(e).__name__}: {e}"
             raise BackendUnavailableError(self.name, cause, self._remedy) from e
         self._usable = True
+
+    def distrust(self) -> None:
+        """Let `probe` use the backend once more, because what it found may hold no longer."""
+        self._usable = False
 
     def advice(self) -> list[str]:
         """Return what decides the speed here and what would raise it, a line each; perhaps nothing."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
+import weakref
 from typing import Any
 
 import cupy
@@ -78,7 +80,21 @@ def _namespace(number: int, *, tf32: bool = False) -> Namespace:
         shortage=functools.partial(shortage, device),
         versions={"cupy": cupy.__version__},
     )
+    _made.add(xp)
     return xp
+
+
+_made: weakref.WeakSet[Namespace] = weakref.WeakSet()
+
+
+def _probe_again() -> None:
+    """Let the next use say that CUDA, once it is used, does not work in a forked process."""
+    for xp in [*_made]:
+        xp.distrust()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_probe_again)
 
 
 def shortage(device: Any, error: Exception) -> tuple[int, int] | None:
