@@ -59,7 +59,8 @@ def fit(
 
     Every epoch uses all samples once, in a new random order; the last batch holds the rest. One seed gives
     the same initial parameters, orders and dropout masks on every backend; sums run in other orders, so the
-    trained parameters agree only to rounding.
+    trained parameters agree only to rounding. On `numpy` and `numba`, the same arguments give the same bytes
+    on one machine, whatever other threads do; on `numpy`, with the same number of BLAS threads.
 
     Parameters
     ----------
