@@ -76,7 +76,7 @@ __all__ = [
 
 if not TYPE_CHECKING:  # To a type checker, a name that is not above is an error.
     # Loaded at their first use, so that `import xpnet` does not pay for them.
-    _LATE = "blas", "lessons", "plots", "program", "recording", "replay", "standard"
+    _LATE = "blas", "lessons", "nearness", "plots", "program", "recording", "replay", "standard"
 
     def __getattr__(name: str) -> Any:
         if name in _LATE:
