@@ -26,6 +26,7 @@ from xpnet.train import fit
 if TYPE_CHECKING:
     from xpnet import blas as blas
     from xpnet import lessons, plots
+    from xpnet import nearness as nearness
     from xpnet import program as program
     from xpnet import recording as recording
     from xpnet import replay as replay
