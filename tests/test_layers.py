@@ -140,6 +140,70 @@ def test_parameters_of_another_library_are_refused(xp):
         layer(xp, params, xp.ones((1, 4), dtype=xp.float32))
 
 
+@pytest.mark.parametrize("layer", [*LAYERS, Sequential(Linear(4, 3), Sigmoid())], ids=repr)
+@pytest.mark.parametrize("stream", [None, Stream(0, "dropout")], ids=["in use", "in training"])
+def test_gradient_of_another_shape_than_the_output_is_refused(xp, layer, stream):
+    x = put(xp, sample((8, 4)).astype(np.float32))
+    y, pullback = layer(xp, layer.init(xp, 0), x, stream=stream)
+    rows, columns = y.shape
+    for shape in [(1, columns), (rows, 1), (rows, columns + 1), (2 * rows, columns), (columns,), ()]:
+        with pytest.raises(ValueError, match=r"`dy` has shape \(.*\), but the output has \(8, .\); pass"):
+            pullback(xp.ones(shape, dtype=xp.float32))
+
+
+@pytest.mark.parametrize("layer", [*LAYERS, Sequential(Linear(4, 3), Sigmoid())], ids=repr)
+def test_gradient_of_another_dtype_than_the_output_is_refused(xp, layer):
+    y, pullback = layer(xp, layer.init(xp, 0), put(xp, sample((8, 4)).astype(np.float32)))
+    with pytest.raises(TypeError, match=r"`dy` is .*int32, but the output is .*float32; pass `xp.astype"):
+        pullback(xp.ones(y.shape, dtype=xp.int32))
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=repr)
+@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+def test_input_that_is_no_float_is_refused(xp, layer, dtype):
+    x = xp.ones((2, 4), dtype=getattr(xp, dtype))
+    with pytest.raises(TypeError, match=r"`x` must be float32 or float64, got .*; pass `xp.astype\(x, "):
+        layer(xp, layer.init(xp, 0), x)
+
+
+@pytest.mark.parametrize("shape", [(4,), (2, 3, 4), (2, 0)])
+def test_softmax_takes_rows(xp, shape):
+    with pytest.raises(ValueError, match=r"but this layer takes \(batch, features\)"):
+        Softmax()(xp, {}, xp.ones(shape, dtype=xp.float32))
+
+
+def test_parameters_of_another_dtype_than_the_input_are_refused(xp64):
+    layer = Linear(4, 2)
+    params = layer.init(xp64, 0)
+    with pytest.raises(TypeError, match=r"`x` is .*float64, but `weight` is .*float32; pass `xp.astype"):
+        layer(xp64, params, xp64.ones((1, 4), dtype=xp64.float64))
+    mixed = params | {"bias": xp64.zeros((2,), dtype=xp64.float64)}
+    with pytest.raises(TypeError, match=r"`x` is .*float32, but `bias` is .*float64"):
+        layer(xp64, mixed, xp64.ones((1, 4), dtype=xp64.float32))
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("weight", (4, 3)), ("weight", (4,)), ("bias", (1,)), ("bias", (1, 2))]
+)
+def test_parameter_of_another_shape_is_refused(xp, name, shape):
+    layer = Linear(4, 2)
+    params = layer.init(xp, 0) | {name: xp.zeros(shape, dtype=xp.float32)}
+    with pytest.raises(ValueError, match=rf"`{name}` has shape \(.*\), but this layer has \("):
+        layer(xp, params, xp.ones((1, 4), dtype=xp.float32))
+
+
+def test_missing_parameter_is_named(xp):
+    x = xp.ones((1, 4), dtype=xp.float32)
+    model = Sequential(Linear(4, 2))
+    for layer, name in ((model.layers[0], "bias"), (model, "0.bias")):
+        params = layer.init(xp, 0)
+        del params[name]
+        with pytest.raises(ValueError, match=rf"`params` has no '{name}'; pass what `init` returned"):
+            layer(xp, params, x)
+        with pytest.raises(TypeError, match="`params` must be a dict of arrays, got NoneType"):
+            layer(xp, None, x)
+
+
 def foreign(xp):
     """Return an array library that is not the one of `xp`."""
     return array_api_strict if isinstance(xp.zeros((1,)), np.ndarray) else np

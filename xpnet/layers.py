@@ -11,7 +11,7 @@ without one a layer does what it does in use.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 from xpnet.checks import choice, count, set_fields, share
@@ -86,21 +86,21 @@ class Linear:
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return ``x weight + bias``, shape (batch, n_out), and its pullback."""
-        xp.check_array("x", x)
+        _check_float(xp, x)
         if x.ndim != 2 or x.shape[1] != self.n_in:
             raise ValueError(f"`x` has shape {tuple(x.shape)}, but this layer takes (batch, {self.n_in})")
         if x.shape[0] == 0:
             raise ValueError(f"`x` has shape {tuple(x.shape)}: pass a batch of at least one row")
-        weight, bias = params["weight"], params["bias"]
-        xp.check_array("weight", weight)
-        xp.check_array("bias", bias)
+        weight = _param(xp, params, "weight", (self.n_in, self.n_out), x)
+        bias = _param(xp, params, "bias", (self.n_out,), x)
+        y = xp.nn.linear(x, weight, bias)
 
         def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
-            xp.check_array("dy", dy)
+            check_gradient(xp, dy, y)
             dx, d_weight, d_bias = xp.nn.linear_backward(x, weight, dy, input_gradient=input_gradient)
             return dx, {"weight": d_weight, "bias": d_bias}
 
-        return xp.nn.linear(x, weight, bias), pullback
+        return y, pullback
 
 
 class _Unparametrised:
@@ -154,6 +154,9 @@ class Softmax(_Unparametrised):
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the output, shape of `x`, and its pullback."""
+        _check_float(xp, x)
+        if x.ndim != 2 or x.shape[1] == 0:
+            raise ValueError(f"`x` has shape {tuple(x.shape)}, but this layer takes (batch, features)")
         return _activate(xp, xp.nn.softmax, xp.nn.softmax_backward, x)
 
 
@@ -178,7 +181,7 @@ class Dropout(_Unparametrised):
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the output, shape of `x`, and its pullback."""
-        xp.check_array("x", x)
+        _check_float(xp, x)
         if stream is None:
             return x, _through(xp, lambda _, dy: dy, x)
         # Drawn on the host, so that one seed gives one mask on every backend.
@@ -193,19 +196,60 @@ def _activate(
     backward: Callable[[Array, Array], Array],
     x: Array,
 ) -> tuple[Array, Pullback]:
-    xp.check_array("x", x)
+    _check_float(xp, x)
     y = forward(x)
     return y, _through(xp, backward, y)
 
 
 def _through(xp: Namespace, backward: Callable[[Array, Array], Array], kept: Array) -> Pullback:
-    """Return the pullback of a layer without parameters whose gradient needs `kept`."""
+    """Return the pullback of a layer without parameters that needs `kept`, in shape and dtype the output."""
 
     def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
-        xp.check_array("dy", dy)
+        check_gradient(xp, dy, kept)
         return (backward(kept, dy) if input_gradient else None), {}
 
     return pullback
+
+
+def check_gradient(xp: Namespace, dy: Array, y: Array) -> None:
+    """Raise unless `dy` is an array of `xp` with the shape and the dtype of the output `y`."""
+    xp.check_array("dy", dy)
+    if dy.shape != y.shape:
+        raise ValueError(
+            f"`dy` has shape {tuple(dy.shape)}, but the output has {tuple(y.shape)}; "
+            "pass the gradient at this output"
+        )
+    if dy.dtype != y.dtype:
+        raise TypeError(f"`dy` is {dy.dtype}, but the output is {y.dtype}; pass `xp.astype(dy, y.dtype)`")
+
+
+def _check_float(xp: Namespace, x: Array) -> None:
+    """Raise unless `x` is a float32 or float64 array of `xp`."""
+    xp.check_array("x", x)
+    if x.dtype != xp.float32 and x.dtype != xp.float64:
+        raise TypeError(f"`x` must be float32 or float64, got {x.dtype}; pass `xp.astype(x, xp.float32)`")
+
+
+def _param(xp: Namespace, params: Params, name: str, shape: tuple[int, ...], x: Array) -> Array:
+    """Return a parameter, or raise unless it is an array of `xp` of this shape with the dtype of `x`."""
+    p = find_param(params, name)
+    xp.check_array(name, p)
+    if tuple(p.shape) != shape:
+        raise ValueError(f"`{name}` has shape {tuple(p.shape)}, but this layer has {shape}")
+    if p.dtype != x.dtype:
+        raise TypeError(f"`x` is {x.dtype}, but `{name}` is {p.dtype}; pass `xp.astype(x, {name}.dtype)`")
+    return p
+
+
+def find_param(params: Params, name: str) -> Array:
+    """Return a parameter by name, or raise if there is none."""
+    if not isinstance(params, Mapping):
+        raise TypeError(
+            f"`params` must be a dict of arrays, got {type(params).__name__}; pass what `init` returned"
+        )
+    if name not in params:
+        raise ValueError(f"`params` has no {name!r}; pass what `init` returned")
+    return params[name]
 
 
 def float_name(xp: Namespace, dtype: Any) -> str:

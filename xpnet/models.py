@@ -8,7 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xpnet import checks
-from xpnet.layers import Layer, Linear, Params, Pullback, ReLU, Sigmoid, Tanh, float_name
+from xpnet.layers import (
+    Layer,
+    Linear,
+    Params,
+    Pullback,
+    ReLU,
+    Sigmoid,
+    Tanh,
+    check_gradient,
+    find_param,
+    float_name,
+)
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
 
@@ -106,11 +117,12 @@ class Sequential:
         """Return the output of the last layer and the pullback through all of them."""
         pullbacks = []
         for layer, names in zip(self.layers, self._names, strict=True):
-            own = {name: params[full] for name, full in names}
+            own = {name: find_param(params, full) for name, full in names}
             x, pullback = layer(xp, own, x, stream=stream)
             pullbacks.append(pullback)
 
         def backward(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
+            check_gradient(xp, dy, x)
             grads: Params = {}
             for i in range(len(pullbacks) - 1, -1, -1):
                 # Below the first layer with parameters, gradients serve the input alone.

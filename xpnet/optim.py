@@ -14,6 +14,7 @@ from xpnet.checks import positive, set_fields, share
 from xpnet.layers import Params
 from xpnet.namespace import Namespace
 
+Array = Any
 State = dict[str, Any]
 
 
@@ -169,7 +170,7 @@ def _with_velocity(
 def _check(xp: Namespace, params: Params, grads: Params, *states: Params) -> None:
     """Raise unless gradients and state belong to the parameters, and all of them to `xp`."""
     for name, p in params.items():
-        xp.check_array(name, p)
+        _check_float(xp, name, p)
         for what, arrays in (("grads", grads), *(("state", state) for state in states)):
             if name not in arrays:
                 raise ValueError(f"`{what}` has no {name!r}; pass arrays with the names of `params`")
@@ -179,9 +180,20 @@ def _check(xp: Namespace, params: Params, grads: Params, *states: Params) -> Non
                 raise ValueError(
                     f"`{what}` has shape {tuple(x.shape)} for {name!r}, but `params` has {tuple(p.shape)}"
                 )
+            if x.dtype != p.dtype:
+                raise TypeError(
+                    f"`{what}` is {x.dtype} for {name!r}, but `params` is {p.dtype}; pass arrays of one dtype"
+                )
+
+
+def _check_float(xp: Namespace, name: str, p: Array) -> None:
+    """Raise unless a parameter is a float32 or float64 array of `xp`."""
+    xp.check_array(name, p)
+    if p.dtype != xp.float32 and p.dtype != xp.float64:
+        raise TypeError(f"`params` must be float32 or float64, got {p.dtype} for {name!r}")
 
 
 def _zeros(xp: Namespace, params: Params) -> Params:
     for name, p in params.items():
-        xp.check_array(name, p)
+        _check_float(xp, name, p)
     return {name: xp.zeros_like(p) for name, p in params.items()}
