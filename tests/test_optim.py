@@ -115,10 +115,10 @@ def test_arrays_of_another_dtype_than_the_parameters_are_refused(xp64, rule):
     p, other = xp64.ones((3,), dtype=xp64.float32), xp64.ones((3,), dtype=xp64.float64)
     params = {"a": p}
     state = rule.init(xp64, params)
-    with pytest.raises(TypeError, match="`grads` is .*float64 for 'a', but `params` is .*float32"):
+    with pytest.raises(TypeError, match=r"`grads` is .*float64 for 'a', but `params` is .*float32"):
         rule(xp64, params, {"a": other}, state)
     for name in {"velocity", "mean", "variance"} & set(state):
-        with pytest.raises(TypeError, match="`state` is .*float64 for 'a', but `params` is .*float32"):
+        with pytest.raises(TypeError, match=r"`state` is .*float64 for 'a', but `params` is .*float32"):
             rule(xp64, params, params, state | {name: {"a": other}})
 
 
@@ -126,7 +126,7 @@ def test_arrays_of_another_dtype_than_the_parameters_are_refused(xp64, rule):
 def test_parameters_that_are_no_floats_are_refused(xp, rule):
     params = {"a": xp.ones((3,), dtype=xp.int32)}
     state = rule.init(xp, {"a": xp.ones((3,), dtype=xp.float32)})
-    with pytest.raises(TypeError, match="`params` must be float32 or float64, got .*int32 for 'a'"):
+    with pytest.raises(TypeError, match=r"`params` must be float32 or float64, got .*int32 for 'a'"):
         rule(xp, params, params, state)
 
 

@@ -9,7 +9,7 @@ import operator
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
-from xpnet.recording import Counter, Recording, Reference, leaves, plain
+from xpnet.recording import Counter, Recording, Reference, are_apart, leaves, plain, span
 
 Array = Any
 Tree = Any
@@ -74,6 +74,8 @@ class Replay:
         looks = {place: self._kinds[place][:2] for place in self._given}  # shape and dtype
         counts = collections.Counter(looks.values())
         self._has_double = {place for place, look in looks.items() if counts[look] > 1}
+        changeable = {look[1] for place, look in looks.items() if place in self._changed}
+        self._may_overlap = {place for place, look in looks.items() if look[1] in changeable}
         self._at_hand: list[Any] = [_NOTHING] * len(self._kinds)
         self.result = self._maker(recording.result)
         # The leaves of `(total, count), {}` and an item `(x,)` are a form of all, a form of three, total,
@@ -108,12 +110,28 @@ class Replay:
             return True
         return len({*map(id, itertools.compress(values, self._is_array))}) == len(self._given)
 
+    def _are_apart(self, values: list[Any], moved: list[int]) -> bool:
+        """Return whether no array that is changed shares memory with another one.
+
+        Those that did not move do not. Numbers of another kind, such as the indices of a batch, move at every
+        call; they are compared only with arrays to be changed that moved too.
+        """
+        found = self._may_overlap.intersection(moved)
+        if not found:
+            return True
+        places = found | self._changed if found.isdisjoint(self._changed) else self._given
+        return are_apart({place: span(values[place]) for place in places}, self._changed)
+
     def moved(self, values: list[Any]) -> list[int] | None:
         """Return the places of the leaves that are not those at hand; None if they do not all fit."""
         if len(values) != len(self._kinds):
             return None
         moved = [*itertools.compress(self._places, map(operator.is_not, values, self._at_hand))]
-        fit = all(self._fits(place, values[place]) for place in moved) and self._are_distinct(values, moved)
+        fit = (
+            all(self._fits(place, values[place]) for place in moved)
+            and self._are_distinct(values, moved)
+            and self._are_apart(values, moved)
+        )
         return moved if fit else None
 
     def follow(self, item: Any) -> bool:
@@ -126,7 +144,7 @@ class Replay:
         given = item if self._is_flat else leaves(item)[1:]
         if self._begin + len(given) + 1 != len(self._kinds):
             return False
-        values, moved = self._at_hand.copy(), []
+        values, moved, found = self._at_hand.copy(), [], []
         for place, make in self._carried:
             values[place] = make()
             moved.append(place)
@@ -135,8 +153,9 @@ class Replay:
                 if not self._fits(place, value):
                     return False
                 values[place] = value
-                moved.append(place)
-        if not self._are_distinct(values, moved):
+                found.append(place)
+        moved += found
+        if not self._are_distinct(values, moved) or not self._are_apart(values, found):
             return False
         self.run(values, moved)
         return True

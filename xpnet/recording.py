@@ -10,7 +10,7 @@ import functools
 import inspect
 import threading
 import types
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import array_api_compat
@@ -208,6 +208,8 @@ def record(
             result = step(*args, **kwargs)
     finally:
         recorder.thread = None
+    if not recorder.reason:
+        recorder.look_for_overlap()
     template = rebuilt(result, iter([recorder.result(leaf) for leaf in leaves(result)]))
     result = rebuilt(result, map(plain, leaves(result)))
     if recorder.reason:
@@ -273,6 +275,13 @@ class _Recorder:
         self._numbers: dict[int, int] = {}  # by the identity of the array, which `_kept` keeps alive
         self._kept: list[Any] = []
         self.thread: int | None = threading.get_ident()
+
+    def look_for_overlap(self) -> None:
+        """Refuse arguments that share memory of which a part is changed."""
+        changed = {number for call in self.calls for number in call.changed}
+        spans = {i: span(v.array) for i, v in enumerate(self.values) if v.argument is not None}
+        if changed and not are_apart(spans, changed):
+            self.fail("the step is given arrays that share memory, and changes one of them")
 
     def handed_over(self) -> tuple[list[Value], list[Call]]:
         """Return what was noted, and keep none of it, for the counters among the arguments know this."""
@@ -359,6 +368,31 @@ class _Recorder:
         self._numbers[id(x)] = number
         self._kept.append(x)
         return Reference(number)
+
+
+def span(array: Array) -> tuple[int, int]:
+    """Return where the memory of an array that is stored row by row begins and ends."""
+    if isinstance(array, numpy.generic):  # It cannot change, and NumPy makes it an address at each question.
+        return 0, 0
+    try:
+        begin = array.__array_interface__["data"][0]
+    except AttributeError:
+        begin = array.data.ptr  # of CuPy
+    return begin, begin + array.nbytes
+
+
+def are_apart(spans: Mapping[int, tuple[int, int]], changed: Collection[int]) -> bool:
+    """Return whether no array that is changed shares memory with another one, given the spans of all."""
+    furthest = furthest_changed = 0  # ends of the arrays that begin before
+    for place, (begin, end) in sorted(spans.items(), key=lambda item: item[1]):
+        if begin == end:
+            continue
+        if begin < furthest_changed or (place in changed and begin < furthest):
+            return False
+        furthest = max(furthest, end)
+        if place in changed:
+            furthest_changed = max(furthest_changed, end)
+    return True
 
 
 def plain(x: Any) -> Any:
