@@ -5,7 +5,7 @@ numbers of slots, and its sizes), of its row of floating-point numbers, and of t
 addresses of arrays; then the rows that it is to make, and a zero of the dtype of all floating-point arrays.
 """
 
-OPERANDS, SIZES, NUMBERS = 7, 5, 7
+OPERANDS, SIZES, NUMBERS = 7, 6, 7
 """How many of each an operation can have."""
 FIRST_OPERATION, END_OPERATION, PARTS, STAGE_WIDTH = range(4)
 """Columns of a stage."""

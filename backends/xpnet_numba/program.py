@@ -128,7 +128,7 @@ class _Planner:
         # A cache line more than a list can fill, lest the ends of lists meet in the same sets of a cache.
         room = -(-batch // 32) * 32 + 16
         lists, counts = self._temporary((pixels * room,), "uint32"), self._temporary((pixels,), "int64")
-        self._batches[x] = _SparseBatch(starts, entries, indices, lists, room, counts, scale, offset)
+        self._batches[x] = _SparseBatch(starts, entries, indices, lists, room, counts, n, scale, offset)
         return True
 
     def _is_sparse(self, images: int, batch: int, x: int) -> bool:
@@ -177,7 +177,8 @@ class _Planner:
                 sparse.lists,
                 sparse.counts,
             )
-            sizes, numbers = (n_out, batch, sparse.room, n_in, BLOCKS), (sparse.scale,)
+            sizes = n_out, batch, sparse.room, n_in, BLOCKS, sparse.images
+            numbers = (sparse.scale,)
             self._add("multiply_sparse", BLOCKS, "RRRRwww", *operands, sizes=sizes, numbers=numbers)
             if sparse.offset:
                 folded, shape = self._temporary((n_out,), self.dtype), (n_out, n_in)
@@ -340,6 +341,7 @@ class _SparseBatch:
     lists: int
     room: int
     counts: int
+    images: int
     scale: float
     offset: float
 

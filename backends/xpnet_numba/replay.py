@@ -113,8 +113,12 @@ class Program:
             # An optimizer need not return the arrays that it was given; its users take those returned.
             given, array = array, aligned(array.shape, array.dtype)
             array[...] = given
+        begin = address(array)
+        if begin % array.itemsize:  # Compiled code reads whole numbers of them.
+            array = array.copy()
+            begin = address(array)
         self._arrays[slot] = array
-        self._slots[slot] = address(array)
+        self._slots[slot] = begin
         if slot in self._compressed:
             for place, found in zip(self._compressed[slot], self._images.of(array), strict=True):
                 self._bind(place, found)

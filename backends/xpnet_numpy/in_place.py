@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy
 
+from xpnet import nn
+
 Array = Any
 
 
@@ -67,13 +69,18 @@ def sigmoid_backward(y: Array, dy: Array, dz: Array) -> None:
 def softmax_cross_entropy(logits: Array, labels: Array, loss: Array, d_logits: Array) -> None:
     """See `xpnet.nn.softmax_cross_entropy`."""
     batch, classes = logits.shape
+    labels = labels.astype(numpy.intp)
+    # As numbers without a sign, negative ones are the largest. Such labels are rare, so the twin takes them.
+    if numpy.maximum.reduce(labels.view(numpy.uintp), initial=0) >= classes:
+        loss[()], d_logits[...] = nn.softmax_cross_entropy(numpy, logits, labels)
+        return
     # NumPy reduces short rows one by one, but columns all at once.
     e = numpy.array(logits, order="F" if classes < 64 else "C")
     largest = numpy.maximum.reduce(e, axis=1)
     e -= largest[:, None]
     numpy.exp(e, out=e)
     total = numpy.add.reduce(e, axis=1)
-    at_label = _begins(batch, classes) + labels.astype(numpy.intp)
+    at_label = _begins(batch, classes) + labels
     log_p = logits.ravel().take(at_label)
     log_p -= largest
     log_p -= numpy.log(total)

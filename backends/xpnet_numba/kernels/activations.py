@@ -4,32 +4,38 @@ from typing import Any
 
 import numpy
 
+from xpnet_numba.kernels.accepted import falls_back, one, two
 from xpnet_numba.kernels.compiled import kernel
 from xpnet_numba.kernels.exp import exp
 
 Array = Any
 
 
+@falls_back(one)
 def sigmoid(z: Array) -> Array:
     """Return ``1 / (1 + exp(-z))``."""
     return _each(sigmoid_into, z)
 
 
+@falls_back(two)
 def sigmoid_backward(y: Array, dy: Array) -> Array:
     """Return ``dy * y * (1 - y)``."""
     return _each(sigmoid_backward_into, y, dy)
 
 
+@falls_back(one)
 def relu(z: Array) -> Array:
     """Return ``max(z, 0)``."""
     return _each(relu_into, z)
 
 
+@falls_back(two)
 def relu_backward(y: Array, dy: Array) -> Array:
     """Return `dy` where `y` is positive and 0 elsewhere."""
     return _each(relu_backward_into, y, dy)
 
 
+@falls_back(two)
 def tanh_backward(y: Array, dy: Array) -> Array:
     """Return ``dy * (1 - y**2)``."""
     return _each(tanh_backward_into, y, dy)

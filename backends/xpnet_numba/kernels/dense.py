@@ -4,18 +4,24 @@ from typing import Any
 
 import numpy
 
-from xpnet_numba.kernels.compiled import kernel
+from xpnet import nn
+from xpnet_numba.kernels.accepted import FLOATS, factors, falls_back, gathered
+from xpnet_numba.kernels.compiled import kernel, part
 
 Array = Any
 
 
+@falls_back(gathered)
 def gather_batch(images: Array, indices: Array, *, scale: float, offset: float, dtype: Any) -> Array:
     """Return ``images[indices] * scale + offset`` in a floating-point dtype."""
     x = numpy.empty((indices.shape[0], images.shape[1]), dtype)
-    gather_into(images, indices, x.dtype.type(scale), x.dtype.type(offset), x)
-    return x
+    if x.dtype in FLOATS and gather_into(images, indices, x.dtype.type(scale), x.dtype.type(offset), x):
+        return x
+    # The twin knows other dtypes, and raises an error for an index out of range.
+    return nn.gather_batch(numpy, images, indices, scale=scale, offset=offset, dtype=dtype)
 
 
+@falls_back(factors)
 @numpy.errstate(under="ignore")
 def linear_backward(
     x: Array, weight: Array, dy: Array, *, input_gradient: bool = True
@@ -27,14 +33,26 @@ def linear_backward(
     return dx, numpy.matmul(x.T, dy), d_bias
 
 
+@part
+def row_of(index: int, n: int) -> int:
+    """Return the row of `n` that an index stands for, a negative one counted from the end.
+
+    Out of range it is the nearest: a program cannot raise an error, and must not read past an array.
+    """
+    row = numpy.int64(index)
+    return min(max(row + n if row < 0 else row, 0), n - 1)
+
+
 @kernel
-def gather_into(images: Array, indices: Array, scale: float, offset: float, out: Array) -> None:
-    """Fill `out` with rows of `images`, scaled."""
-    real = out.dtype.type
+def gather_into(images: Array, indices: Array, scale: float, offset: float, out: Array) -> bool:
+    """Fill `out` with rows of `images`, scaled, and return whether all indices were in range."""
+    real, n, in_range = out.dtype.type, images.shape[0], True
     for i in range(out.shape[0]):
-        row = indices[i]
+        row = row_of(indices[i], n)
+        in_range &= indices[i] < n and indices[i] >= -n
         for j in range(out.shape[1]):
             out[i, j] = real(images[row, j]) * scale + offset
+    return in_range
 
 
 @kernel

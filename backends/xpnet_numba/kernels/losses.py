@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy
 
+from xpnet_numba.kernels.accepted import falls_back, labelled, two, two_of_some
 from xpnet_numba.kernels.compiled import add, kernel, part
 from xpnet_numba.kernels.exp import exp, log1p
 from xpnet_numba.kernels.memory import rows
@@ -12,6 +13,7 @@ from xpnet_numba.kernels.softmax import row_max
 Array = Any
 
 
+@falls_back(labelled)
 def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Return the mean of ``-log(softmax(logits)[label])`` and its gradient."""
     d_logits = numpy.empty(logits.shape, logits.dtype)
@@ -20,11 +22,13 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     return logits.dtype.type(loss), d_logits
 
 
+@falls_back(two)
 def sigmoid_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
     """Return the mean of ``-t log(p) - (1 - t) log(1 - p)``, ``p = sigmoid(logits)``, and its gradient."""
     return _mean(_sigmoid_cross_entropy, logits, targets)
 
 
+@falls_back(two_of_some)
 def squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
     """Return the mean of ``(output - target)**2`` and its gradient."""
     return _mean(_squared_error, outputs, targets)

@@ -16,7 +16,7 @@ from xpnet_numba.kernels.activations import (
     tanh_backward_into,
 )
 from xpnet_numba.kernels.compiled import entry, part
-from xpnet_numba.kernels.dense import gather_into
+from xpnet_numba.kernels.dense import gather_into, row_of
 from xpnet_numba.kernels.losses import cross_entropy_rows, mean_loss
 from xpnet_numba.kernels.memory import get, view
 from xpnet_numba.kernels.products import (
@@ -80,10 +80,10 @@ def gather_floats(row: int, numbers: int, slots: int, first: int, end: int, zero
 @entry
 def gather_labels(row: int, numbers: int, slots: int, first: int, end: int, zero: Any) -> None:
     """Operands: labels, indices, batch of labels. Sizes: labels."""
-    labels, indices = _array(row, slots, 0, _size(row, 0), _LABEL), _array(row, slots, 1, end, _LABEL)
-    out = _array(row, slots, 2, end, _LABEL)
+    n, out = _size(row, 0), _array(row, slots, 2, end, _LABEL)
+    labels, indices = _array(row, slots, 0, n, _LABEL), _array(row, slots, 1, end, _LABEL)
     for i in range(first, end):
-        out[i] = labels[indices[i]]
+        out[i] = labels[row_of(indices[i], n)]
 
 
 @entry
@@ -91,10 +91,11 @@ def multiply_sparse(row: int, numbers: int, slots: int, first: int, end: int, ze
     """See `products.sparse_product`; the rows are blocks.
 
     Operands: starts, entries, indices, weight, shares, lists, counts. Sizes: columns, batch, room, pixels,
-    blocks. Numbers: scale.
+    blocks, images. Numbers: scale.
     """
     columns, batch, blocks = _size(row, 0), _size(row, 1), _size(row, 4)
-    starts, entries = _array(row, slots, 0, 1, _COUNT), _array(row, slots, 1, 1, _WORD)
+    starts = _array(row, slots, 0, _size(row, 5) * blocks + 1, _COUNT)
+    entries = _array(row, slots, 1, 1, _WORD)
     indices, weight = _array(row, slots, 2, batch, _LABEL), _array(row, slots, 3, 1, zero)
     shares = _array(row, slots, 4, (end, batch * columns), zero)
     lists, counts = _array(row, slots, 5, 1, _WORD), _array(row, slots, 6, _size(row, 3), _COUNT)

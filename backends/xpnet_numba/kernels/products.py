@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 
 from xpnet_numba.kernels.compiled import entry, named, part
+from xpnet_numba.kernels.dense import row_of
 from xpnet_numba.kernels.memory import eight_bytes, get, put, view
 from xpnet_numba.kernels.vectors import NARROW, WIDE, fma, lanes, load, prefetch, splat, store
 
@@ -170,7 +171,7 @@ def block_of(length: int, i: int, count: int) -> tuple[int, int]:
 def _fetch(starts: Array, entries: Array, indices: Array, i: int, b: int, blocks: int) -> None:
     """Ask for what is used soon of an image: those of a batch are nowhere near each other."""
     if i < indices.size:
-        at = indices[i] * blocks + b
+        at = row_of(indices[i], (starts.size - 1) // blocks) * blocks + b
         for k in range(starts[at], starts[at + 1], _LINE):
             prefetch(entries, k)
 
@@ -199,7 +200,7 @@ def _make_sparse_product(size: int) -> Any:
         for i in range(indices.size):
             if start == 0:
                 _fetch(starts, entries, indices, i + 8, b, blocks)
-            at = indices[i] * blocks + b
+            at = row_of(indices[i], (starts.size - 1) // blocks) * blocks + b
             y = splat(out.dtype.type(0), size)
             for k in range(starts[at], starts[at + 1]):
                 entry = get(entries, k)

@@ -4,27 +4,32 @@ from typing import Any
 
 import numpy
 
+from xpnet_numba.kernels.accepted import falls_back, one_matrix, two_matrices
 from xpnet_numba.kernels.compiled import add, kernel, part
 from xpnet_numba.kernels.exp import exp
 
 Array = Any
 
 
+@falls_back(one_matrix)
 def softmax(z: Array) -> Array:
     """Return ``exp(z) / sum(exp(z))`` along the last axis."""
     return _rows(_softmax, z)
 
 
+@falls_back(two_matrices)
 def softmax_backward(y: Array, dy: Array) -> Array:
     """Return ``y * (dy - sum(dy * y))``."""
     return _rows(_softmax_backward, y, dy)
 
 
+@falls_back(one_matrix)
 def log_softmax(z: Array) -> Array:
     """Return ``z - log(sum(exp(z)))`` along the last axis."""
     return _rows(_log_softmax, z)
 
 
+@falls_back(two_matrices)
 def log_softmax_backward(y: Array, dy: Array) -> Array:
     """Return ``dy - exp(y) * sum(dy)``."""
     return _rows(_log_softmax_backward, y, dy)

@@ -6,30 +6,35 @@ The arrays passed in may be overwritten; use those returned.
 import math
 from typing import Any
 
+from xpnet_numba.kernels.accepted import falls_back, parameter, with_moments, with_velocity
 from xpnet_numba.kernels.compiled import kernel
 from xpnet_numba.layout import adam_numbers
 
 Array = Any
 
 
+@falls_back(parameter)
 def sgd_step(param: Array, grad: Array, lr: float) -> Array:
     """Return ``param - lr * grad``."""
     (param,) = _step(sgd_in_place, grad, (param,), lr)
     return param
 
 
+@falls_back(with_velocity)
 def momentum_step(param: Array, grad: Array, velocity: Array, lr: float, beta: float) -> tuple[Array, Array]:
     """Return both after ``v = beta v + (1 - beta) g; p = p - lr v``."""
     param, velocity = _step(momentum_in_place, grad, (param, velocity), lr, beta, 1 - beta)
     return param, velocity
 
 
+@falls_back(with_velocity)
 def nesterov_step(param: Array, grad: Array, velocity: Array, lr: float, beta: float) -> tuple[Array, Array]:
     """Return both after ``v = beta v + (1 - beta) g; p = p - lr (beta v + (1 - beta) g)``."""
     param, velocity = _step(nesterov_in_place, grad, (param, velocity), lr, beta, 1 - beta)
     return param, velocity
 
 
+@falls_back(with_moments)
 def adam_step(
     param: Array,
     grad: Array,
@@ -48,7 +53,6 @@ def adam_step(
 
 
 def _step(function: Any, grad: Array, arrays: tuple[Array, ...], *numbers: float) -> list[Array]:
-    # What cannot be laid out flat is copied: the copies are changed then, and returned.
     flat = [x.reshape(-1) for x in arrays]
     # In the dtype of the arrays, because beside a Python float Numba computes in float64.
     function(grad.reshape(-1), *flat, *map(arrays[0].dtype.type, numbers))

@@ -1,0 +1,194 @@
+"""Arrays that compiled code cannot read as they are: functions of `nn` do with them what twins do."""
+
+import numpy
+import pytest
+
+from xpnet import nn
+
+pytest.importorskip("numba")
+from xpnet_numba import xp
+
+pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")
+
+
+def misaligned(x):
+    raw = numpy.zeros(x.nbytes + 1, numpy.uint8)
+    raw[1:] = numpy.frombuffer(numpy.ascontiguousarray(x).tobytes(), numpy.uint8)
+    return numpy.frombuffer(raw, x.dtype, offset=1).reshape(x.shape)
+
+
+def of_a_record(x):
+    """Return an array whose strides are no multiples of the size of an element."""
+    records = numpy.zeros(x.shape, [("flag", numpy.uint8), ("value", x.dtype)])
+    records["value"] = x
+    return records["value"]
+
+
+def frozen(x):
+    x = numpy.array(x)
+    x.flags.writeable = False
+    return x
+
+
+def strided(x):
+    wide = numpy.zeros((*x.shape[:-1], 2 * x.shape[-1]), x.dtype)
+    wide[..., ::2] = x
+    return wide[..., ::2]
+
+
+def is_float(x):
+    return x.dtype.kind == "f"
+
+
+FORMS = {
+    "big-endian": lambda x: x.astype(x.dtype.newbyteorder(">")),
+    "float16": lambda x: x.astype("float16") if is_float(x) else x,
+    "long double": lambda x: x.astype("longdouble") if is_float(x) else x,
+    "fortran": lambda x: numpy.asfortranarray(x),
+    "strided": strided,
+    "backwards": lambda x: numpy.ascontiguousarray(x[::-1])[::-1],
+    "repeated": lambda x: numpy.broadcast_to(x[:1], x.shape),
+    "of a record": of_a_record,
+    "misaligned": misaligned,
+    "read-only": frozen,
+    "no rows": lambda x: x[:0],
+    "no columns": lambda x: x[..., :0],
+}
+X, Y = (numpy.linspace(-2, k, 12).astype(numpy.float32).reshape(4, 3) for k in (2, 3))
+LABELS, INDICES = numpy.array([0, 2, 1, 1], numpy.int32), numpy.array([3, 0, 0, 1], numpy.int32)
+IMAGES = numpy.arange(12, dtype=numpy.uint8).reshape(4, 3)
+TARGETS = numpy.linspace(0, 1, 12).astype(numpy.float32).reshape(4, 3)
+GATHER = {"scale": 0.5, "offset": 1.0, "dtype": numpy.float32}
+
+CALLS = {
+    "accumulate": ((X, Y, 0.5), {}),
+    "adam_step": ((X, Y, X + 1, Y + 3, 2, 0.1, 0.9, 0.99, 1e-3), {}),
+    "gather_batch": ((IMAGES, INDICES), GATHER),
+    "gather_labels": ((LABELS, INDICES), {}),
+    "linear": ((X, Y[:3], Y[0]), {}),
+    "linear_backward": ((X, Y[:3], Y), {}),
+    "log_softmax": ((X,), {}),
+    "log_softmax_backward": ((X, Y), {}),
+    "momentum_step": ((X, Y, X + 1, 0.1, 0.9), {}),
+    "nesterov_step": ((X, Y, X + 1, 0.1, 0.9), {}),
+    "one_hot": ((LABELS, 3), {"dtype": numpy.float32}),
+    "relu": ((X,), {}),
+    "relu_backward": ((X, Y), {}),
+    "sgd_step": ((X, Y, 0.1), {}),
+    "sigmoid": ((X,), {}),
+    "sigmoid_backward": ((X, Y), {}),
+    "sigmoid_cross_entropy": ((X, TARGETS), {}),
+    "softmax": ((X,), {}),
+    "softmax_backward": ((X, Y), {}),
+    "softmax_cross_entropy": ((X, LABELS), {}),
+    "squared_error": ((X, Y), {}),
+    "tanh": ((X,), {}),
+    "tanh_backward": ((X, Y), {}),
+}
+# Read-only or seen twice, an array cannot be changed, and NumPy says so in one line.
+REFUSED = {"repeated", "read-only"}
+
+
+def outcome(function, args, kwargs):
+    """Return the results, in one tuple, or the error."""
+    try:
+        made = function(*args, **kwargs)
+    except Exception as e:
+        return type(e), str(e)
+    return made if isinstance(made, tuple) else (made,)
+
+
+def assert_same_outcome(got, want):
+    if any(isinstance(x, type | str) for x in want):
+        assert got == want
+        return
+    assert not any(isinstance(x, type) for x in got), got
+    for g, w in zip(got, want, strict=True):
+        assert numpy.asarray(g).dtype == numpy.asarray(w).dtype
+        numpy.testing.assert_allclose(g, w, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", nn.__all__)
+def test_function_takes_arrays_of_any_form_like_its_twin(name, form):
+    args, kwargs = CALLS[name]
+    arrays = [i for i, x in enumerate(args) if isinstance(x, numpy.ndarray)]
+    for which in (*([i] for i in arrays), arrays):
+        mine, twins = (
+            [
+                FORMS[form](numpy.array(x)) if i in which else numpy.array(x) if i in arrays else x
+                for i, x in enumerate(args)
+            ]
+            for _ in range(2)
+        )
+        want = outcome(getattr(nn, name), (numpy, *twins), kwargs)
+        got = outcome(getattr(xp.nn, name), mine, kwargs)
+        assert_same_outcome(got, want)
+        for x, y in zip(mine, twins, strict=True):
+            numpy.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("form", sorted(FORMS.keys() - REFUSED))
+@pytest.mark.parametrize("name", [name for name in nn.__all__ if name.endswith("_step")])
+def test_steps_change_the_arrays_that_they_are_given(name, form):
+    args, _ = CALLS[name]
+    args = [FORMS[form](numpy.array(x)) if isinstance(x, numpy.ndarray) else x for x in args]
+    results = getattr(xp.nn, name)(*args)
+    for result, given in zip(
+        results if isinstance(results, tuple) else (results,), (args[0], *args[2:]), strict=False
+    ):
+        numpy.testing.assert_array_equal(result, given)
+        assert numpy.shares_memory(result, given) or not given.size
+
+
+@pytest.mark.parametrize("form", sorted(REFUSED))
+@pytest.mark.parametrize("name", [name for name in nn.__all__ if name.endswith("_step")])
+def test_steps_refuse_arrays_that_cannot_change(name, form):
+    args, _ = CALLS[name]
+    args = [FORMS[form](numpy.array(x)) if isinstance(x, numpy.ndarray) else x for x in args]
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(xp.nn, name)(*args)
+
+
+def test_step_on_views_of_one_memory_is_the_twins():
+    mine, twins = numpy.arange(64, dtype=numpy.float32), numpy.arange(64, dtype=numpy.float32)
+    xp.nn.sgd_step(mine[1:], mine[:-1], 1.0)
+    nn.sgd_step(numpy, twins[1:], twins[:-1], 1.0)
+    numpy.testing.assert_array_equal(mine, twins)
+
+
+@pytest.mark.parametrize("index", [4, -5, 10**6, -(10**6)])
+def test_index_out_of_range_is_an_error(index):
+    for function, stored, kwargs in ((xp.nn.gather_batch, IMAGES, GATHER), (xp.nn.gather_labels, LABELS, {})):
+        with pytest.raises(IndexError, match="out of bounds"):
+            function(stored, numpy.array([0, index], numpy.int32), **kwargs)
+
+
+@pytest.mark.parametrize("sparse", [True, False])
+@pytest.mark.parametrize("index", [37, -38, 10**9, -(10**9)])
+def test_program_does_not_read_past_what_is_gathered(sparse, index):
+    def step(images, labels, weight, bias, indices):
+        x = xp.nn.gather_batch(images, indices, scale=1.0, offset=0.0, dtype=xp.float32)
+        return xp.nn.linear(x, weight, bias), xp.nn.gather_labels(labels, indices)
+
+    images = numpy.full((37, 29), 3, numpy.uint8)
+    images[:, :20] *= not sparse
+    labels, indices = numpy.full(37, 7, numpy.int32), numpy.arange(4, dtype=numpy.int32)
+    weight, bias = numpy.ones((29, 2), numpy.float32), numpy.zeros(2, numpy.float32)
+    compiled = xp.compile(step)
+    for _ in range(4):
+        compiled(images, labels, weight, bias, indices)
+    assert compiled.report == ""
+    outputs, found = compiled(images, labels, weight, bias, numpy.array([0, index, index, 1], numpy.int32))
+    numpy.testing.assert_array_equal(outputs, 27.0 if sparse else 87.0)
+    numpy.testing.assert_array_equal(found, 7)
+
+
+def test_program_takes_arrays_that_are_not_aligned():
+    compiled = xp.compile(lambda x, w, b: xp.nn.sigmoid(xp.nn.linear(x, w, b)))
+    w, b = Y[:3], Y[0]
+    for _ in range(3):
+        compiled(X, w, b)
+    found = compiled(misaligned(X), misaligned(w), misaligned(b))
+    numpy.testing.assert_allclose(found, nn.sigmoid(numpy, nn.linear(numpy, X, w, b)), rtol=1e-6)
+    assert compiled.report == ""
