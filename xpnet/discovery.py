@@ -9,6 +9,7 @@ import signal
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from xpnet.checked import checked as with_checks
 from xpnet.errors import BackendUnavailableError, UnknownBackendError
 from xpnet.namespace import Namespace
 
@@ -19,9 +20,10 @@ GROUP = "xpnet.backends"
 SHIPPED = ("cupy", "numba", "numpy")
 """The names that are xpnet's own: each belongs to the package ``xpnet_<name>``."""
 VARIABLE = "XPNET_BACKEND"
+CHECKED = "XPNET_CHECKED"
 
 
-def backend(name: str | None = None) -> Namespace:
+def backend(name: str | None = None, *, checked: bool | None = None) -> Namespace:
     """Return the namespace of a backend that works on this machine.
 
     Parameters
@@ -30,6 +32,12 @@ def backend(name: str | None = None) -> Namespace:
         ``"numpy"``, ``"numba"``, ``"cupy"`` or whatever else is installed; ``"cupy:1"`` names a device too.
         If omitted, the environment variable ``XPNET_BACKEND`` as it is now, and if that is unset or empty,
         ``"numpy"``.
+    checked : bool, optional
+        Whether each call of a function of `xp.nn` compares its arguments and results with what the function
+        takes and returns: shapes, dtypes, and that indices and labels are in range. What does not fit
+        raises a `ValueError` or a `TypeError` that names the function and the argument; without checks it may
+        end the process. Compiled steps run as they are then, and their `report` says so. If omitted, the
+        environment variable ``XPNET_CHECKED``: 1 for yes, 0 or nothing for no.
 
     Returns
     -------
@@ -47,10 +55,20 @@ def backend(name: str | None = None) -> Namespace:
         name = os.environ.get(VARIABLE) or "numpy"
     if not isinstance(name, str):
         raise TypeError(f"`name` must be a str, got {name!r}; pass for example 'numpy'")
+    wanted = _checks_wanted() if checked is None else checked
+    if not isinstance(wanted, bool):
+        raise TypeError(f"`checked` must be True or False, got {wanted!r}")
     xp = _working(name)
     xp.use()
     xp._remade = backend, (name,)
-    return xp
+    return with_checks(xp) if wanted else xp
+
+
+def _checks_wanted() -> bool:
+    value = os.environ.get(CHECKED, "")
+    if value not in ("", "0", "1"):
+        raise ValueError(f"{CHECKED} must be 0 or 1, got {value!r}; set it to 1 to check calls of `xp.nn`")
+    return value == "1"
 
 
 def _working(name: str) -> Namespace:

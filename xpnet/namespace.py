@@ -91,6 +91,8 @@ class Namespace:
         ``"xpnet."`` and the name, where modules have theirs.
     nn : namespace
         The functions of `xpnet.nn`, bound to this namespace.
+    checked : bool
+        Whether each call of them is checked: see `xpnet.backend`.
 
     Raises
     ------
@@ -132,6 +134,7 @@ class Namespace:
         self.library = library
         self.device = _default_device(library) if device is None else device
         self.fused = tuple(sorted(fused))
+        self.checked = False
         self.versions = dict(versions or _version(library))
         self.nn: Any = _bind(self, fused)
         self._device_name = device_name or (lambda: str(self.device))
@@ -187,7 +190,8 @@ class Namespace:
         - use a whole number that it is given other than by adding to it, passing it to `nn.adam_step` and
           returning it;
         - be given images that change in place between calls with the same array of them;
-        - index out of range, which may corrupt memory.
+        - index out of range: labels that are no class count as they do in the step, but what is gathered
+          is not defined, and an error may be missing. `xpnet.backend` has checks for that.
 
         The shipped backends run the Python of `step` only in its first calls, and again if something changes
         that it reaches: its variables, globals and defaults, the attributes that its code names, and the
@@ -377,7 +381,7 @@ class Namespace:
         return value
 
     def __repr__(self) -> str:
-        return f"<xpnet.Namespace {self.name!r} on {self.device}>"
+        return f"<xpnet.Namespace {self.name!r} on {self.device}{', checked' if self.checked else ''}>"
 
 
 class _Functions(types.SimpleNamespace):

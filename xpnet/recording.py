@@ -176,6 +176,7 @@ def record(
     kwargs: dict[str, Any] | None = None,
     *,
     functions: Any = None,
+    check: Callable[[str, Callable[..., Any]], Callable[..., Any]] | None = None,
 ) -> tuple[Any, Recording]:
     """Run a step, and return what it returned and what it did.
 
@@ -188,6 +189,8 @@ def record(
     kwargs : dict, optional
     functions : namespace, optional
         What the step calls in the place of ``xp.nn``.
+    check : callable, optional
+        Takes the name of a function and what is called for it; returns what checks that call.
 
     Raises
     ------
@@ -202,7 +205,10 @@ def record(
     args, kwargs = rebuilt(inputs, iter([recorder.argument(place, leaf) for place, leaf in enumerate(flat)]))
     own = own_functions(xp)
     called = own if functions is None else functions
-    watched = {name: recorder.watched(name, f, getattr(called, name)) for name, f in vars(own).items()}
+    check = check or (lambda name, function: function)
+    watched = {
+        name: recorder.watched(name, f, check(name, getattr(called, name))) for name, f in vars(own).items()
+    }
     try:
         with replaced(xp, types.SimpleNamespace(**watched)):
             result = step(*args, **kwargs)

@@ -82,6 +82,8 @@ class Replayed:
     report : str
         The last reason why a call was not replayed; empty if there was none. Reasons that lie in the
         arguments of a call hold for such calls only; others are still replayed.
+    check : callable or None
+        See `recording.record`.
     """
 
     def __init__(
@@ -94,6 +96,7 @@ class Replayed:
         reason: str = "",
     ) -> None:
         self.report = reason
+        self.check: Callable[[str, Callable[..., Any]], Callable[..., Any]] | None = None
         self.__wrapped__ = step
         self._xp = xp
         self._step = step
@@ -236,7 +239,9 @@ class Replayed:
     def _record(self, args: Any, kwargs: Any) -> Any:
         captured = Captured(self._xp, self._step)
         try:
-            result, recording = record(self._xp, self._step, args, kwargs, functions=self._functions)
+            result, recording = record(
+                self._xp, self._step, args, kwargs, functions=self._functions, check=self.check
+            )
         except NotReplayableError as e:
             reason, result = e.args
             self._give_up(captured.fault() or reason)

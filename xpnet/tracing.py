@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import functools
+import threading
+import types
 from collections.abc import Callable
 from typing import Any
 
+from xpnet import nn
 from xpnet.captured import Captured, Patience
+from xpnet.checked import check_calls
 from xpnet.namespace import Namespace
+from xpnet.recording import replaced
+from xpnet.replay import Replayed
 
 
 def compiled(xp: Namespace, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -17,6 +24,48 @@ def compiled(xp: Namespace, step: Callable[..., Any]) -> Callable[..., Any]:
     """
     made = xp.compile(step)
     return made if made is step or hasattr(made, "report") else Traced(xp, step)
+
+
+def checked_at_first(xp: Namespace, step: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what `compiled` made of a step, which now checks how its first call uses `xp.nn`.
+
+    Shapes and dtypes are checked. Values are not: nothing is read back from the device.
+    """
+    if isinstance(step, Replayed):
+        step.check = functools.partial(check_calls, xp, values=False)
+        return step
+    return step if xp.checked else CheckedAtFirst(xp, step)
+
+
+# Held while functions of a namespace are replaced, so that they are put back in order.
+_checking = threading.Lock()
+
+
+class CheckedAtFirst:
+    """A step whose first call is checked; see `checked_at_first`."""
+
+    def __init__(self, xp: Namespace, step: Callable[..., Any]) -> None:
+        self.__wrapped__ = step
+        self._xp = xp
+        self._begun = False
+
+    @property
+    def report(self) -> str:
+        """Why the step is not compiled; empty if it is, or if there is nothing to compile it with."""
+        return getattr(self.__wrapped__, "report", "")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what the step does."""
+        if self._begun or not _checking.acquire(blocking=False):
+            return self.__wrapped__(*args, **kwargs)
+        try:
+            self._begun = True
+            own = vars(self._xp.nn)
+            functions = {name: check_calls(self._xp, name, own[name], values=False) for name in nn.__all__}
+            with replaced(self._xp, types.SimpleNamespace(**own | functions)):
+                return self.__wrapped__(*args, **kwargs)
+        finally:
+            _checking.release()
 
 
 class Traced:

@@ -17,7 +17,7 @@ from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
 from xpnet.random import Stream
-from xpnet.tracing import compiled
+from xpnet.tracing import checked_at_first, compiled
 
 Array = Any
 
@@ -74,7 +74,7 @@ class Trainer:
         self._dtype = dtype
         self._scaling = scaling
         self.put(train)
-        self.compiled = compiled(xp, self._step)
+        self.compiled = checked_at_first(xp, compiled(xp, self._step))
 
     @property
     def report(self) -> str:

@@ -1,0 +1,322 @@
+"""Namespaces that compare the arguments and results of each call of `nn` with what the function takes.
+
+`SIGNATURES` has a line for each function, which reads like its docstring: the arrays by name with their axes,
+then the results. An axis has one length in all of a call; `()` is an array without axes, `*` any shape,
+the same one throughout. Arrays are float32 or float64, all of one dtype, unless it says
+
+- `int`: of whole numbers; ``int[n]``: all in ``[0, n)``, or up to the largest of several;
+- `stored`: uint8 or floating-point numbers;
+- `count`: no array but a whole number above 0, which is the length of an axis of its name, if there is one.
+
+`!` marks what is changed in place and returned, and `?` a result that may be None. The other parameters are
+numbers, and have the types that the twin gives them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import numbers
+import re
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy
+
+from xpnet import nn
+from xpnet.namespace import Namespace
+from xpnet.recording import plain
+
+Array = Any
+
+SIGNATURES = {
+    "accumulate": "total: (), value: () -> ()",
+    "adam_step": "param!: *, grad: *, mean!: *, variance!: *, step: count -> *, *, *",
+    "gather_batch": "images: stored n features, indices: int[n] batch -> batch features",
+    "gather_labels": "labels: int n, indices: int[n] batch -> int batch",
+    "linear": "x: batch n_in, weight: n_in n_out, bias: n_out -> batch n_out",
+    "linear_backward": (
+        "x: batch n_in, weight: n_in n_out, dy: batch n_out -> ? batch n_in, n_in n_out, n_out"
+    ),
+    "log_softmax": "z: batch classes -> batch classes",
+    "log_softmax_backward": "y: batch classes, dy: batch classes -> batch classes",
+    "momentum_step": "param!: *, grad: *, velocity!: * -> *, *",
+    "nesterov_step": "param!: *, grad: *, velocity!: * -> *, *",
+    "one_hot": "labels: int[2 classes] batch, classes: count -> batch classes",
+    "relu": "z: * -> *",
+    "relu_backward": "y: *, dy: * -> *",
+    "sgd_step": "param!: *, grad: * -> *",
+    "sigmoid": "z: * -> *",
+    "sigmoid_backward": "y: *, dy: * -> *",
+    "sigmoid_cross_entropy": "logits: *, targets: * -> (), *",
+    "softmax": "z: batch classes -> batch classes",
+    "softmax_backward": "y: batch classes, dy: batch classes -> batch classes",
+    "softmax_cross_entropy": "logits: batch classes, labels: int[classes] batch -> (), batch classes",
+    "squared_error": "outputs: *, targets: * -> (), *",
+    "tanh": "z: * -> *",
+    "tanh_backward": "y: *, dy: * -> *",
+}
+
+_FLOATS = ("float32", "float64")
+_DTYPES = {
+    "float": _FLOATS,
+    "stored": ("uint8", *_FLOATS),
+    "int": tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What one array must be like, or a number.
+
+    Attributes
+    ----------
+    kind : {"float", "int", "stored", "count"}
+    axes : tuple of str or None
+        None for any shape.
+    below : tuple of str
+        Axes, or numbers, the largest of which all values must be below.
+    changed, optional : bool
+    """
+
+    kind: str
+    axes: tuple[str, ...] | None
+    below: tuple[str, ...] = ()
+    changed: bool = False
+    optional: bool = False
+
+
+def parse(signature: str) -> tuple[dict[str, Form], list[Form]]:
+    """Return the forms of the arguments, by name, and those of the results."""
+    taken, _, given = signature.partition(" -> ")
+    pairs = [argument.split(": ") for argument in taken.split(", ")]
+    arguments = {name.removesuffix("!"): _form(text, changed=name.endswith("!")) for name, text in pairs}
+    return arguments, [_form(text) for text in given.split(", ")]
+
+
+def _form(text: str, *, changed: bool = False) -> Form:
+    optional = text.startswith("? ")
+    found = re.fullmatch(r"(int|stored|count)?(?:\[(.+)\])? ?(.*)", text.removeprefix("? "))
+    kind, below, axes = found.groups("") if found else ("", "", "")
+    names = None if axes == "*" else () if axes == "()" else tuple(axes.split())
+    return Form(kind or "float", names, tuple(below.split()), changed, optional)
+
+
+def checked(xp: Namespace) -> Namespace:
+    """Return `xp` with functions of `nn` that check each call; the same one each time.
+
+    Steps that it compiles run as they are, since a program makes no calls.
+    """
+    if xp.checked:
+        return xp
+    if "_checked" not in vars(xp):
+        other: Any = object.__new__(type(xp))
+        vars(other).update(vars(xp))
+        functions = {name: check_calls(xp, name, _found(xp, name)) for name in nn.__all__}
+        vars(other).update(
+            checked=True,
+            nn=types.SimpleNamespace(**vars(xp.nn) | functions),
+            _compile=Unreplayed,
+            _on=lambda device: checked(xp.on(device)),
+            _tf32=lambda: checked(xp.with_tf32()),
+            _remade=(checked, (xp,)),
+        )
+        vars(xp).setdefault("_checked", other)
+    found: Namespace = vars(xp)["_checked"]
+    return found
+
+
+def _found(xp: Namespace, name: str) -> Callable[..., Any]:
+    # Looked up at each call: a backend may replace a function, and a recording does.
+    return lambda *args, **kwargs: getattr(xp.nn, name)(*args, **kwargs)
+
+
+class Unreplayed:
+    """A step that runs as it is.
+
+    Attributes
+    ----------
+    report : str
+        Why.
+    """
+
+    report = "every call of `xp.nn` is checked, so the step runs as it is"
+
+    def __init__(self, step: Callable[..., Any]) -> None:
+        self.__wrapped__ = step
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what the step does."""
+        return self.__wrapped__(*args, **kwargs)
+
+
+def check_calls(
+    xp: Namespace, name: str, function: Callable[..., Any], *, values: bool = True
+) -> Callable[..., Any]:
+    """Return a function of `nn` that checks how it is called and what it returns.
+
+    Parameters
+    ----------
+    xp : Namespace
+    name : str
+    function : callable
+        Has the parameters of the twin of this name, less `xp`.
+    values : bool
+        Whether to look at indices and labels, which reads them back from the device.
+    """
+    twin = functools.partial(getattr(nn, name), None)
+    signature = inspect.signature(twin)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError as e:
+            raise TypeError(f"nn.{name}: {e}") from None
+        bound.apply_defaults()
+        check = _Check(xp, name, bound.arguments)
+        check.arguments(values=values)
+        result = function(*args, **kwargs)
+        check.results(result)
+        return result
+
+    call.__name__, call.__doc__ = name, getattr(nn, name).__doc__
+    call.__wrapped__ = twin  # type: ignore[attr-defined]
+    return call
+
+
+@functools.cache
+def _signature(name: str) -> tuple[dict[str, Form], list[Form]]:
+    return parse(SIGNATURES[name])
+
+
+@functools.cache
+def _others(name: str) -> Mapping[str, Any]:
+    """Return the types of the parameters that are neither arrays nor counts, by name."""
+    parameters = inspect.signature(getattr(nn, name)).parameters
+    known = {"xp", *_signature(name)[0]}
+    return {key: parameter.annotation for key, parameter in parameters.items() if key not in known}
+
+
+class _Check:
+    """One call: what is known of its axes and dtypes."""
+
+    def __init__(self, xp: Namespace, name: str, given: Mapping[str, Any]) -> None:
+        self._xp = xp
+        self._name = name
+        self._given = given
+        self._taken, self._made = _signature(name)
+        self._lengths: dict[str, int] = {}
+        self._shape: tuple[int, ...] | None = None  # of `*`
+        self._dtypes: dict[str, Any] = {}  # by kind
+
+    def arguments(self, *, values: bool) -> None:
+        """Raise unless the arguments fit."""
+        for key, form in self._taken.items():
+            if form.kind == "count":
+                self._count(key, self._given[key])
+            else:
+                self._array(f"`{key}`", form, self._given[key])
+        for key, kind in _others(self._name).items():
+            self._number(key, kind, self._given[key])
+        for key, form in self._taken.items():
+            if form.below and values:
+                self._range(key, form, self._given[key])
+
+    def results(self, result: Any) -> None:
+        """Raise unless this is what the function must return."""
+        found = result if isinstance(result, tuple) else (result,)
+        if len(found) != len(self._made):
+            self._refuse(ValueError, f"returned {len(found)} results, but must return {len(self._made)}")
+        if "dtype" in self._given:
+            self._dtypes["float"] = self._given["dtype"]
+        for i, (form, value) in enumerate(zip(self._made, found, strict=True)):
+            what = f"result {i}" if len(found) > 1 else "the result"
+            if value is None and form.optional and not self._given["input_gradient"]:
+                continue
+            self._array(what, form, value)
+
+    def _array(self, what: str, form: Form, value: Any) -> None:
+        try:
+            self._xp.check_array(what.strip("`"), value)
+        except (TypeError, ValueError) as e:
+            self._refuse(type(e), str(e))
+        self._dtype(what, form.kind, value.dtype)
+        shape = tuple(value.shape)
+        if form.axes is None:
+            self._shape = shape if self._shape is None else self._shape
+            fits, wanted = shape == self._shape, str(self._shape)
+        else:
+            fits, wanted = self._axes(form.axes, shape), self._spelled(form.axes)
+        if not fits:
+            self._refuse(ValueError, f"{what} has shape {shape}, but must have {wanted}")
+        if form.changed and not getattr(getattr(value, "flags", None), "writeable", True):
+            self._refuse(ValueError, f"{what} is read-only, but is changed in place; pass a copy")
+
+    def _dtype(self, what: str, kind: str, dtype: Any) -> None:
+        names = _DTYPES[kind]
+        if not any(dtype == getattr(self._xp, name, None) for name in names):
+            wanted = "an integer dtype" if kind == "int" else " or ".join(names)
+            self._refuse(TypeError, f"{what} must have {wanted}, got {dtype}; pass `xp.astype` of it")
+        if kind == "float" or not what.startswith("`"):
+            known = self._dtypes.setdefault(kind, dtype)
+            if dtype != known:
+                self._refuse(TypeError, f"{what} has dtype {dtype}, but must have {known} as the others do")
+        else:
+            self._dtypes.setdefault(kind, dtype)
+
+    def _axes(self, axes: tuple[str, ...], shape: tuple[int, ...]) -> bool:
+        """Return whether a shape has these axes, and keep the lengths that were not known."""
+        if len(axes) != len(shape):
+            return False
+        for axis, length in zip(axes, shape, strict=True):
+            if self._lengths.setdefault(axis, length) != length or (length == 0 and axis != "batch"):
+                return False
+        return True
+
+    def _spelled(self, axes: tuple[str, ...]) -> str:
+        names = ", ".join(axes) + "," * (len(axes) == 1)
+        lengths = [f"{axis} = {self._lengths[axis]}" for axis in axes if self._lengths.get(axis)]
+        return f"({names})" + (f" with {', '.join(lengths)}" if lengths else "")
+
+    def _range(self, key: str, form: Form, value: Array) -> None:
+        limit = max(int(axis) if axis.isdecimal() else self._lengths[axis] for axis in form.below)
+        host = numpy.asarray(self._xp.to_host(value))
+        wrong = host[(host < 0) | (host >= limit)]
+        if wrong.size:
+            self._refuse(ValueError, f"`{key}` holds {int(wrong[0])}, but must be in [0, {limit})")
+
+    def _count(self, key: str, value: Any) -> None:
+        value = plain(value)
+        if isinstance(value, bool) or not isinstance(value, int | numpy.integer):
+            self._refuse(TypeError, f"`{key}` must be a whole number, got {value!r}")
+        if value < 1:
+            self._refuse(ValueError, f"`{key}` must be a whole number above 0, got {value!r}")
+        self._lengths[key] = int(value)
+
+    def _number(self, key: str, kind: Any, value: Any) -> None:
+        if key == "dtype":
+            if not any(value is not None and value == getattr(self._xp, name, None) for name in _FLOATS):
+                self._refuse(TypeError, f"`dtype` must be `xp.float32` or `xp.float64`, got {value!r}")
+        elif kind is bool:
+            if not isinstance(value, bool | numpy.bool_):
+                self._refuse(TypeError, f"`{key}` must be True or False, got {value!r}")
+        elif not _is_real(self._xp, value):
+            self._refuse(TypeError, f"`{key}` must be a real number, got {value!r}")
+
+    def _refuse(self, error: type[Exception], text: str) -> None:
+        raise error(f"nn.{self._name}: {text}") from None
+
+
+def _is_real(xp: Namespace, value: Any) -> bool:
+    """Return whether this is a real number, or an array of `xp` that holds one."""
+    if isinstance(value, bool | numpy.bool_):
+        return False
+    if isinstance(value, numbers.Real):
+        return True
+    try:
+        xp.check_array("", value)
+    except (TypeError, ValueError):
+        return False
+    return tuple(value.shape) == () and bool(xp.isdtype(value.dtype, ("real floating", "integral")))
