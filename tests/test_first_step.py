@@ -1,6 +1,7 @@
 """The first step of a training is checked, whatever the layers are; nothing runs twice for that."""
 
 import dataclasses
+import typing
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ class Own:
     """A layer of a user's that counts its calls; `wrong` makes it misuse a function of `nn`."""
 
     wrong: bool = False
-    shapes = {}
+    shapes: typing.ClassVar[dict] = {}
     calls: int = 0
 
     def init(self, xp, seed, *, dtype="float32"):

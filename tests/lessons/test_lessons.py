@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 
+import xpnet
 from xpnet.lessons import LESSONS, deep, find_lesson
 
 NAMES = ("w1", "w2", "w3", "w4", "w5", "w6", "b1", "b2", "b3")
@@ -163,3 +164,14 @@ def test_what_say_returns_does_not_end_a_lesson(numpy_xp, name):
 
     find_lesson(name).run(numpy_xp, say=say, epochs=2, limit=100)
     assert sum(line.startswith("epoch 2") for line in lines) == (1 if name == "first-network" else 4)
+
+
+@pytest.mark.parametrize("name", ["chain-rule", "loss", "sigmoid", "gradient-descent"])
+def test_calls_in_a_lesson_are_checked(name):
+    def returned(function):
+        return lambda *args, **kwargs: None
+
+    broken = {key: returned(key) for key in ("relu", "sigmoid", "linear", "sigmoid_cross_entropy")}
+    broken |= {"softmax_cross_entropy": returned("softmax_cross_entropy")}
+    with pytest.raises((TypeError, ValueError), match=r"^nn\.\w+: .*result"):
+        run(xpnet.Namespace("broken", np, fused=broken), name)

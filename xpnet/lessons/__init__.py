@@ -1,7 +1,8 @@
 """The course "Neural Network from Scratch" by Subash Gandyer, one runnable module a lesson, in order.
 
 A lesson has ``run(xp, *, say=print, ...)``, which prints as it goes and returns its figures by name. One
-that has a picture also has ``draw(figure, figures)``, which draws it on a Matplotlib figure.
+that has a picture also has ``draw(figure, figures)``, which draws it on a Matplotlib figure. Each call
+of `xp.nn` in a lesson is checked, see `xpnet.backend`; `fit` checks its first step itself.
 """
 
 from __future__ import annotations

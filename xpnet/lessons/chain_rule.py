@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xpnet.checked import checked
 from xpnet.layers import Linear, Sigmoid
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
@@ -29,6 +30,7 @@ from xpnet.namespace import Namespace
 
 def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any]:
     """Return dL/dw1 and its factors for Alice, (-2, -1) with y = 1; all weights are 1, all biases 0."""
+    xp = checked(xp)
     x1, x2, y = -2.0, -1.0, 1.0
 
     def f(z: float) -> float:

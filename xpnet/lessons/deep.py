@@ -24,6 +24,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import checks
+from xpnet.checked import checked
 from xpnet.datasets import Dataset, mnist
 from xpnet.models import Sequential, mlp
 from xpnet.namespace import Namespace
@@ -50,9 +51,7 @@ def run(
     """Return gradient sizes by layer, and the test accuracy of each network."""
     train, test = mnist()
     train = train[: checks.limit(limit)]
-    gradients = {
-        activation: gradient_sizes(xp, network(activation, 4), train[:1000], seed) for activation in RATES
-    }
+    gradients = {a: gradient_sizes(checked(xp), network(a, 4), train[:1000], seed) for a in RATES}
     say("size of the gradient (root mean square) before training, four hidden layers")
     say("layer  " + "  ".join(f"{activation:>8}" for activation in gradients))
     for layer, sizes in enumerate(zip(*gradients.values(), strict=True), start=1):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xpnet.checked import checked
 from xpnet.namespace import Namespace
 
 Array = Any
@@ -23,6 +24,7 @@ def neuron(xp: Namespace, w: Array, b: float, x: Array) -> Array:
 
 def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any]:
     """Return the hidden values and the output for the input [2, 3]."""
+    xp = checked(xp)
     w = xp.asarray([0.0, 1.0], dtype=xp.float64)
     x = xp.asarray([2.0, 3.0], dtype=xp.float64)
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import checks
+from xpnet.checked import checked
 from xpnet.layers import Linear, Sigmoid
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
@@ -33,6 +34,7 @@ def run(
     xp: Namespace, *, epochs: int = 1000, seed: int = 0, say: Callable[[str], object] = print
 ) -> dict[str, Any]:
     """Return the losses and what the network thinks of two people whom it has not met."""
+    xp = checked(xp)
     say("name      weight   height    y")
     for name, (weight, height, label) in PEOPLE.items():
         say(f"{name:8}  {weight} lb   {height} in   {label:2}")

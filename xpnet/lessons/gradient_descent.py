@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xpnet.checked import checked
 from xpnet.checks import count, positive
 from xpnet.namespace import Namespace
 
@@ -56,6 +57,7 @@ def run(
     xp: Namespace, *, iterations: int = 100, lr: float = 1.0, say: Callable[[str], object] = print
 ) -> dict[str, Any]:
     """Return the nine derivatives at the start, the losses, and the way that w5 and b3 take."""
+    xp = checked(xp)
     iterations, lr = count("iterations", iterations), positive("lr", lr)
     p = xp.asarray([1.0] * 6 + [0.0] * 3, dtype=xp.float64)
     first = xp.to_host(gradient(xp, p)).tolist()

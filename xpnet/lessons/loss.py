@@ -19,11 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xpnet.checked import checked
 from xpnet.namespace import Namespace
 
 
 def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any]:
     """Return the three losses of small examples."""
+    xp = checked(xp)
     y = xp.asarray([1.0, 0.0, 0.0, 1.0], dtype=xp.float64)
     y_hat = xp.zeros(4, dtype=xp.float64)
     mse = xp.mean((y - y_hat) ** 2)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import checks, metrics
+from xpnet.checked import checked
 from xpnet.datasets import mnist
 from xpnet.layers import Linear, Sigmoid
 from xpnet.lessons.mnist_zero import pixels
@@ -37,6 +38,7 @@ def run(
     say: Callable[[str], object] = print,
 ) -> dict[str, Any]:
     """Return accuracy and confusion matrix (rows predicted, columns true) on the test images."""
+    xp = checked(xp)
     train, test = mnist()
     train = train[: checks.limit(limit)]
     model = Sequential(Linear(784, 64, "normal"), Sigmoid(), Linear(64, 10, "normal"))

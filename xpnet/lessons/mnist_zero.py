@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import checks, metrics
+from xpnet.checked import checked
 from xpnet.datasets import Dataset, mnist
 from xpnet.lessons.pace import Pace
 from xpnet.namespace import Namespace
@@ -51,6 +52,7 @@ def run(
     say: Callable[[str], object] = print,
 ) -> dict[str, Any]:
     """Return accuracy and confusion matrix (rows predicted, columns true) on the test images."""
+    xp = checked(xp)
     train, test = mnist()
     train = train[: checks.limit(limit)]
     x, y = pixels(xp, train), is_zero(xp, train)

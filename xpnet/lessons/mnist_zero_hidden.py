@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import checks
+from xpnet.checked import checked
 from xpnet.datasets import mnist
 from xpnet.layers import Linear, Params, Sigmoid
 from xpnet.lessons.mnist_zero import is_zero, judge, pixels
@@ -57,6 +58,7 @@ def run(
     say: Callable[[str], object] = print,
 ) -> dict[str, Any]:
     """Return accuracy and confusion matrix (rows predicted, columns true) on the test images."""
+    xp = checked(xp)
     train, test = mnist()
     train = train[: checks.limit(limit)]
     model = Sequential(Linear(784, 64, "normal"), Sigmoid(), Linear(64, 1, "normal"))

@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xpnet.checked import checked
 from xpnet.namespace import Namespace
 
 
 def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any]:
     """Return the output of a neuron with weights [0, 1] and bias 4 for the input [2, 3]."""
+    xp = checked(xp)
     w = xp.asarray([0.0, 1.0], dtype=xp.float64)
     b = 4.0
     x = xp.asarray([2.0, 3.0], dtype=xp.float64)

@@ -19,11 +19,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from xpnet.checked import checked
 from xpnet.namespace import Namespace
 
 
 def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any]:
     """Return x, f(x) and f'(x) at 100 points from -10 to 10, and f(0)."""
+    xp = checked(xp)
     x = xp.linspace(-10, 10, 100, dtype=xp.float64)
     y = 1 / (1 + xp.exp(-x))  # f(x)
     slope = y * (1 - y)  # f'(x)

@@ -34,7 +34,7 @@ def linear_backward(
 
 
 @part
-def row_of(index: int, n: int) -> int:
+def row_of(index: Any, n: int) -> Any:
     """Return the row of `n` that an index stands for, a negative one counted from the end.
 
     Out of range it is the nearest: a program cannot raise an error, and must not read past an array.
