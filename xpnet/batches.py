@@ -79,9 +79,11 @@ class Batches:
         if images.dtype == np.uint8:
             scaling.check(dtype)
             stored = np.ascontiguousarray(images)
+            copy = True if keep and np.may_share_memory(stored, images) and _may_change(images) else None
         else:
-            stored = _converted(name, images, dtype)
-        copy = True if keep and np.may_share_memory(stored, images) and _may_change(images) else None
+            # Checked after it is copied: what the caller's array holds may change at any time.
+            shared = keep and images.dtype == dtype and _may_change(images)
+            stored, copy = _converted(name, images.copy() if shared else images, dtype), None
         # A new view, because a backend may keep another form of images that it knows by their array.
         self.images = xp.asarray(stored, copy=copy)[...]
 

@@ -14,7 +14,7 @@ from xpnet.checks import count
 from xpnet.datasets import Dataset
 from xpnet.layers import Params
 from xpnet.losses import Loss, find_loss
-from xpnet.measure import BATCH_SIZE, Measure
+from xpnet.measure import BATCH_SIZE, Measure, check_labels, class_count
 from xpnet.memory import watched
 from xpnet.models import Sequential, check_params, copy_params
 from xpnet.namespace import Namespace
@@ -243,11 +243,6 @@ def as_dataset(images: Any) -> Dataset:
     return Dataset(images, np.zeros(images.shape[:1], dtype=np.uint8))
 
 
-def class_count(model: Sequential) -> int:
-    """Return the number of classes that the outputs of `model` tell apart."""
-    return 2 if model.n_out == 1 else int(model.n_out or 0)
-
-
 def check_outputs(outputs: np.ndarray) -> None:
     """Raise unless what a model made of images, a row for each, is finite."""
     finite = np.isfinite(outputs).all(axis=1)
@@ -287,9 +282,4 @@ def check_fit(name: str, dataset: Any, model: Sequential) -> None:
         raise ValueError(
             f"`{name}` has {features} features an image, but the model takes {model.n_in}{advice}"
         )
-    largest = int(dataset.labels.max())
-    if largest >= class_count(model):
-        raise ValueError(
-            f"`{name}` has the label {largest}, but the model tells {class_count(model)} classes apart: "
-            f"0 to {class_count(model) - 1}"
-        )
+    check_labels(name, dataset.labels, class_count(model))

@@ -58,7 +58,7 @@ class Measure:
         once: bool = False,
     ) -> None:
         self.batches = Batches(xp, dataset.images, dtype=dtype, scaling=scaling, name=name, keep=keep)
-        self.labels = labels_on_device(xp, dataset)
+        self.labels = labels_on_device(xp, dataset, classes=class_count(model), name=name)
         self._xp = xp
         self._criterion = criterion
         self._trunk = criterion.trunk(model)
@@ -101,6 +101,29 @@ class Measure:
         return outputs, xp.nn.accumulate(total, loss, indices.shape[0])
 
 
-def labels_on_device(xp: Namespace, dataset: Dataset) -> Array:
-    """Return the labels as an int32 array of `xp`."""
-    return xp.asarray(dataset.labels.astype(np.int32))
+def labels_on_device(xp: Namespace, dataset: Dataset, *, classes: int, name: str) -> Array:
+    """Return the labels as an int32 array of `xp`, which no later change of the data set reaches.
+
+    Raises
+    ------
+    ValueError
+        If the labels are not in ``[0, classes)``.
+    """
+    labels = dataset.labels.copy()
+    check_labels(name, labels, classes)  # Of the copy: the arrays may have changed since they were checked.
+    return xp.asarray(labels.astype(np.int32))
+
+
+def class_count(model: Sequential) -> int:
+    """Return the number of classes that the outputs of `model` tell apart."""
+    return 2 if model.n_out == 1 else int(model.n_out or 0)
+
+
+def check_labels(name: str, labels: np.ndarray, classes: int) -> None:
+    """Raise unless the labels of a data set, which the caller knows as `name`, are in ``[0, classes)``."""
+    for label in (int(labels.max()), int(labels.min())):
+        if not 0 <= label < classes:
+            raise ValueError(
+                f"`{name}` has the label {label}, but the model tells {classes} classes apart: "
+                f"0 to {classes - 1}"
+            )

@@ -12,7 +12,7 @@ from xpnet.captured import Captured
 from xpnet.datasets import Dataset
 from xpnet.layers import Params
 from xpnet.losses import Loss
-from xpnet.measure import labels_on_device
+from xpnet.measure import class_count, labels_on_device
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
@@ -71,6 +71,7 @@ class Trainer:
         self._optimizer = optimizer
         self._batch_size = batch_size
         self._dropout = Stream(seed, "dropout")
+        self._classes = class_count(model)
         self._dtype = dtype
         self._scaling = scaling
         self.put(train)
@@ -86,7 +87,7 @@ class Trainer:
         self._images = Batches(
             self.xp, train.images, dtype=self._dtype, scaling=self._scaling, name="train", keep=True
         )
-        self._labels = labels_on_device(self.xp, train)
+        self._labels = labels_on_device(self.xp, train, classes=self._classes, name="train")
 
     def epoch(self, order: np.ndarray, advance: Callable[[int], object] = lambda steps: None) -> Array:
         """Train over the images in this order and return the sum of their losses, shape (), on the device.

@@ -18,10 +18,10 @@ class Dataset:
     A dataset can be copied and pickled, and is equal only to itself.
 
     The arrays are checked here, so that nothing after has to. What is kept are read-only views: the
-    caller's arrays stay writable, and a later change of them is seen here, unchecked. A training does not
-    see it: it takes a snapshot of images and labels, of the test set too, when it begins. Only a file that
-    is mapped read-only is not copied, and must not change meanwhile. A measurement uses what the arrays hold
-    when it is asked for.
+    caller's arrays stay writable, and a later change of them is seen here. A training does not see it: it
+    takes a snapshot of images and labels, of the test set too, when it begins. Only a file that is mapped
+    read-only is not copied, and must not change meanwhile. A measurement uses what the arrays hold when it
+    is asked for. Both check again that labels are classes of the model and that images are finite.
 
     Parameters
     ----------
