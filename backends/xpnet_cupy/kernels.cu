@@ -220,20 +220,30 @@ template <typename T> __global__ void accumulate(const T* total, const T* value,
 
 // A batch: a block for each image
 
+// The one of n rows that an index stands for, a negative one counted from the end. Out of range it is the nearest:
+// a kernel cannot raise an error, and must not read past an array.
+__device__ Index row_of(Index index, Index n)
+{
+    Index row = index < 0 ? index + n : index;
+    return row < 0 ? 0 : row < n ? row : n - 1;
+}
+
 template <typename S, typename T, typename I>
 __global__ void gather_batch(
-    const S* images, const I* indices, T* x, Index features, T scale, T offset, const I* labels, I* batch)
+    const S* images, const I* indices, T* x, Index features, T scale, T offset, const I* labels, I* batch,
+    Index n)
 {
-    Index image = indices[blockIdx.x];
+    Index image = row_of(indices[blockIdx.x], n);
     images += image * features;
     x += blockIdx.x * features;
     for (Index k = threadIdx.x; k < features; k += blockDim.x) x[k] = T(images[k]) * scale + offset;
     if (labels && threadIdx.x == 0) batch[blockIdx.x] = labels[image];
 }
 
-template <typename I> __global__ void gather_labels(const I* labels, const I* indices, I* batch, Index n)
+template <typename I>
+__global__ void gather_labels(const I* labels, const I* indices, I* batch, Index size, Index n)
 {
-    for (Index i = first(); i < n; i += stride()) batch[i] = labels[indices[i]];
+    for (Index i = first(); i < size; i += stride()) batch[i] = labels[row_of(indices[i], n)];
 }
 
 // Rows of 0 with a 1 at the label; for one class, the labels themselves.

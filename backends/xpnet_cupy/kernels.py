@@ -97,26 +97,35 @@ def gather(
     images: Array, indices: Array, labels: Array | None = None, *, scale: float, offset: float, dtype: Any
 ) -> tuple[Array, Array | None]:
     """Return a batch of images and, if there are labels, their labels: see `xpnet.nn.gather_batch`."""
-    dtype, features = numpy.dtype(dtype), images.shape[1]
+    dtype, (n, features) = numpy.dtype(dtype), images.shape
     indices = _ready_indices(indices)
+    # Whatever comes is in range of both: see `row_of` in the source.
+    n = n if labels is None else min(n, labels.size)
+    _check_not_empty(n, indices)
     x, batch = cupy.empty((indices.size, features), dtype), None
     last: list[Any] = [features, dtype.type(scale), dtype.type(offset), NOWHERE, NOWHERE]
     if labels is not None:
         batch = cupy.empty(indices.shape, indices.dtype)
         last[-2:] = _ready_indices(labels, indices.dtype), batch
     keys, size = (images.dtype, dtype, indices.dtype), (indices.size, launch.threads(features))
-    run("gather_batch", keys, *size, ready(images, images.dtype), indices, x, *last)
+    run("gather_batch", keys, *size, ready(images, images.dtype), indices, x, *last, n)
     return x, batch
+
+
+def _check_not_empty(n: int, indices: Array) -> None:
+    if n == 0 and indices.size:
+        raise IndexError(f"{indices.size} rows are to be gathered, but there are none")
 
 
 def gather_labels(labels: Array, indices: Array) -> Array:
     """See `xpnet.nn.gather_labels`."""
     if labels.dtype not in _INDICES:
         return cupy.take(labels, indices, axis=0)
+    _check_not_empty(labels.size, indices)
     batch = cupy.empty(indices.shape, labels.dtype)
     inputs = _ready_indices(labels), _ready_indices(indices, labels.dtype)
     size = launch.blocks(batch.size), launch.THREADS
-    run("gather_labels", (labels.dtype,), *size, *inputs, batch, batch.size)
+    run("gather_labels", (labels.dtype,), *size, *inputs, batch, batch.size, labels.size)
     return batch
 
 

@@ -210,6 +210,18 @@ def test_gather_batch_matches_its_twin(pixel, index, dtype, host):
         _check(host.gather_batch(images, indices, **options), expected, dtype)
 
 
+@pytest.mark.parametrize("index", [4, -5, 2**31 - 1, -(2**31)])
+def test_index_out_of_range_does_not_read_past_an_array(index, host, kernels):
+    images, labels = numpy.full((4, 3), 7, numpy.uint8), numpy.full(4, 7, numpy.int32)
+    indices = numpy.asarray([0, index, -4, 3], numpy.int32)
+    options = {"scale": 1.0, "offset": 0.0, "dtype": numpy.dtype("float32")}
+    assert (host.gather_batch(images, indices, **options) == 7).all()
+    assert (host.gather_labels(labels, indices) == 7).all()
+    assert all((found == 7).all() for found in kernels.gather(images, indices, labels, **options))
+    with pytest.raises(IndexError, match="4 rows are to be gathered, but there are none"):
+        host.gather_batch(images[:0], indices, **options)
+
+
 STEPS = {
     "sgd_step": (0, (0.1,)),
     "momentum_step": (1, (0.1, 0.9)),
