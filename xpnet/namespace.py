@@ -190,8 +190,7 @@ class Namespace:
         - use a whole number that it is given other than by adding to it, passing it to `nn.adam_step` and
           returning it;
         - be given images that change in place between calls with the same array of them;
-        - index out of range: labels that are no class count as they do in the step, but what is gathered
-          is not defined, and an error may be missing. `xpnet.backend` has checks for that.
+        - gather out of range, where the step may raise an error and its program take another row.
 
         The shipped backends run the Python of `step` only in its first calls, and again if something changes
         that it reaches: its variables, globals and defaults, the attributes that its code names, and the

@@ -2,7 +2,8 @@
 
 Every function takes an array-API namespace first and uses nothing but that standard (2024.12), so it runs on
 any library that keeps it. `xp.nn` holds the same functions without their first parameter, and a backend may
-put kernels of its own in their places. Arguments are trusted: layers, losses and loaders check them.
+put kernels of its own in their places. Arguments are trusted: layers, losses and loaders check them, and
+`xpnet.backend` has a namespace with checks in each call.
 
 Shapes are ``(batch, features)``; a weight is ``(n_in, n_out)``. Unless they say otherwise, results have the
 floating-point dtype of the arguments. A function named ``*_backward`` takes `dy`, the gradient of a scalar

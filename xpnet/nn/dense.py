@@ -12,7 +12,8 @@ def gather_batch(xp: Any, images: Array, indices: Array, *, scale: float, offset
     ----------
     images : array, shape (n, features), uint8 or float
     indices : array, shape (batch,), int
-        Rows of `images`, in ``[0, n)``; not checked.
+        Rows of `images`, in ``[0, n)``; not checked. Out of range, a backend may take another row or raise
+        an error, but reads nothing past the array.
     scale, offset : float
     dtype : dtype of `xp`
         Of the result; the arithmetic is done in it.
@@ -36,7 +37,7 @@ def gather_labels(xp: Any, labels: Array, indices: Array) -> Array:
     ----------
     labels : array, shape (n,), int
     indices : array, shape (batch,), int
-        Positions in `labels`, in ``[0, n)``; not checked.
+        Positions in `labels`, in ``[0, n)``; not checked, see `gather_batch`.
 
     Returns
     -------

@@ -28,7 +28,8 @@ def one_hot(xp: Any, labels: Array, classes: int, *, dtype: Any) -> Array:
     Parameters
     ----------
     labels : array, shape (batch,), int
-        Class indices in ``[0, classes)``; for one class, 0 and 1. Not checked.
+        Class indices in ``[0, classes)``; for one class, 0 and 1. Not checked: of several classes, any other
+        label meets none.
     classes : int
     dtype : dtype of `xp`
 
@@ -47,7 +48,8 @@ def softmax_cross_entropy(xp: Any, logits: Array, labels: Array) -> tuple[Array,
     ----------
     logits : array, shape (batch, classes), float
     labels : array, shape (batch,), int
-        Class indices in ``[0, classes)``; not checked.
+        Class indices in ``[0, classes)``; not checked. Any other label meets no class: its target is a row of
+        zeros.
 
     Returns
     -------
