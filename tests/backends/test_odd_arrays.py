@@ -150,6 +150,15 @@ def test_steps_refuse_arrays_that_cannot_change(name, form):
         getattr(xp.nn, name)(*args)
 
 
+@pytest.mark.parametrize("number", [[1.0], numpy.linspace(0, 1, 3, dtype=numpy.float32), numpy.asarray(0.5)])
+def test_numbers_of_another_kind_are_the_twins(number):
+    results = [
+        function(numpy.array(X), Y, number)
+        for function in (xp.nn.sgd_step, lambda *args: nn.sgd_step(numpy, *args))
+    ]
+    numpy.testing.assert_allclose(*results, rtol=1e-6)
+
+
 def test_step_on_views_of_one_memory_is_the_twins():
     mine, twins = numpy.arange(64, dtype=numpy.float32), numpy.arange(64, dtype=numpy.float32)
     xp.nn.sgd_step(mine[1:], mine[:-1], 1.0)

@@ -19,10 +19,11 @@ FLOATS = frozenset(map(numpy.dtype, ("float32", "float64")))
 STORED = FLOATS | {numpy.dtype("uint8")}
 WHOLE = frozenset(numpy.dtype(f"{sign}int{bits}") for sign in ("", "u") for bits in (8, 16, 32, 64))
 _TYPES = (numpy.ndarray, numpy.memmap)
+_NUMBERS = frozenset((bool, int, float, numpy.float32, numpy.float64))
 
 
 def falls_back(takes: Callable[..., bool]) -> Callable[[Any], Any]:
-    """Decorate a function with kernels: where `takes` is false of its arguments, its twin is called."""
+    """Decorate a function with kernels: where `takes` is false of its arrays, its twin is called."""
 
     def decorate(function: Any) -> Any:
         twin = numpy.errstate(under="ignore")(functools.partial(getattr(nn, function.__name__), numpy))
@@ -34,7 +35,9 @@ def falls_back(takes: Callable[..., bool]) -> Callable[[Any], Any]:
             if len(args) < arrays:
                 bound = signature.bind(*args, **kwargs)
                 args, kwargs = bound.args, bound.kwargs
-            return (function if takes(*args[:arrays]) else twin)(*args, **kwargs)
+            numbers = [*args[arrays:], *(value for key, value in kwargs.items() if key != "dtype")]
+            ours = takes(*args[:arrays]) and _NUMBERS.issuperset(map(type, numbers))
+            return (function if ours else twin)(*args, **kwargs)
 
         return call
 
