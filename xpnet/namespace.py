@@ -209,8 +209,9 @@ class Namespace:
         The attribute `report` of what these backends return says why `step`, or its last call that was not
         sped up, ran as it is, and is empty if there was none.
 
-        - A call that is given one array twice, an array that is not C-contiguous, or what is neither an array
-          nor a whole number runs as it is; other calls are still sped up.
+        - A call that is given one array twice, views of one memory of which the step changes one, an array
+          that is not C-contiguous, or what is neither an array nor a whole number runs as it is; other calls
+          are still sped up.
         - So does a call with new shapes once 8 sets of shapes are known, if they took turns so often that it
           does not pay to record the step anew.
         - Threads may compile and call steps at once. One that they share is used by one thread at a time;
