@@ -10,6 +10,7 @@ from xpnet.recording import (
     Counter,
     NotReplayableError,
     Reference,
+    are_apart,
     leaves,
     plain,
     rebuilt,
@@ -102,6 +103,36 @@ def test_arrays_are_known_by_identity_and_not_by_value():
 def test_array_that_is_passed_twice_is_refused():
     x = array(2, 3)
     assert reason(lambda x, y: xp.nn.relu_backward(x, y), x, x) == "the step is given one array twice"
+
+
+def test_views_of_one_memory_are_refused_if_one_is_changed():
+    w = array(6)
+    text = "the step is given arrays that share memory, and changes one of them"
+    for one, other in ((w, w[:]), (w[:4], w[2:]), (w[2:4], w), (w, w[2:4])):
+        size = one.shape
+        assert (
+            reason(lambda w, g, v: (xp.nn.sgd_step(w, g, 1.0), xp.nn.relu(v)), one, array(*size), other)
+            == text
+        )
+    record(xp, lambda w, v: xp.nn.relu_backward(w, v), (w, w[:]))
+    record(xp, lambda w, g: xp.nn.sgd_step(w, g, 1.0), (w[:3], w[3:]))
+
+
+@pytest.mark.parametrize(
+    ("spans", "changed", "apart"),
+    [
+        ({0: (0, 4), 1: (4, 8)}, {0}, True),
+        ({0: (0, 5), 1: (4, 8)}, {0}, False),
+        ({0: (0, 5), 1: (4, 8)}, {1}, False),
+        ({0: (0, 5), 1: (4, 8)}, set(), True),
+        ({0: (0, 9), 1: (1, 2), 2: (5, 6)}, {2}, False),
+        ({0: (0, 9), 1: (1, 2), 2: (9, 12)}, {2}, True),
+        ({0: (4, 8), 1: (4, 4), 2: (6, 6)}, {0, 1}, True),
+        ({0: (4, 8), 1: (4, 8)}, {1}, False),
+    ],
+)
+def test_arrays_are_apart_by_where_they_begin_and_end(spans, changed, apart):
+    assert are_apart(spans, changed) is apart
 
 
 def test_optimizer_returns_the_arrays_that_it_changed():
