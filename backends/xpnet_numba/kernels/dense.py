@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numba
 import numpy
 
 from xpnet import nn
@@ -15,8 +16,10 @@ Array = Any
 def gather_batch(images: Array, indices: Array, *, scale: float, offset: float, dtype: Any) -> Array:
     """Return ``images[indices] * scale + offset`` in a floating-point dtype."""
     x = numpy.empty((indices.shape[0], images.shape[1]), dtype)
-    if x.dtype in FLOATS and gather_into(images, indices, x.dtype.type(scale), x.dtype.type(offset), x):
-        return x
+    if x.dtype in FLOATS:
+        in_range = gather_into(images, indices, x.dtype.type(scale), x.dtype.type(offset), x)
+        if in_range or not numba.config.BOUNDSCHECK:
+            return x
     # The twin knows other dtypes, and raises an error for an index out of range.
     return nn.gather_batch(numpy, images, indices, scale=scale, offset=offset, dtype=dtype)
 
