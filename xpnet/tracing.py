@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import threading
 import types
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +11,7 @@ from xpnet import nn
 from xpnet.captured import Captured, Patience
 from xpnet.checked import check_calls
 from xpnet.namespace import Namespace
-from xpnet.recording import replaced
+from xpnet.replacing import own_functions, replaced
 
 
 def compiled(xp: Namespace, step: Callable[..., Any]) -> Callable[..., Any]:
@@ -36,10 +35,6 @@ def checked_at_first(xp: Namespace, step: Callable[..., Any]) -> Callable[..., A
     return step if xp.checked else CheckedAtFirst(xp, step)
 
 
-# Held while functions of a namespace are replaced, so that they are put back in order.
-_checking = threading.Lock()
-
-
 class CheckedAtFirst:
     """A step whose first call is checked; see `checked_at_first`."""
 
@@ -55,16 +50,13 @@ class CheckedAtFirst:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the step does."""
-        if self._begun or not _checking.acquire(blocking=False):
+        if self._begun:
             return self.__wrapped__(*args, **kwargs)
-        try:
-            self._begun = True
-            own = vars(self._xp.nn)
-            functions = {name: check_calls(self._xp, name, own[name], values=False) for name in nn.__all__}
-            with replaced(self._xp, types.SimpleNamespace(**own | functions)):
-                return self.__wrapped__(*args, **kwargs)
-        finally:
-            _checking.release()
+        self._begun = True
+        own = vars(own_functions(self._xp))
+        functions = {name: check_calls(self._xp, name, own[name], values=False) for name in nn.__all__}
+        with replaced(self._xp, types.SimpleNamespace(**own | functions)):
+            return self.__wrapped__(*args, **kwargs)
 
 
 class Traced:
