@@ -15,11 +15,12 @@ from xpnet.lessons import LESSONS, find_lesson
 ROOT = pathlib.Path(__file__).parents[1]
 OURS = sorted((ROOT / "xpnet").rglob("*.py"))
 SOURCES = OURS + [p for folder in ("backends", "benchmarks") for p in sorted((ROOT / folder).rglob("*.py"))]
-# The commands that the texts of a module of `xpnet.cli` are about; other texts are about all of them.
+# The commands that the texts of a module are about; other texts are about all of them.
 COMMANDS = {
     "app": ["train", "evaluate", "predict", "lesson", "bench"],
     "bench": ["bench"],
     "doubts": ["train"],
+    "idx": ["train", "evaluate", "predict"],
     "lesson": ["lesson"],
     "options": ["train", "evaluate", "predict"],
     "train": ["train"],
@@ -46,8 +47,6 @@ def options(name):
 
 def commands(path):
     """Return the options of each command that may be typed where a text of this module is read."""
-    if path.parent.name != "cli":
-        return [options(name) for name in app.commands]
     if path.stem == "models":  # one of two commands, which share a few functions
         return [options("evaluate") | options("predict")]
     return [options(name) for name in COMMANDS.get(path.stem, app.commands)]

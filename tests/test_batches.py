@@ -157,7 +157,7 @@ def test_images_and_labels_enter_row_by_row(backend, dtype, order):
     for keep in (True, False):
         batches = Batches(backend, stored.images, dtype="float32", scaling=Scaling(), keep=keep)
         assert batches.images.flags.c_contiguous
-        assert labels_on_device(backend, stored).flags.c_contiguous
+        assert labels_on_device(backend, stored, classes=3, name="dataset").flags.c_contiguous
         np.testing.assert_array_equal(batches.images, images)
     run, expected = (fit(backend, data, epochs=2, test=data) for data in (stored, Dataset(images, labels)))
     assert run.history[-1].test_loss == expected.history[-1].test_loss
