@@ -155,7 +155,9 @@ class Replay:
                 values[place] = value
                 found.append(place)
         moved += found
-        if not self._are_distinct(values, moved) or not self._are_apart(values, found):
+        if not self._are_distinct(values, moved):
+            return False
+        if not (self._may_overlap.isdisjoint(found) or self._are_apart(values, found)):
             return False
         self.run(values, moved)
         return True

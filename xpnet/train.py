@@ -93,9 +93,6 @@ def fit(
     -------
     run : Run
 
-    An error or a KeyboardInterrupt that ends the training has the attribute `run`: the run as the last whole
-    epoch left it, to use and to save.
-
     Raises
     ------
     ValueError, TypeError
@@ -104,6 +101,11 @@ def fit(
         If a mean loss of an epoch or a parameter after it is not finite.
     DeviceMemoryError
         If the device is out of memory: what was asked for, what is free, and which batch size would fit.
+
+    Notes
+    -----
+    An error or a KeyboardInterrupt that ends the training has the attribute `run`: the run as the last whole
+    epoch left it, to use and to save.
     """
     criterion = find_loss(loss)
     check_namespace(xp)
@@ -148,14 +150,8 @@ def fit(
         order = Stream(seed, "shuffle")
         steps = epochs * -(-len(train) // batch_size)
         with progress_bar(steps, "training", show=progress) as advance:
-            for number in range(1, epochs + 1):
-                start = time.perf_counter()
-                total = trainer.epoch(order.permutation(len(train)), advance)
-                xp.synchronize()
-                seconds = time.perf_counter() - start
-                epoch = _epoch(xp, trainer.params, number, total, len(train), held_out, seconds)
-                run.params, run.history = trainer.snapshot(), [*run.history, epoch]
-                run.report = _report(trainer, held_out)
+            for _ in range(epochs):
+                _train(run, trainer, held_out, order.permutation(len(train)), advance)
                 wishes = [callback(run) for callback in callbacks]
                 if any(map(_is_true, wishes)):
                     break
@@ -163,6 +159,24 @@ def fit(
         if held_out is not None:
             held_out.close()
     return run
+
+
+def _train(
+    run: Run,
+    trainer: Trainer,
+    held_out: Measure | None,
+    order: np.ndarray,
+    advance: Callable[[int], object],
+) -> None:
+    """Train an epoch over the samples in this order, measure it, and note both in `run`."""
+    start = time.perf_counter()
+    total = trainer.epoch(order, advance)
+    run.xp.synchronize()
+    seconds = time.perf_counter() - start
+    number = len(run.history) + 1
+    epoch = _epoch(run.xp, trainer.params, number, total, len(order), held_out, seconds)
+    run.params, run.history = trainer.snapshot(), [*run.history, epoch]
+    run.report = _report(trainer, held_out)
 
 
 def _report(trainer: Trainer, held_out: Measure | None) -> str:

@@ -173,7 +173,7 @@ class _Wanted:
         median = statistics.median(epoch.seconds for epoch in run.history)
         if run.report:
             self.say(f"steps were not sped up: {run.report}")
-        self.say(f"test accuracy {evaluation.accuracy:.2%}; {median:.3f} s an epoch (median)")
+        self.say(f"test accuracy {evaluation.accuracy:.2%}; {median:#.3g} s an epoch (median)")
         line = doubt(evaluation.confusion, self.config["lr"], _usual_lr(self.config))
         if line:
             self.say(line)
@@ -229,7 +229,7 @@ def _usual_lr(config: dict[str, Any]) -> float:
 def _line(epoch: Epoch, epochs: int) -> str:
     return (
         f"epoch {epoch.epoch:{len(str(epochs))}}/{epochs}   train loss {epoch.train_loss:.4f}   "
-        f"test loss {epoch.test_loss:.4f}   test accuracy {epoch.test_accuracy:.2%}   {epoch.seconds:.3f} s"
+        f"test loss {epoch.test_loss:.4f}   test accuracy {epoch.test_accuracy:.2%}   {epoch.seconds:#.3g} s"
     )
 
 
