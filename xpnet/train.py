@@ -150,8 +150,8 @@ def fit(
         order = Stream(seed, "shuffle")
         steps = epochs * -(-len(train) // batch_size)
         with progress_bar(steps, "training", show=progress) as advance:
-            for _ in range(epochs):
-                _train(run, trainer, held_out, order.permutation(len(train)), advance)
+            for number in range(1, epochs + 1):
+                _train(run, number, trainer, held_out, order.permutation(len(train)), advance)
                 wishes = [callback(run) for callback in callbacks]
                 if any(map(_is_true, wishes)):
                     break
@@ -163,17 +163,17 @@ def fit(
 
 def _train(
     run: Run,
+    number: int,
     trainer: Trainer,
     held_out: Measure | None,
     order: np.ndarray,
     advance: Callable[[int], object],
 ) -> None:
-    """Train an epoch over the samples in this order, measure it, and note both in `run`."""
+    """Train epoch `number` over the samples in this order, and note in `run` what came of it."""
     start = time.perf_counter()
     total = trainer.epoch(order, advance)
     run.xp.synchronize()
     seconds = time.perf_counter() - start
-    number = len(run.history) + 1
     epoch = _epoch(run.xp, trainer.params, number, total, len(order), held_out, seconds)
     run.params, run.history = trainer.snapshot(), [*run.history, epoch]
     run.report = _report(trainer, held_out)

@@ -42,7 +42,7 @@ def row_of(index: Any, n: int) -> Any:
 
     Out of range it is the nearest: a program cannot raise an error, and must not read past an array.
     """
-    row = numpy.int64(index)
+    row: Any = numpy.int64(index)
     # One comparison, because a negative number is a large one without its sign.
     if numpy.uint64(row) >= numpy.uint64(n):
         row = min(max(row + n if row < 0 else row, 0), n - 1)
