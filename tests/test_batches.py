@@ -141,7 +141,7 @@ def test_bundled_images_need_no_copy(numpy_xp, mnist):
 
 
 ORDERS = {
-    "Fortran": np.asfortranarray,
+    "Fortran": lambda x: x.T.copy().T,
     "every second row": lambda x: np.repeat(x, 2, axis=0)[::2],
     "every second column": lambda x: np.repeat(x, 2, axis=-1)[..., ::2],
     "backwards": lambda x: x[::-1].copy()[::-1],
@@ -158,7 +158,7 @@ def test_images_and_labels_enter_row_by_row(backend, dtype, order):
         batches = Batches(backend, stored.images, dtype="float32", scaling=Scaling(), keep=keep)
         assert batches.images.flags.c_contiguous
         assert labels_on_device(backend, stored, classes=3, name="dataset").flags.c_contiguous
-        np.testing.assert_array_equal(batches.images, images)
+        np.testing.assert_array_equal(backend.to_host(batches.images), images)
     run, expected = (fit(backend, data, epochs=2, test=data) for data in (stored, Dataset(images, labels)))
     assert run.history[-1].test_loss == expected.history[-1].test_loss
     np.testing.assert_array_equal(run.predict_proba(stored.images), expected.predict_proba(images))
