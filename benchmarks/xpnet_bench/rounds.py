@@ -150,7 +150,9 @@ def race(
         lanes: list[Lane] = []
         skipped: list[str] = []
         for entry in entries:
-            say(f"preparing {entry.kind} {entry.name}")
+            say(
+                f"preparing {entry.name}" if entry.kind == "limit" else f"preparing {entry.kind} {entry.name}"
+            )
             try:
                 lane = Lane(entry, workload, threads)
             except UnusableError as e:

@@ -1,4 +1,4 @@
-"""Steps as people write them, with much around that has no part in their results: they are replayed."""
+"""Steps as people write them are replayed, whatever stands around them."""
 
 import contextlib
 import io
