@@ -66,7 +66,9 @@ def test_dtype_that_no_model_has_is_refused(refused, dtype, metadata):
             '{"layer": "Sequential", "layers": [{"layer": "Linear", "n_in": 8, "n_out": 8}]}'
         )
     message = refused(packed({"__metadata__": metadata or {}, **arrays}, bytes(9 * size)))
-    assert ("not all float32 or all float64" if len(metadata or {}) > 1 else "its format is ") in message
+    # safetensors itself refuses those that it does not know yet.
+    expected = "not all float32 or all float64" if len(metadata or {}) > 1 else "its format is "
+    assert expected in message or "not a whole safetensors file" in message
 
 
 @pytest.mark.parametrize(
@@ -131,7 +133,7 @@ def test_header_that_lies_is_refused(refused, content):
         ({"model": '{"own": "' + "L" * 74_000 + '"}'}, "pass the model that was saved"),
         ({"about": "1" * 400}, "digits"),
         ({"about": '{"a": 1, "a": 2}'}, "a key stands twice"),
-        ({"about": "[" * 5000}, "nest too deep"),
+        ({"about": "[" * 900 + "]" * 900}, "nest too deep"),
     ],
 )
 def test_description_that_is_not_ours_is_refused(refused, change, found):

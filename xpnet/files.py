@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import math
 import os
 import pathlib
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 from xpnet.partial import partial_file
 
 _LARGEST = 2**64  # No number that is written here reaches it: a seed is below it.
+MOST_NESTED = 500  # brackets in each other: below what each Python can read, and far above what is written
 _LINKS = 40  # that may follow each other, as in Linux
 
 
@@ -33,10 +35,10 @@ def from_json(text: str) -> Any:
     ------
     ValueError
         If it is no such JSON: also if a number is infinite, nan or a whole one of more than 64 bits, if a
-        key stands twice in one object, or if it nests too deep for Python.
+        key stands twice in one object, or if it nests more than `MOST_NESTED` (500) deep.
     """
     try:
-        return json.loads(
+        value = json.loads(
             text,
             parse_constant=_refuse_constant,
             parse_float=_finite,
@@ -45,6 +47,16 @@ def from_json(text: str) -> Any:
         )
     except RecursionError as e:
         raise ValueError("its brackets nest too deep") from e
+    level = [value]
+    for _ in range(MOST_NESTED):
+        level = [*itertools.chain.from_iterable(map(_parts, level))]
+    if level:
+        raise ValueError("its brackets nest too deep")
+    return value
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
 def to_read(path: str | bytes | os.PathLike[Any]) -> str:

@@ -126,7 +126,7 @@ def test_nothing_is_written_beside_a_device(tmp_path, monkeypatch):
 def test_name_that_is_too_long_is_bad_usage(option):
     result = click.testing.CliRunner().invoke(app, [*TRAIN, option, "a" * 300])
     assert result.exit_code == 2
-    assert "': File name too long; choose another place" in result.stderr
+    assert "': File name too long; choose another place" in result.output
 
 
 def test_what_can_be_written_nowhere_is_the_first_failure(tmp_path):

@@ -124,7 +124,7 @@ def sealed(rng, metadata, arrays):
         if rng.random() < 0.6:
             metadata[key] = json.dumps(altered(rng, json.loads(metadata[key])))
     if rng.random() < 0.3:
-        dtype = rng.choice(["f2", "f4", "f8", "i8", "u1", "c8", "?"])
+        dtype = rng.choice(["f2", "f4", "f8", "i8", "u1", "?"])
         name = rng.choice([*arrays, "x", "0.weight" * 1000])
         arrays[name] = numpy.zeros(rng.choice([(), (0,), (2,), (3, 2), (2, 2), (1,) * 64]), dtype)
     elif rng.random() < 0.2:
