@@ -34,3 +34,15 @@ def kernels_on_host(package, library):
     """Nothing; but the kernels of the package are those of the library."""
     with mock.patch.object(package.kernels, "_kernel", cuda_on_host.kernel_of(library, package.launch)):
         yield
+
+
+@pytest.fixture
+def cupy():
+    return pytest.importorskip("cupy", exc_type=ImportError)
+
+
+@pytest.fixture
+def probing(cupy):
+    from xpnet_cupy import probing
+
+    return probing

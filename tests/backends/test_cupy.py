@@ -50,18 +50,6 @@ def _run(code):
 
 
 @pytest.fixture
-def cupy():
-    return pytest.importorskip("cupy", exc_type=ImportError)
-
-
-@pytest.fixture
-def probing(cupy):
-    from xpnet_cupy import probing
-
-    return probing
-
-
-@pytest.fixture
 def no_gpu(cupy):
     try:
         count = cupy.cuda.runtime.getDeviceCount()

@@ -6,18 +6,6 @@ import pytest
 from xpnet import BackendUnavailableError, nn
 
 
-@pytest.fixture
-def cupy():
-    return pytest.importorskip("cupy", exc_type=ImportError)
-
-
-@pytest.fixture
-def probing(cupy):
-    from xpnet_cupy import probing
-
-    return probing
-
-
 @pytest.mark.parametrize(
     ("error", "driver", "cause", "remedy"),
     [
