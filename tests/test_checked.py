@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 import xpnet
 from xpnet import nn
-from xpnet.checked import SIGNATURES, checked, parse
-from xpnet.recording import IN_PLACE
+from xpnet.checked import checked
 
 LENGTHS = {"batch": 4, "n": 6, "features": 5, "n_in": 3, "n_out": 2, "classes": 3}
 
@@ -22,7 +21,7 @@ def drawn(xp, name, *, lengths=LENGTHS, seed=0):
     """Return arguments of a function by name, made from its line; what changes can be written to."""
     rng = np.random.default_rng(seed)
     arguments = {}
-    for key, form in parse(SIGNATURES[name])[0].items():
+    for key, form in nn.FUNCTIONS[name].arguments.items():
         shape = (4, 3) if form.axes is None else tuple(lengths[axis] for axis in form.axes)
         if form.kind == "count":
             arguments[key] = lengths.get(key, 7)
@@ -41,22 +40,10 @@ def drawn(xp, name, *, lengths=LENGTHS, seed=0):
     return arguments
 
 
-def test_every_function_has_a_line():
-    assert list(SIGNATURES) == nn.__all__
-
-
-@pytest.mark.parametrize("name", nn.__all__)
-def test_lines_name_the_parameters_in_their_order(name):
-    parameters = [*inspect.signature(getattr(nn, name)).parameters][1:]
-    arguments, _ = parse(SIGNATURES[name])
-    assert [key for key in parameters if key in arguments] == [*arguments]
-    assert tuple(key for key, form in arguments.items() if form.changed) == IN_PLACE.get(name, ())
-
-
 @pytest.mark.parametrize("name", nn.__all__)
 @settings(max_examples=5, deadline=None)
 @given(st.fixed_dictionaries({axis: st.integers(1, 5) for axis in LENGTHS}), st.integers(0, 99))
-def test_lines_agree_with_the_twins(name, lengths, seed):
+def test_declarations_agree_with_the_twins(name, lengths, seed):
     xp = checked(xpnet.Namespace("strict", array_api_strict))
     getattr(xp.nn, name)(**drawn(xp, name, lengths=lengths, seed=seed))
 
@@ -74,7 +61,7 @@ def misuses(xp, name):
     """Yield what is wrong, the parameter, the arguments and the error."""
     other = array_api_strict if isinstance(xp.zeros((1,)), np.ndarray) else np
     good = drawn(xp, name)
-    forms, _ = parse(SIGNATURES[name])
+    forms = nn.FUNCTIONS[name].arguments
     seen = set()  # axes whose lengths are known
     for key, form in forms.items():
         if form.kind == "count":
@@ -131,7 +118,7 @@ def test_misuse_is_refused_by_the_names_of_function_and_argument(xp, name):
 
 @pytest.mark.parametrize("name", nn.__all__)
 def test_floats_of_two_dtypes_are_refused(xp64, name):
-    forms, _ = parse(SIGNATURES[name])
+    forms = nn.FUNCTIONS[name].arguments
     floats = [key for key, form in forms.items() if form.kind == "float"]
     for key in floats if len(floats) > 1 else ():
         arguments = drawn(xp64, name)
@@ -140,10 +127,10 @@ def test_floats_of_two_dtypes_are_refused(xp64, name):
             getattr(checked(xp64).nn, name)(**arguments)
 
 
-@pytest.mark.parametrize("name", IN_PLACE)
+@pytest.mark.parametrize("name", [name for name, f in nn.FUNCTIONS.items() if f.is_step])
 def test_read_only_array_is_no_place_for_a_step(name):
     xp = xpnet.backend("numpy", checked=True)
-    for key in IN_PLACE[name]:
+    for key in nn.FUNCTIONS[name].changed:
         arguments = drawn(xp, name)
         arguments[key].flags.writeable = False
         with pytest.raises(ValueError, match=rf"^nn\.{name}: `{key}` is read-only"):

@@ -1,24 +1,10 @@
-"""Namespaces that compare the arguments and results of each call of `nn` with what the function takes.
-
-`SIGNATURES` has a line for each function, which reads like its docstring: the arrays by name with their axes,
-then the results. An axis has one length in all of a call; `()` is an array without axes, `*` any shape,
-the same one throughout. Arrays are float32 or float64, all of one dtype, unless it says
-
-- `int`: of whole numbers; ``int[n]``: all in ``[0, n)``, or up to the largest of several;
-- `stored`: uint8 or floating-point numbers;
-- `count`: no array but a whole number above 0, which is the length of an axis of its name, if there is one.
-
-`!` marks what is changed in place and returned, and `?` a result that may be None. The other parameters are
-numbers, and have the types that the twin gives them.
-"""
+"""Namespaces that compare the arguments and results of each call of `nn` with its declaration."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import numbers
-import re
 import types
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -27,37 +13,10 @@ import numpy
 
 from xpnet import nn
 from xpnet.namespace import Namespace
+from xpnet.nn import Form
 from xpnet.recording import plain
 
 Array = Any
-
-SIGNATURES = {
-    "accumulate": "total: (), value: () -> ()",
-    "adam_step": "param!: *, grad: *, mean!: *, variance!: *, step: count -> *, *, *",
-    "gather_batch": "images: stored n features, indices: int[n] batch -> batch features",
-    "gather_labels": "labels: int n, indices: int[n] batch -> int batch",
-    "linear": "x: batch n_in, weight: n_in n_out, bias: n_out -> batch n_out",
-    "linear_backward": (
-        "x: batch n_in, weight: n_in n_out, dy: batch n_out -> ? batch n_in, n_in n_out, n_out"
-    ),
-    "log_softmax": "z: batch classes -> batch classes",
-    "log_softmax_backward": "y: batch classes, dy: batch classes -> batch classes",
-    "momentum_step": "param!: *, grad: *, velocity!: * -> *, *",
-    "nesterov_step": "param!: *, grad: *, velocity!: * -> *, *",
-    "one_hot": "labels: int[2 classes] batch, classes: count -> batch classes",
-    "relu": "z: * -> *",
-    "relu_backward": "y: *, dy: * -> *",
-    "sgd_step": "param!: *, grad: * -> *",
-    "sigmoid": "z: * -> *",
-    "sigmoid_backward": "y: *, dy: * -> *",
-    "sigmoid_cross_entropy": "logits: *, targets: * -> (), *",
-    "softmax": "z: batch classes -> batch classes",
-    "softmax_backward": "y: batch classes, dy: batch classes -> batch classes",
-    "softmax_cross_entropy": "logits: batch classes, labels: int[classes] batch -> (), batch classes",
-    "squared_error": "outputs: *, targets: * -> (), *",
-    "tanh": "z: * -> *",
-    "tanh_backward": "y: *, dy: * -> *",
-}
 
 _FLOATS = ("float32", "float64")
 _DTYPES = {
@@ -65,43 +24,6 @@ _DTYPES = {
     "stored": ("uint8", *_FLOATS),
     "int": tuple(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Form:
-    """What one array must be like, or a number.
-
-    Attributes
-    ----------
-    kind : {"float", "int", "stored", "count"}
-    axes : tuple of str or None
-        None for any shape.
-    below : tuple of str
-        Axes, or numbers, the largest of which all values must be below.
-    changed, optional : bool
-    """
-
-    kind: str
-    axes: tuple[str, ...] | None
-    below: tuple[str, ...] = ()
-    changed: bool = False
-    optional: bool = False
-
-
-def parse(signature: str) -> tuple[dict[str, Form], list[Form]]:
-    """Return the forms of the arguments, by name, and those of the results."""
-    taken, _, given = signature.partition(" -> ")
-    pairs = [argument.split(": ") for argument in taken.split(", ")]
-    arguments = {name.removesuffix("!"): _form(text, changed=name.endswith("!")) for name, text in pairs}
-    return arguments, [_form(text) for text in given.split(", ")]
-
-
-def _form(text: str, *, changed: bool = False) -> Form:
-    optional = text.startswith("? ")
-    found = re.fullmatch(r"(int|stored|count)?(?:\[(.+)\])? ?(.*)", text.removeprefix("? "))
-    kind, below, axes = found.groups("") if found else ("", "", "")
-    names = None if axes == "*" else () if axes == "()" else tuple(axes.split())
-    return Form(kind or "float", names, tuple(below.split()), changed, optional)
 
 
 def checked(xp: Namespace) -> Namespace:
@@ -186,19 +108,6 @@ def check_calls(
     return call
 
 
-@functools.cache
-def _signature(name: str) -> tuple[dict[str, Form], list[Form]]:
-    return parse(SIGNATURES[name])
-
-
-@functools.cache
-def _others(name: str) -> Mapping[str, Any]:
-    """Return the types of the parameters that are neither arrays nor counts, by name."""
-    parameters = inspect.signature(getattr(nn, name)).parameters
-    known = {"xp", *_signature(name)[0]}
-    return {key: parameter.annotation for key, parameter in parameters.items() if key not in known}
-
-
 class _Check:
     """One call: what is known of its axes and dtypes."""
 
@@ -206,32 +115,33 @@ class _Check:
         self._xp = xp
         self._name = name
         self._given = given
-        self._taken, self._made = _signature(name)
+        self._function = nn.FUNCTIONS[name]
         self._lengths: dict[str, int] = {}
         self._shape: tuple[int, ...] | None = None  # of `*`
         self._dtypes: dict[str, Any] = {}  # by kind
 
     def arguments(self, *, values: bool) -> None:
         """Raise unless the arguments fit."""
-        for key, form in self._taken.items():
+        for key, form in self._function.arguments.items():
             if form.kind == "count":
                 self._count(key, self._given[key])
             else:
                 self._array(f"`{key}`", form, self._given[key])
-        for key, kind in _others(self._name).items():
+        for key, kind in self._function.numbers.items():
             self._number(key, kind, self._given[key])
-        for key, form in self._taken.items():
+        for key, form in self._function.arguments.items():
             if form.below and values:
                 self._range(key, form, self._given[key])
 
     def results(self, result: Any) -> None:
         """Raise unless this is what the function must return."""
         found = result if isinstance(result, tuple) else (result,)
-        if len(found) != len(self._made):
-            self._refuse(ValueError, f"returned {len(found)} results, but must return {len(self._made)}")
+        made = self._function.results.values()
+        if len(found) != len(made):
+            self._refuse(ValueError, f"returned {len(found)} results, but must return {len(made)}")
         if "dtype" in self._given:
             self._dtypes["float"] = self._given["dtype"]
-        for i, (form, value) in enumerate(zip(self._made, found, strict=True)):
+        for i, (form, value) in enumerate(zip(made, found, strict=True)):
             what = f"result {i}" if len(found) > 1 else "the result"
             if value is None and form.optional and not self._given["input_gradient"]:
                 continue

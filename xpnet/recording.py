@@ -22,13 +22,6 @@ from xpnet.replacing import own_functions, replaced
 Array = Any
 Tree = Any
 
-# The arguments that a step of an optimizer changes and returns, in the order in which it returns them.
-IN_PLACE = {
-    "sgd_step": ("param",),
-    "momentum_step": ("param", "velocity"),
-    "nesterov_step": ("param", "velocity"),
-    "adam_step": ("param", "mean", "variance"),
-}
 _SIGNATURES = {name: inspect.signature(getattr(nn, name)) for name in nn.__all__}
 
 
@@ -127,7 +120,7 @@ class Call:
     @property
     def changed(self) -> list[Any]:
         """The arguments that are changed in place."""
-        return [self.arguments[key] for key in IN_PLACE.get(self.name, ())]
+        return [self.arguments[key] for key in nn.FUNCTIONS[self.name].changed]
 
     def function_of(self, *keys: str) -> Callable[..., Any]:
         """Return the function with these arguments left to give, in their order."""
@@ -345,7 +338,7 @@ class _Recorder:
         _, *pairs = bound.arguments.items()
         arguments = {key: self._argument(name, key, value) for key, value in pairs}
         results = result if isinstance(result, tuple) else (result,)
-        changed = [arguments[key] for key in IN_PLACE.get(name, ())]
+        changed = [arguments[key] for key in nn.FUNCTIONS[name].changed]
         # What an optimizer returns may be another view of the array that it changed.
         numbers = [
             None if r is None else self._know(r, changed[i]) if changed else self._add(r)
@@ -354,8 +347,8 @@ class _Recorder:
         self.calls.append(Call(name, function, arguments, numbers))
 
     def _argument(self, name: str, key: str, value: Any) -> Any:
-        # A program would keep it as it was, but for the number of an Adam step, which all programs look up.
-        if isinstance(value, Counter) and (name, key) != ("adam_step", "step"):
+        # A program keeps a number as it was, except one that may differ from call to call.
+        if isinstance(value, Counter) and key not in nn.FUNCTIONS[name].varying:
             raise NotReplayableError(f"`{key}` of `nn.{name}` is a number that may change")
         if isinstance(value, numpy.generic) and id(value) not in self._numbers:
             return value.item()

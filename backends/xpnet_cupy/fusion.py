@@ -16,7 +16,8 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xpnet.recording import IN_PLACE, Call, Counter, Recording, Reference, leaves
+from xpnet import nn
+from xpnet.recording import Call, Counter, Recording, Reference, leaves
 from xpnet_cupy import kernels
 from xpnet_cupy.products import Products
 
@@ -275,7 +276,8 @@ class _Fusing:
     ) -> tuple[int, int] | None:
         """Return which calls step a weight and a bias by gradients, if both can be formed as late as that."""
         users = [user for user in map(self._only_user, (d_weight, d_bias)) if user is not None]
-        if len(users) < 2 or any(user[1].name not in IN_PLACE or user[2] != "grad" for user in users):
+        are_steps = (nn.FUNCTIONS[user[1].name].is_step and user[2] == "grad" for user in users)
+        if len(users) < 2 or not all(are_steps):
             return None
         (p, of_weight, _), (q, of_bias, _) = users
         states = [*of_weight.changed, *of_bias.changed]

@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from xpnet.nn.declaration import function
+
 Array = Any
 
 
+@function("z: * -> y: float[0 1] *", gradient="sigmoid_backward")
 def sigmoid(xp: Any, z: Array) -> Array:
     """Return ``1 / (1 + exp(-z))``.
 
@@ -20,6 +23,7 @@ def sigmoid(xp: Any, z: Array) -> Array:
     return xp.exp(xp.minimum(z, xp.zeros_like(z))) / (1 + xp.exp(-xp.abs(z)))
 
 
+@function("y: float[0 1] *, dy: * -> dz: *")
 def sigmoid_backward(xp: Any, y: Array, dy: Array) -> Array:
     """Return ``dy * y * (1 - y)``, the gradient at the input of ``y = sigmoid(z)``.
 
@@ -34,6 +38,7 @@ def sigmoid_backward(xp: Any, y: Array, dy: Array) -> Array:
     return dy * y * (1 - y)
 
 
+@function("z: * -> y: *", gradient="relu_backward")
 def relu(xp: Any, z: Array) -> Array:
     """Return ``max(z, 0)``.
 
@@ -48,6 +53,7 @@ def relu(xp: Any, z: Array) -> Array:
     return xp.maximum(z, xp.zeros_like(z))
 
 
+@function("y: *, dy: * -> dz: *")
 def relu_backward(xp: Any, y: Array, dy: Array) -> Array:
     """Return `dy` where ``y = relu(z)`` is positive and 0 elsewhere, the gradient at 0 included.
 
@@ -62,6 +68,7 @@ def relu_backward(xp: Any, y: Array, dy: Array) -> Array:
     return xp.where(y > 0, dy, xp.zeros_like(dy))
 
 
+@function("z: * -> y: float[-1 1] *", gradient="tanh_backward")
 def tanh(xp: Any, z: Array) -> Array:
     """Return the hyperbolic tangent.
 
@@ -76,6 +83,7 @@ def tanh(xp: Any, z: Array) -> Array:
     return xp.tanh(z)
 
 
+@function("y: float[-1 1] *, dy: * -> dz: *")
 def tanh_backward(xp: Any, y: Array, dy: Array) -> Array:
     """Return ``dy * (1 - y**2)``, the gradient at the input of ``y = tanh(z)``.
 
@@ -90,6 +98,7 @@ def tanh_backward(xp: Any, y: Array, dy: Array) -> Array:
     return dy * (1 - y * y)
 
 
+@function("z: batch classes -> y: batch classes", gradient="softmax_backward")
 def softmax(xp: Any, z: Array) -> Array:
     """Return ``exp(z) / sum(exp(z))`` along the last axis.
 
@@ -107,6 +116,7 @@ def softmax(xp: Any, z: Array) -> Array:
     return e / xp.sum(e, axis=-1, keepdims=True)
 
 
+@function("y: batch classes, dy: batch classes -> dz: batch classes")
 def softmax_backward(xp: Any, y: Array, dy: Array) -> Array:
     """Return ``y * (dy - sum(dy * y))``, the gradient at the input of ``y = softmax(z)``.
 
@@ -121,6 +131,7 @@ def softmax_backward(xp: Any, y: Array, dy: Array) -> Array:
     return y * (dy - xp.sum(dy * y, axis=-1, keepdims=True))
 
 
+@function("z: batch classes -> y: batch classes", gradient="log_softmax_backward")
 def log_softmax(xp: Any, z: Array) -> Array:
     """Return ``z - log(sum(exp(z)))`` along the last axis.
 
@@ -136,6 +147,7 @@ def log_softmax(xp: Any, z: Array) -> Array:
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
 
 
+@function("y: batch classes, dy: batch classes -> dz: batch classes")
 def log_softmax_backward(xp: Any, y: Array, dy: Array) -> Array:
     """Return ``dy - exp(y) * sum(dy)``, the gradient at the input of ``y = log_softmax(z)``.
 

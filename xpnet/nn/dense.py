@@ -2,9 +2,12 @@
 
 from typing import Any
 
+from xpnet.nn.declaration import function
+
 Array = Any
 
 
+@function("images: stored n features, indices: int[n] batch -> x: batch features")
 def gather_batch(xp: Any, images: Array, indices: Array, *, scale: float, offset: float, dtype: Any) -> Array:
     """Return ``images[indices] * scale + offset`` in a floating-point dtype.
 
@@ -30,6 +33,7 @@ def gather_batch(xp: Any, images: Array, indices: Array, *, scale: float, offset
     return x
 
 
+@function("labels: int n, indices: int[n] batch -> gathered: int batch")
 def gather_labels(xp: Any, labels: Array, indices: Array) -> Array:
     """Return ``labels[indices]``.
 
@@ -46,6 +50,7 @@ def gather_labels(xp: Any, labels: Array, indices: Array) -> Array:
     return xp.take(labels, indices, axis=0)
 
 
+@function("x: batch n_in, weight: n_in n_out, bias: n_out -> z: batch n_out", gradient="linear_backward")
 def linear(xp: Any, x: Array, weight: Array, bias: Array) -> Array:
     """Return ``x weight + bias``.
 
@@ -64,6 +69,10 @@ def linear(xp: Any, x: Array, weight: Array, bias: Array) -> Array:
     return z
 
 
+@function(
+    "x: batch n_in, weight: n_in n_out, dy: batch n_out"
+    " -> dx: ? batch n_in, d_weight: n_in n_out, d_bias: n_out"
+)
 def linear_backward(
     xp: Any, x: Array, weight: Array, dy: Array, *, input_gradient: bool = True
 ) -> tuple[Array | None, Array, Array]:

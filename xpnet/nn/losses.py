@@ -3,9 +3,12 @@
 import numbers
 from typing import Any
 
+from xpnet.nn.declaration import function
+
 Array = Any
 
 
+@function("total: (), value: () -> sum: ()")
 def accumulate(xp: Any, total: Array, value: Array, weight: float) -> Array:
     """Return ``total + weight * value``.
 
@@ -22,6 +25,7 @@ def accumulate(xp: Any, total: Array, value: Array, weight: float) -> Array:
     return total + value * (float(number) if isinstance(number, numbers.Real) else number)
 
 
+@function("labels: int[2 classes] batch, classes: count -> targets: batch classes")
 def one_hot(xp: Any, labels: Array, classes: int, *, dtype: Any) -> Array:
     """Return rows of 0 with a 1 at the label; for one class, a column of the labels themselves.
 
@@ -41,6 +45,7 @@ def one_hot(xp: Any, labels: Array, classes: int, *, dtype: Any) -> Array:
     return xp.astype(column, dtype)
 
 
+@function("logits: batch classes, labels: int[classes] batch -> loss: (), d_logits: batch classes")
 def softmax_cross_entropy(xp: Any, logits: Array, labels: Array) -> tuple[Array, Array]:
     """Return the mean of ``-log(softmax(logits)[label])`` and its gradient.
 
@@ -66,6 +71,7 @@ def softmax_cross_entropy(xp: Any, logits: Array, labels: Array) -> tuple[Array,
     return loss, (e / total - xp.astype(is_label, logits.dtype)) / batch
 
 
+@function("logits: *, targets: float[0 1] * -> loss: (), d_logits: *")
 def sigmoid_cross_entropy(xp: Any, logits: Array, targets: Array) -> tuple[Array, Array]:
     """Return the mean of ``-t log(p) - (1 - t) log(1 - p)`` with ``p = sigmoid(logits)``, and its gradient.
 
@@ -88,6 +94,7 @@ def sigmoid_cross_entropy(xp: Any, logits: Array, targets: Array) -> tuple[Array
     return loss, (p - targets) / _size(logits)
 
 
+@function("outputs: *, targets: * -> loss: (), d_outputs: *")
 def squared_error(xp: Any, outputs: Array, targets: Array) -> tuple[Array, Array]:
     """Return the mean of ``(output - target)**2`` over all elements, and its gradient.
 

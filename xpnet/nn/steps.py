@@ -6,9 +6,12 @@ whose arrays cannot change returns new ones.)
 
 from typing import Any
 
+from xpnet.nn.declaration import function
+
 Array = Any
 
 
+@function("param!: *, grad: * -> *")
 def sgd_step(xp: Any, param: Array, grad: Array, lr: float) -> Array:
     """Return ``param - lr * grad``.
 
@@ -25,6 +28,7 @@ def sgd_step(xp: Any, param: Array, grad: Array, lr: float) -> Array:
     return param
 
 
+@function("param!: *, grad: *, velocity!: * -> *, *")
 def momentum_step(
     xp: Any, param: Array, grad: Array, velocity: Array, lr: float, beta: float
 ) -> tuple[Array, Array]:
@@ -46,6 +50,7 @@ def momentum_step(
     return param, velocity
 
 
+@function("param!: *, grad: *, velocity!: * -> *, *")
 def nesterov_step(
     xp: Any, param: Array, grad: Array, velocity: Array, lr: float, beta: float
 ) -> tuple[Array, Array]:
@@ -72,6 +77,7 @@ def nesterov_step(
     return param, velocity
 
 
+@function("param!: *, grad: *, mean!: *, variance!: float[0 inf] *, step: count -> *, *, *")
 def adam_step(
     xp: Any,
     param: Array,

@@ -1,0 +1,213 @@
+"""Declarations: what must be known of a function of `nn`, written once, beside its portable twin.
+
+    @function("x: batch n_in, weight: n_in n_out, bias: n_out -> y: batch n_out", gradient="linear_backward")
+    def linear(xp, x, weight, bias): ...
+
+A declaration names the arrays with their axes, then the results. An axis has one length in all of a call;
+`()` is an array without axes, `*` any shape, the same one throughout. Arrays are float32 or float64, all of
+one dtype, unless it says
+
+- `int`: whole numbers; ``int[n]``: all in ``[0, n)``, or below the largest of several;
+- `stored`: uint8 or floating-point numbers;
+- ``float[a b]``: floating-point numbers from a to b;
+- `count`: no array but a whole number above 0. It is the length of the axis of its name; if there is none, it
+  may differ from call to call, as the number of a step does.
+
+`!` marks what is changed in place and returned, in order, before any other result; those results have the
+names of the arguments. `?` marks a result that may be None. The other parameters are numbers, flags or a dtype, and
+have the types that the twin gives them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+Twin = TypeVar("Twin", bound=Callable[..., Any])
+
+KINDS = "float", "int", "stored", "count"
+_FORM = re.compile(r"(?:(float|int|stored|count)(?:\[(.+)\])?)? ?(\*|\(\)|\w+(?: \w+)*)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What one array, or count, must be like.
+
+    Attributes
+    ----------
+    kind : {"float", "int", "stored", "count"}
+    axes : tuple of str or None
+        None for any shape.
+    below : tuple of str
+        Of whole numbers: axes, or numbers, the largest of which all values are below.
+    interval : tuple of float
+        Of floating-point numbers: the least and the largest.
+    changed, optional : bool
+    """
+
+    kind: str
+    axes: tuple[str, ...] | None
+    below: tuple[str, ...] = ()
+    interval: tuple[float, float] = (-math.inf, math.inf)
+    changed: bool = False
+    optional: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Function:
+    """A function of `nn` as it is declared.
+
+    Attributes
+    ----------
+    name : str
+    twin : callable
+        The portable function, which defines what a kernel must return.
+    arguments : dict of str to Form
+        Arrays and counts, in order.
+    results : dict of str to Form
+    gradient : str or None
+        The name of the function that takes `dy` and returns the gradients at the arguments.
+    """
+
+    name: str
+    twin: Callable[..., Any]
+    arguments: Mapping[str, Form]
+    results: Mapping[str, Form]
+    gradient: str | None = None
+
+    @functools.cached_property
+    def arrays(self) -> dict[str, Form]:
+        """The arguments that are arrays."""
+        return {name: form for name, form in self.arguments.items() if form.kind != "count"}
+
+    @functools.cached_property
+    def changed(self) -> tuple[str, ...]:
+        """The names of the arguments that are changed in place, which are the first results."""
+        return tuple(name for name, form in self.arrays.items() if form.changed)
+
+    @functools.cached_property
+    def numbers(self) -> dict[str, Any]:
+        """The types of the other parameters: numbers, flags and a dtype."""
+        parameters = list(inspect.signature(self.twin, eval_str=True).parameters.values())[1:]
+        return {p.name: p.annotation for p in parameters if p.name not in self.arguments}
+
+    @functools.cached_property
+    def varying(self) -> tuple[str, ...]:
+        """The counts that may differ from call to call: those that are the length of no axis."""
+        forms = [*self.arrays.values(), *self.results.values()]
+        axes = {axis for form in forms for axis in form.axes or ()}
+        return tuple(name for name in self.arguments if name not in self.arrays and name not in axes)
+
+    @functools.cached_property
+    def is_elementwise(self) -> bool:
+        """Whether each element of the results comes from those in the same place."""
+        return all(form.axes is None for form in (*self.arrays.values(), *self.results.values()))
+
+    @functools.cached_property
+    def is_step(self) -> bool:
+        """Whether this is the step of an optimizer, which changes a parameter and its state by `grad`."""
+        return bool(self.changed)
+
+    @functools.cached_property
+    def is_activation(self) -> bool:
+        """Whether this makes one array of another, element by element, and has a gradient."""
+        return self.is_elementwise and len(self.arrays) == 1 and self.gradient is not None
+
+    @functools.cached_property
+    def is_loss(self) -> bool:
+        """Whether this returns a mean and its gradient at the first argument."""
+        first, *others = self.results
+        return self.results[first].axes == () and others == [f"d_{next(iter(self.arrays))}"]
+
+    @property
+    def keeps(self) -> str | None:
+        """What an activation keeps for its gradient: its result (``"y"``) or its argument (``"z"``)."""
+        if not self.is_activation:
+            return None
+        return next(name for name in FUNCTIONS[str(self.gradient)].arrays if name != "dy")
+
+    def reads_own_rows(self, argument: str, result: str) -> bool:
+        """Return whether a row of a result needs only the same row of an argument, and not all of it."""
+        mine, made = self.arrays[argument].axes, self.results[result].axes
+        return mine is made is None or bool(mine and made and mine[0] == made[0])
+
+
+FUNCTIONS: dict[str, Function] = {}
+"""All functions of `nn`, by name."""
+
+
+def function(declaration: str, *, gradient: str | None = None) -> Callable[[Twin], Twin]:
+    """Declare a portable twin as a function of `nn`, and return it as it is.
+
+    Parameters
+    ----------
+    declaration : str
+        See this module.
+    gradient : str, optional
+        The function that takes the gradient `dy` at the first result, and some of the arguments and results.
+
+    Raises
+    ------
+    ValueError
+        If the declaration cannot be read, or names what is no parameter of the twin.
+    """
+
+    def declare(twin: Twin) -> Twin:
+        FUNCTIONS[twin.__name__] = declared(twin, declaration, gradient=gradient)
+        return twin
+
+    return declare
+
+
+def declared(twin: Callable[..., Any], declaration: str, *, gradient: str | None = None) -> Function:
+    """Return a function as it is declared; see `function`."""
+    taken, arrow, given = declaration.partition(" -> ")
+    if not arrow:
+        raise ValueError(f"a declaration has ' -> ' before its results, got {declaration!r}")
+    pairs = [_named(text) for text in taken.split(", ")]
+    names = [name.removesuffix("!") for name, _ in pairs]
+    parameters = list(inspect.signature(twin).parameters)[1:]
+    if names != parameters[: len(names)]:
+        raise ValueError(
+            f"the declaration of {twin.__name__!r} names {', '.join(names)}, but its first parameters are "
+            f"{', '.join(parameters[: len(names)])}"
+        )
+    arguments = {name.removesuffix("!"): _form(text, changed=name.endswith("!")) for name, text in pairs}
+    changed = [name for name, form in arguments.items() if form.changed]
+    return Function(twin.__name__, twin, arguments, dict(_results(given, changed)), gradient)
+
+
+def _results(given: str, changed: list[str]) -> list[tuple[str, Form]]:
+    """Return the names and forms of the results; those of changed arguments have the names of these."""
+    texts = given.split(", ")
+    if len(texts) < len(changed):
+        raise ValueError(f"{', '.join(changed)} are changed and so returned, but the results are {given!r}")
+    names = [*changed, *(f"result{i}" for i in range(len(changed), len(texts)))]
+    pairs = [_named(text) if ": " in text else (name, text) for name, text in zip(names, texts, strict=True)]
+    return [(name, _form(text)) for name, text in pairs]
+
+
+def _named(text: str) -> tuple[str, str]:
+    name, colon, form = text.partition(": ")
+    if not colon or not name.removesuffix("!").isidentifier():
+        raise ValueError(f"an argument is declared as 'name: form', got {text!r}")
+    return name, form
+
+
+def _form(text: str, *, changed: bool = False) -> Form:
+    found = _FORM.fullmatch(text.removeprefix("? "))
+    kind, inside, axes = found.groups("") if found else ("", "", "")
+    kind = kind or "float"
+    if found is None or (not axes) != (kind == "count"):
+        raise ValueError(f"the form of an array is '[kind] axes', '[kind] *' or '[kind] ()', got {text!r}")
+    names = None if axes == "*" else () if axes == "()" else tuple(axes.split())
+    bounds = tuple(inside.split())
+    if kind == "float" and bounds:
+        low, high = map(float, bounds)
+        return Form(kind, names, interval=(low, high), changed=changed, optional=text.startswith("? "))
+    return Form(kind, names, below=bounds, changed=changed, optional=text.startswith("? "))
