@@ -14,8 +14,8 @@ one dtype, unless it says
   may differ from call to call, as the number of a step does.
 
 `!` marks what is changed in place and returned, in order, before any other result; those results have the
-names of the arguments. `?` marks a result that may be None. The other parameters are numbers, flags or a dtype, and
-have the types that the twin gives them.
+names of the arguments. `?` marks a result that may be None. The other parameters are numbers, flags or a
+dtype, and have the types that the twin gives them.
 """
 
 from __future__ import annotations
