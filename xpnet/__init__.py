@@ -26,9 +26,6 @@ from xpnet.train import fit
 if TYPE_CHECKING:
     from xpnet import blas as blas
     from xpnet import lessons, plots
-    from xpnet import nearness as nearness
-    from xpnet import program as program
-    from xpnet import recording as recording
     from xpnet import replay as replay
     from xpnet import standard as standard
 
@@ -77,7 +74,7 @@ __all__ = [
 
 if not TYPE_CHECKING:  # To a type checker, a name that is not above is an error.
     # Loaded at their first use, so that `import xpnet` does not pay for them.
-    _LATE = "blas", "lessons", "nearness", "plots", "program", "recording", "replay", "standard"
+    _LATE = "blas", "lessons", "plots", "replay", "standard"
 
     def __getattr__(name: str) -> Any:
         if name in _LATE:

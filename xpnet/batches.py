@@ -92,12 +92,12 @@ class Batches:
 
     def gather(self, indices: Array) -> Array:
         """Return the images number `indices`, shape (batch, features)."""
-        return self.gather_from(self.images, indices)
+        return self.gather_from(self.xp, self.images, indices)
 
-    def gather_from(self, images: Array, indices: Array) -> Array:
+    def gather_from(self, xp: Namespace, images: Array, indices: Array) -> Array:
         """Return rows of `images`, which are stored and scaled as these are, shape (batch, features)."""
         s = self.scaling
-        return self.xp.nn.gather_batch(images, indices, scale=s.scale, offset=s.offset, dtype=self.dtype)
+        return xp.nn.gather_batch(images, indices, scale=s.scale, offset=s.offset, dtype=self.dtype)
 
     def in_order(self, batch_size: int) -> Iterator[Array]:
         """Yield all images, `batch_size` at a time; the last batch holds the rest."""

@@ -14,7 +14,6 @@ import numpy
 from xpnet import nn
 from xpnet.namespace import Namespace
 from xpnet.nn import Form
-from xpnet.recording import plain
 
 Array = Any
 
@@ -198,7 +197,6 @@ class _Check:
             self._refuse(ValueError, f"`{key}` holds {int(wrong[0])}, but must be in [0, {limit})")
 
     def _count(self, key: str, value: Any) -> None:
-        value = plain(value)
         if isinstance(value, bool) or not isinstance(value, int | numpy.integer):
             self._refuse(TypeError, f"`{key}` must be a whole number, got {value!r}")
         if value < 1:

@@ -7,7 +7,7 @@ from typing import Any
 
 
 def fold(step: Callable[..., Any], carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
-    """See `xpnet.Namespace.fold`: what it does with a step that is no more than a function."""
+    """See `xpnet.Namespace.fold`: what it does with a step that is only a function, less its namespace."""
     for item in items:
         carry = next_carry(step, carry, item)
     return carry

@@ -13,7 +13,7 @@ from xpnet.layers import Params
 from xpnet.losses import Loss
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
-from xpnet.tracing import compiled
+from xpnet.replay.foreign import compiled
 
 Array = Any
 
@@ -80,7 +80,7 @@ class Measure:
         total = xp.zeros((), dtype=self.batches.dtype)
         for begin, end in spans(len(self.batches), self._batch_size):
             indices = xp.arange(begin, end, dtype=xp.int32)
-            outputs, total = self._compiled(params, total, self.batches.images, self.labels, indices)
+            outputs, total = self._compiled(xp, params, total, self.batches.images, self.labels, indices)
             yield outputs, total
 
     @property
@@ -93,10 +93,9 @@ class Measure:
         del self._compiled
 
     def _step(
-        self, params: Params, total: Array, images: Array, labels: Array, indices: Array
+        self, xp: Namespace, params: Params, total: Array, images: Array, labels: Array, indices: Array
     ) -> tuple[Array, Array]:
-        xp = self._xp
-        outputs, _ = self._trunk(xp, params, self.batches.gather_from(images, indices))
+        outputs, _ = self._trunk(xp, params, self.batches.gather_from(xp, images, indices))
         loss, _ = self._criterion.function(xp, outputs, xp.nn.gather_labels(labels, indices))
         return outputs, xp.nn.accumulate(total, loss, indices.shape[0])
 

@@ -242,7 +242,16 @@ class Namespace:
             If `carry`, an item or what the step returns is not such a tuple.
         """
         check_tuple("`carry`", carry)
-        return getattr(step, "fold", functools.partial(fold, step))(carry, items)
+        if hasattr(step, "fold"):
+            return step.fold(self, carry, items)
+        return fold(functools.partial(step, self), carry, items)
+
+    def with_functions(self, functions: Any) -> Namespace:
+        """Return a copy of this namespace that has other functions as `nn`."""
+        other: Namespace = object.__new__(type(self))
+        vars(other).update(vars(self))
+        other.nn = functions
+        return other
 
     def device_name(self) -> str:
         """Return what a person calls the device: ``"cpu"``, or the model of a GPU."""

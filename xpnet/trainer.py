@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from xpnet.batches import Batches, Scaling, spans
-from xpnet.captured import Captured
 from xpnet.datasets import Dataset
 from xpnet.layers import Params
 from xpnet.losses import Loss
@@ -17,7 +16,8 @@ from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
 from xpnet.random import Stream
-from xpnet.tracing import checked_at_first, compiled
+from xpnet.replay.captured import Captured
+from xpnet.replay.foreign import checked_at_first, compiled
 
 Array = Any
 
@@ -46,7 +46,7 @@ class Trainer:
     params : dict of arrays of `xp`
         As they are after the last step; the next one may overwrite them, see `snapshot`.
     compiled : callable
-        The step, as `xpnet.tracing.compiled` returned it.
+        The step, as `xpnet.replay.foreign.compiled` returned it.
     """
 
     def __init__(
@@ -139,13 +139,20 @@ class Trainer:
         del self.compiled, self.params, self._state
 
     def _step(
-        self, params: Params, state: State, total: Array, images: Array, labels: Array, indices: Array
+        self,
+        xp: Namespace,
+        params: Params,
+        state: State,
+        total: Array,
+        images: Array,
+        labels: Array,
+        indices: Array,
     ) -> tuple[Params, State, Array]:
         """Take one training step; nothing is read back to the host, and all arrays come as arguments."""
-        x = self._images.gather_from(images, indices)
-        wanted = self.xp.nn.gather_labels(labels, indices)
-        outputs, pullback = self._trunk(self.xp, params, x, stream=self._dropout)
-        loss, d_outputs = self._criterion.function(self.xp, outputs, wanted)
+        x = self._images.gather_from(xp, images, indices)
+        wanted = xp.nn.gather_labels(labels, indices)
+        outputs, pullback = self._trunk(xp, params, x, stream=self._dropout)
+        loss, d_outputs = self._criterion.function(xp, outputs, wanted)
         _, grads = pullback(d_outputs, input_gradient=False)
-        params, state = self._optimizer(self.xp, params, grads, state)
-        return params, state, self.xp.nn.accumulate(total, loss, indices.shape[0])
+        params, state = self._optimizer(xp, params, grads, state)
+        return params, state, xp.nn.accumulate(total, loss, indices.shape[0])

@@ -1,6 +1,6 @@
 """The backend `cupy`: CuPy's arrays, resident on a CUDA device, with `kernels.cu` for the functions of `nn`.
 
-`compile` captures whole steps: `xpnet.recording` notes what a step calls, `fusion` makes tasks of the calls,
+`compile` captures whole steps: `xpnet.replay` traces what a step calls, `fusion` makes tasks of the calls,
 and `graphs` captures their launches as a CUDA graph. `kernels` and `products` hold the functions, `blas` the
 products that are cuBLAS's.
 

@@ -12,7 +12,7 @@ import cupy
 from array_api_compat import cupy as library
 
 from xpnet import BackendUnavailableError, Namespace
-from xpnet.replay import Replayed
+from xpnet.replay.replayed import Replayed
 from xpnet_cupy import blas, graphs, probing
 from xpnet_cupy.products import Products, functions
 

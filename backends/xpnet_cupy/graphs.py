@@ -7,13 +7,14 @@ import ctypes
 import functools
 import sys
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import cupy
 
-from xpnet.recording import Recording, Reference
-from xpnet.replay import Replayed
+from xpnet.replay.lower import Tasks
+from xpnet.replay.replayed import Replayed
+from xpnet.replay.trace import Trace, Value
 from xpnet_cupy import scratch
 from xpnet_cupy.capture import capture
 from xpnet_cupy.fusion import fuse
@@ -22,8 +23,8 @@ from xpnet_cupy.products import Products
 Array = Any
 
 
-class Program:
-    """A recorded step on other arrays of the same shapes, see `xpnet.program.Program`.
+class CuPyProgram:
+    """A traced step on other arrays of the same shapes, see `xpnet.replay.program.Program`.
 
     A graph keeps the addresses of the arrays that it was captured with. So it is captured when arrays come
     for the second time in a row; until then the tasks are launched one by one. Indices, totals and numbers of
@@ -32,7 +33,7 @@ class Program:
 
     Parameters
     ----------
-    recording : Recording
+    trace : Trace
     products : Products
 
     Attributes
@@ -41,24 +42,25 @@ class Program:
         How often a graph has been captured.
     """
 
-    def __init__(self, recording: Recording, products: Products) -> None:
+    def __init__(self, trace: Trace, products: Products) -> None:
         self.captures = 0
-        self._plan = plan = fuse(recording, products)
+        self._plan = plan = fuse(trace, products)
         self.changed = plan.changed
-        self._given = recording.given
-        self._arrays: dict[int, Array] = {}  # the arguments, by number
-        self._copies: dict[int, Array] = {}
+        self._given = trace.given
+        self._arrays: dict[Value, Array] = {}  # the arguments
+        self._copies: dict[Value, Array] = {}
         moving = {place.argument for place in plan.places}
-        self._fixed = {i: number for i, number in self._given.items() if i not in moving}
-        self._made = {number for task in plan.tasks for number in task.results if number is not None}
-        self._made.difference_update(self._given.values())
-        self._values: list[Any] = [None] * plan.size
+        self._tasks = Tasks(plan.tasks, trace.arguments)
+        self._values, self._places = self._tasks.values, self._tasks.places
+        self._fixed = {i: self._places[value] for i, value in self._given.items() if i not in moving}
+        made = {value for task in plan.tasks for value in task.results if value is not None}
+        self._made = {self._places[value] for value in made.difference(self._given.values())}
         self._device = cupy.cuda.Device()
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.cuda.MemoryPool()
         self._table = cupy.zeros((len(plan.places),), "int64")
         for i, place in enumerate(plan.places):
-            self._values[place.number] = self._table[i : i + 1]
+            self._values[self._places[place.number]] = self._table[i : i + 1]
         self._graph: Any = None
         self.forget()
         weakref.finalize(self, scratch.drop, self._device.id, self._stream.ptr)
@@ -80,20 +82,23 @@ class Program:
         """How much memory of the device its own arrays take."""
         return int(self._pool.total_bytes())
 
-    def array(self, number: Reference) -> Array:
-        """See `xpnet.program.Program`."""
-        found = self._plan.same.get(number, number)
-        if found in self._arrays:
-            return self._arrays[found]
+    def getter(self, value: Value) -> Callable[[], Array]:
+        """See `xpnet.replay.program.Program`."""
+        return functools.partial(self._array, self._plan.same.get(value, value))
+
+    def _array(self, value: Value) -> Array:
+        if value in self._arrays:
+            return self._arrays[value]
+        array = self._values[self._places[value]]
         if self._graph is None:
-            return self._values[found]
-        if found not in self._copies:  # The next launch of the graph overwrites its own arrays.
+            return array
+        if value not in self._copies:  # The next launch of the graph overwrites its own arrays.
             with self._device:
-                self._copies[found] = self._values[found].copy()
-        return self._copies[found]
+                self._copies[value] = array.copy()
+        return self._copies[value]
 
     def forget(self) -> None:
-        """See `xpnet.program.Program`."""
+        """See `xpnet.replay.program.Program`."""
         self._graph = None
         self._arrays.clear()
         self._copies.clear()
@@ -102,24 +107,24 @@ class Program:
         # What the table holds, as far as the host knows.
         self._held: list[int | None] = [None] * len(self._plan.places)
 
-    def run(self, values: list[Any], moved: list[tuple[int, int]]) -> None:
-        """See `xpnet.program.Program`."""
+    def run(self, leaves: list[Any], moved: list[int]) -> None:
+        """See `xpnet.replay.program.Program`."""
         with self._device:
             if not self.captures:
-                self._warm_up(values)
-                self._bind(values)
+                self._warm_up(leaves)
+                self._bind(leaves)
                 self._graph = self._capture()
-            elif any(i in self._fixed and not self._has(number, values[i]) for i, number in moved):
+            elif any(i in self._fixed and not self._has(self._fixed[i], leaves[i]) for i in moved):
                 self._graph = None
-                self._bind(values)
+                self._bind(leaves)
             elif self._graph is None:
                 self._graph = self._capture()
-            for i, number in moved:
-                self._arrays[number] = values[i]
+            for i in moved:
+                self._arrays[self._given[i]] = leaves[i]
             self._copies.clear()
-            self._write_places(values)
+            self._write_places(leaves)
             if self._graph is None:
-                self._launch_each()
+                self._tasks.run()
             else:
                 self._graph.launch()
 
@@ -140,15 +145,6 @@ class Program:
                 self._table[i] = wanted
             self._held[i] = wanted + place.advance
 
-    def _launch_each(self) -> None:
-        values = self._values
-        for task in self._plan.tasks:
-            made = task.function(*[values[i] for i in task.inputs])
-            made = made if isinstance(made, tuple) else (made,)
-            for number, result in zip(task.results, made, strict=False):
-                if number is not None:
-                    values[number] = result
-
     def _warm_up(self, values: list[Any]) -> None:
         """Launch each task once on copies, so that nothing is compiled or loaded in a capture."""
         copies = [
@@ -157,13 +153,13 @@ class Program:
         self._bind(copies)
         self._write_places(copies)
         with self._on_own_stream():
-            self._launch_each()
+            self._tasks.run()
             self._stream.synchronize()
         self.forget()
 
     def _capture(self) -> Any:
         with self._on_own_stream():
-            graph = capture(self._stream, self._launch_each)
+            graph = capture(self._stream, self._tasks.run)
         self.captures += 1
         return graph
 
@@ -180,4 +176,4 @@ class Program:
 
 def replayed(xp: Any, step: Any, products: Products) -> Replayed:
     """Return a step that is replaced by graphs of what it does."""
-    return Replayed(xp, step, functools.partial(Program, products=products))
+    return Replayed(xp, step, functools.partial(CuPyProgram, products=products))

@@ -1,6 +1,6 @@
 """The backend `numba`: NumPy's arrays, and compiled kernels where they beat NumPy's own functions.
 
-`compile` replays whole steps: `xpnet.recording` notes what a step calls, `program` turns the calls into
+`compile` replays whole steps: `xpnet.replay` traces what a step calls, `program` turns the calls into
 operations in `stages`, `kernels.interpreter` carries them out on the threads of a `team`, and `replay` binds
 it all to the arrays at hand. While a step is recorded and tried, it calls the portable twins.
 
@@ -40,7 +40,7 @@ import numpy
 
 from xpnet import BackendUnavailableError, Namespace, standard
 from xpnet.blas import blas_advice
-from xpnet.replay import Replayed
+from xpnet.replay.replayed import Replayed
 
 try:
     if importlib.util.find_spec("numba") is None:
@@ -75,7 +75,6 @@ def _probe_machine_code() -> None:
 
 
 def _replace(function: Any, kernel: Any) -> None:
-    # While a step is recorded, other functions are in their place.
     if getattr(xp.nn, kernel.__name__) is function:
         setattr(xp.nn, kernel.__name__, kernel)
 
@@ -84,8 +83,8 @@ def _compile(step: Any) -> Replayed:
     return Replayed(
         xp,
         step,
-        functools.partial(replay.Program, images=replay.CompressedImages()),
-        functions=twins.functions,
+        functools.partial(replay.NumbaProgram, images=replay.CompressedImages()),
+        plain=twins.xp,
         reason=settings.why_no_steps(),
     )
 

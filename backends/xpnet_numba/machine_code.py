@@ -15,7 +15,7 @@ from typing import Any
 
 from llvmlite import binding as llvm
 
-from xpnet.recording import NotReplayableError
+from xpnet.replay.trace import NotReplayableError
 from xpnet_numba import forks, kept, lazy, settings
 
 _SYMBOL = "xpnet_entry"

@@ -7,23 +7,16 @@ operation, and products too large for ours, are called as ever, between stages.
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy
 
-from xpnet.recording import (
-    Call,
-    Counter,
-    NotReplayableError,
-    Recording,
-    Reference,
-    leaves,
-    plain,
-)
+from xpnet.replay.stages import Operation, Plan, Slot, assign_stages
+from xpnet.replay.trace import Call, NotReplayableError, Running, Trace, Value
 from xpnet_numba.layout import adam_numbers
-from xpnet_numba.stages import Operation, Plan, Slot, assign_stages
 
 Array = Any
 
@@ -38,21 +31,22 @@ DENSEST = 0.4
 """Share of pixels that are not 0, up to which to skip the others is faster."""
 
 
-def make_plan(recording: Recording) -> Plan:
+def make_plan(trace: Trace) -> Plan:
     """Return the operations of a recorded step, in stages."""
-    planner = _Planner(recording)
-    for call in recording.calls:
+    planner = _Planner(trace)
+    for call in trace.calls:
         planner.lower(call)
     operations = planner.operations
     assign_stages(operations)
     operations.sort(key=lambda operation: (operation.stage, operation.host is not None))
-    return Plan(planner.slots, operations, planner.counted, planner.compressed, planner.dtype)
+    return Plan(planner.slots, operations, planner.counted, planner.compressed, planner.dtype, planner.number)
 
 
 class _Planner:
-    def __init__(self, recording: Recording) -> None:
-        self._recording = recording
-        self.slots = [Slot(v.array.shape, v.array.dtype, v.argument) for v in recording.values]
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self.number = {value: i for i, value in enumerate(trace.values)}
+        self.slots = [Slot(value.shape, value.dtype, value.leaf) for value in trace.values]
         self.operations: list[Operation] = []
         self.counted: list[Any] = []
         self.compressed: dict[int, tuple[int, int]] = {}
@@ -62,43 +56,43 @@ class _Planner:
 
     def lower(self, call: Call) -> None:
         """Add the operations of a call."""
-        ours = self.dtype in ("float32", "float64") and all(
-            self._is_ours(call.name, key, value) for key, value in call.arguments.items()
+        ours = (
+            self.dtype in ("float32", "float64")
+            and call.arrays.keys() == call.function.arrays.keys()
+            and all(self._is_ours(key, value) for key, value in call.arrays.items())
         )
         lower = getattr(self, f"_{call.name}", None)
-        if lower is None or not ours or not lower(*call.arguments.values(), *call.results):
+        if lower is None or not ours or not lower(*self._arguments(call), *self._results(call)):
             self._call(call)
 
-    def _is_ours(self, name: str, key: str, value: Any) -> bool:
+    def _arguments(self, call: Call) -> list[Any]:
+        names = [*inspect.signature(call.function.twin).parameters][1:]
+        return [self.number[call.arrays[n]] if n in call.arrays else call.numbers[n] for n in names]
+
+    def _results(self, call: Call) -> list[int | None]:
+        return [None if value is None else self.number[value] for value in call.results]
+
+    def _is_ours(self, key: str, value: Value) -> bool:
         """Return whether operations take such an argument: kernels trust dtypes and shapes."""
-        if not isinstance(value, Reference):
-            return True
-        # An array where there is a number as a rule is for the function itself to read.
-        if key in _NUMBERS.get(name, _NUMBERS[""]):
-            return False
-        slot = self.slots[value]
+        slot = self.slots[self.number[value]]
         dtypes = _STORED.get(key, (self.dtype,))
         return 0 not in slot.shape and slot.dtype in (self.dtype if t == "float" else t for t in dtypes)
 
     def _call(self, call: Call) -> None:
         """Let the host call the function; its results are copied to where they are expected."""
-        inputs = call.references
-        results = [r for r in call.results if r is not None]
+        function = call.function_of(*call.arrays)
+        inputs = [self.number[value] for value in call.arrays.values()]
+        results = [r for r in self._results(call) if r is not None]
 
         def run(*arrays: Array) -> None:
-            found = dict(zip(inputs, arrays, strict=False))
-            arguments = {
-                key: found[value] if isinstance(value, Reference) else value
-                for key, value in call.arguments.items()
-            }
-            made = call.function(**arguments)
+            made = function(*arrays[: len(inputs)])
             made = made if isinstance(made, tuple) else (made,)
             made = [x for x in made if x is not None]
             for target, source in zip(arrays[len(inputs) :], made, strict=True):
                 if not numpy.may_share_memory(target, source):
                     target[...] = source
 
-        if any(isinstance(value, Counter) for value in call.arguments.values()):
+        if call.running:
             raise NotReplayableError(f"`nn.{call.name}` with these dtypes counts steps outside the program")
         if any(i in self._batches for i in inputs):
             # A batch of mostly empty images is never written out.
@@ -133,22 +127,20 @@ class _Planner:
 
     def _is_sparse(self, images: int, batch: int, x: int) -> bool:
         """Return whether to skip the zeros of these images: few pixels, used in linear layers alone."""
-        if any(isinstance(leaf, Reference) and leaf == x for leaf in leaves(self._recording.result)):
+        if any(self.number[value] == x for value in self._trace.returned):
             return False
         multiplied = False
-        for call in self._recording.calls:
-            uses = [
-                key for key, value in call.arguments.items() if isinstance(value, Reference) and value == x
-            ]
+        for call in self._trace.calls:
+            uses = [key for key, value in call.arrays.items() if self.number[value] == x]
             if uses and (
                 uses != ["x"]
                 or call.name not in ("linear", "linear_backward")
-                or call.arguments.get("input_gradient")
+                or call.numbers.get("input_gradient")
                 or not (multiplied or call.name == "linear")
             ):
                 return False
             multiplied = multiplied or bool(uses)
-        array = self._recording.values[images].array
+        array = next(x for value, x in self._trace.arguments.items() if self.number[value] == images)
         fits = array.shape[1] < 2**24 and array.shape[1] * batch <= LARGEST_LISTS
         return fits and numpy.count_nonzero(array) <= DENSEST * array.size
 
@@ -317,8 +309,16 @@ class _Planner:
         def numbers(step: int) -> tuple[float, ...]:
             return adam_numbers(step, lr, beta1, beta2, eps)
 
-        added = self._each("adam_step", "ruuu", grad, param, mean, variance, numbers=numbers(plain(step)))
-        if added and isinstance(step, Counter):
+        added = self._each(
+            "adam_step",
+            "ruuu",
+            grad,
+            param,
+            mean,
+            variance,
+            numbers=numbers(1 if isinstance(step, Running) else step),
+        )
+        if added and isinstance(step, Running):
             self.counted.append((self.operations[-1], step, numbers))
         return added
 
@@ -348,11 +348,6 @@ class _SparseBatch:
 
 # The dtypes of what is not of the dtype of all floating-point arrays.
 _STORED = {"images": ("uint8", "float"), "indices": ("int32",), "labels": ("int32",)}
-# What is a number among a function's arguments, for one function and for all others.
-_NUMBERS = {
-    "accumulate": {"weight"},
-    "": {"scale", "offset", "lr", "beta", "beta1", "beta2", "eps", "step"},
-}
 
 _MATMUL: dict[str, Callable[..., None]] = {
     "": lambda left, right, out: numpy.matmul(left, right, out=out),

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator
+import operator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy
 
-from xpnet.recording import Recording, Reference, leaves
+from xpnet.replay.stages import Operation, Plan
+from xpnet.replay.trace import Trace, Value
 from xpnet_numba import forks, layout, machine_code
 from xpnet_numba.program import BLOCKS, make_plan
-from xpnet_numba.stages import Operation, Plan
 from xpnet_numba.team import LINE, PARTS, Placed, Team, address, aligned
 
 Array = Any
@@ -50,24 +52,26 @@ class CompressedImages:
         return self._arrays
 
 
-class Program:
-    """A recorded step on other arrays of the same shapes, see `xpnet.program.Program`.
+class NumbaProgram:
+    """A traced step on other arrays of the same shapes, see `xpnet.replay.program.Program`.
 
     Parameters
     ----------
-    recording : Recording
+    trace : Trace
     images : CompressedImages
     """
 
-    def __init__(self, recording: Recording, images: CompressedImages) -> None:
-        plan = make_plan(recording)
+    def __init__(self, trace: Trace, images: CompressedImages) -> None:
+        plan = make_plan(trace)
         self._images = images
         self._compressed = plan.compressed
-        self.changed = plan.changed
-        self._given = recording.given
+        self._number = plan.number
+        self._is_changed = plan.changed
+        self.changed = {value for value in trace.values if plan.number[value] in plan.changed}
+        self._given = {leaf: plan.number[value] for leaf, value in trace.given.items()}
         self._fresh = [
             (i, plan.slots[i].shape, plan.slots[i].dtype)
-            for i in {r for r in leaves(recording.result) if isinstance(r, Reference)}
+            for i in (plan.number[value] for value in trace.returned)
             if plan.slots[i].argument is None
         ]
         self._arrays = [
@@ -76,8 +80,8 @@ class Program:
         self._slots = numpy.array([address(array) for array in self._arrays], numpy.int64)
         self._operations, self._numbers = _tables(plan)
         self._counted = [
-            (self._numbers[plan.operations.index(operation)], counter.argument, counter.added, numbers)
-            for operation, counter, numbers in plan.counted
+            (self._numbers[plan.operations.index(operation)], running, numbers)
+            for operation, running, numbers in plan.counted
         ]
         self._kept: list[Array] = []  # what the programs know by address
         self._segments = [self._segment(stages, host) for stages, host in _segments(plan)]
@@ -98,18 +102,18 @@ class Program:
         program[layout.COUNT] = len(stages)
         return Placed.of(program), host
 
-    def array(self, number: Reference) -> Array:
-        """See `xpnet.program.Program`."""
-        return self._arrays[number]
+    def getter(self, value: Value) -> Callable[[], Array]:
+        """See `xpnet.replay.program.Program`."""
+        return functools.partial(operator.getitem, self._arrays, self._number[value])
 
     def forget(self) -> None:
-        """See `xpnet.program.Program`."""
+        """See `xpnet.replay.program.Program`."""
         for slot in self._given.values():
             self._arrays[slot] = None
 
     def _bind(self, slot: int, array: Array) -> Array:
         """Let a slot stand for an array, or for a copy of it, and return which."""
-        if slot in self.changed and (address(array) % LINE or not array.flags.writeable):
+        if slot in self._is_changed and (address(array) % LINE or not array.flags.writeable):
             # An optimizer need not return the arrays that it was given; its users take those returned.
             given, array = array, aligned(array.shape, array.dtype)
             array[...] = given
@@ -124,14 +128,14 @@ class Program:
                 self._bind(place, found)
         return array
 
-    def run(self, values: list[Any], moved: list[tuple[int, int]]) -> None:
-        """See `xpnet.program.Program`."""
-        for place, slot in moved:
-            values[place] = self._bind(slot, numpy.asarray(values[place]))
+    def run(self, leaves: list[Any], moved: list[int]) -> None:
+        """See `xpnet.replay.program.Program`."""
+        for leaf in moved:
+            leaves[leaf] = self._bind(self._given[leaf], numpy.asarray(leaves[leaf]))
         for i, shape, dtype in self._fresh:
             self._bind(i, numpy.empty(shape, dtype))
-        for row, argument, added, numbers in self._counted:
-            found = numbers(values[argument] + added)
+        for row, running, numbers in self._counted:
+            found = numbers(running.of(leaves))
             row[: len(found)] = found
         for program, operation in self._segments:
             if program is not None:

@@ -58,4 +58,4 @@ def _operation(x1: Array, x2: Array) -> Any:
         return None
 
 
-functions = Namespace("numba", numpy, standard={"matmul": matmul}).nn
+xp = Namespace("numba", numpy, standard={"matmul": matmul})

@@ -42,7 +42,7 @@ def linear_backward(x: Array, weight: Array, dy: Array, *gradients: Array, input
     if dx:
         numpy.matmul(dy, weight.T, out=dx[0])
     numpy.matmul(x.T, dy, out=d_weight)
-    numpy.matmul(_ones(len(dy), dy.dtype), dy, out=d_bias)  # a sum of rows, which the BLAS has sooner
+    numpy.matmul(_ones(len(dy), dy.dtype), dy, out=d_bias)  # sum of rows; faster as a GEMM
 
 
 @functools.lru_cache(8)
@@ -52,7 +52,7 @@ def _ones(n: int, dtype: Any) -> Array:
 
 def sigmoid(z: Array, y: Array) -> None:
     """See `xpnet.nn.sigmoid`."""
-    # Lest exp() overflows; from 80 on, the quotient is 1 in either dtype. minimum() takes as long as exp().
+    # So that exp() does not overflow: from 80 on, the quotient is 1. minimum() takes as long as exp().
     if not numpy.maximum.reduce(z, axis=None, initial=0) <= 80:
         z = numpy.minimum(z, 80)
     numpy.exp(z, out=y)
@@ -96,15 +96,4 @@ def _begins(rows: int, columns: int) -> Array:
     return numpy.arange(0, rows * columns, columns)
 
 
-FUNCTIONS = {
-    function.__name__: function
-    for function in (
-        gather_batch,
-        gather_labels,
-        linear,
-        linear_backward,
-        sigmoid,
-        sigmoid_backward,
-        softmax_cross_entropy,
-    )
-}
+FUNCTIONS = {name: function for name, function in vars().items() if name in nn.FUNCTIONS}

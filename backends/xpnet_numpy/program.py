@@ -1,169 +1,157 @@
-"""`xp.compile`: a recorded step without its Python, into arrays that are kept from call to call."""
+"""`xp.compile`: a traced step without its Python, into arrays that are kept from call to call."""
 
 from __future__ import annotations
 
-import collections
-import dataclasses
 import functools
 import inspect
-import itertools
 import operator
-from collections.abc import Callable, Collection, MutableMapping, Sequence
+from collections.abc import Callable, Collection, Mapping, MutableMapping, Sequence
 from typing import Any
 
 import numpy
 
-from xpnet.recording import Call, Counter, Recording, Reference, Value, leaves
-from xpnet_numpy import in_place
+from xpnet import nn
+from xpnet.replay.lower import Lowering, Rule, Task, Tasks, lower, picker
+from xpnet.replay.trace import Call, Trace, Value
+from xpnet_numpy import in_place, stack
 from xpnet_numpy.stack import Stack
 
 Array = Any
-# A function, what finds its arguments among the values, and the numbers of what it returns.
-Operation = tuple[Callable[..., Any], Callable[[list[Any]], tuple[Any, ...]], Sequence[int | None]]
 
 
-class Program:
-    """A recorded step on other arrays of the same shapes, see `xpnet.program.Program`.
+class NumPyProgram:
+    """A traced step on other arrays of the same shapes, see `xpnet.replay.program.Program`.
 
     Parameters
     ----------
-    recording : Recording
+    trace : Trace
     stacks : mapping
         What programs of one step share, so that parameters move from one to the other as they are.
     """
 
-    def __init__(self, recording: Recording, stacks: MutableMapping[Any, Stack]) -> None:
-        calls, recorded = recording.calls, recording.values
-        self._given = recording.given
-        self._values: list[Any] = [None] * len(recording.values)
-        self._counted: list[tuple[int, int, int]] = []
-        self._returned = {leaf for leaf in leaves(recording.result) if isinstance(leaf, Reference)}
-        changes = collections.Counter(number for call in calls for number in call.changed)
-        self.changed = changes.keys()
-        self._changed = [(place, n) for place, n in self._given.items() if n in changes]
-        once = {n for n, times in changes.items() if times == 1 and recorded[n].argument is not None}
-        self._written: set[int] = set()
-        self._stacked: list[_Stacked] = []
-        self._operations: list[Operation] = []
-        for _, group in itertools.groupby(calls, operator.attrgetter("name")):
-            alike = list(group)
-            if Stack.suits(alike, recorded, once, self._written):
-                self._operations.append(self._stack(alike, recorded, stacks))
-            else:
-                self._operations += [self._operation(call, recorded) for call in alike]
+    def __init__(self, trace: Trace, stacks: MutableMapping[Any, Stack]) -> None:
+        rules = _Rules(stacks)
+        self._tasks = Tasks(lower(trace, rules.table), trace.arguments)
+        self._own, places = self._tasks.values, self._tasks.places
+        self._given = {leaf: places[value] for leaf, value in trace.given.items()}
+        self.changed = trace.changed
+        self._changed = [(i, places[value]) for i, value in trace.given.items() if value in self.changed]
+        for value in rules.written:
+            self._own[places[value]] = numpy.empty(value.shape, value.dtype)
+        self._stacked = rules.stacked
+        for stacked in self._stacked:
+            stacked.bind(self._own, places)
 
-    def _stack(
-        self, calls: Sequence[Call], recorded: Sequence[Value], stacks: MutableMapping[Any, Stack]
-    ) -> Operation:
-        """Return steps of an optimizer as an operation."""
-        changed = [number for row in zip(*[call.changed for call in calls], strict=True) for number in row]
-        gradients = [call.arguments["grad"] for call in calls]
-        places = [recorded[number].argument for number in changed]
-        kinds = [(place, recorded[n].array.shape) for place, n in zip(places, changed, strict=True)]
-        key = calls[0].name, *calls[0].numbers.items(), *kinds, recorded[gradients[0]].array.dtype
-        stacked = _Stacked(stacks.setdefault(key, Stack(calls)), places, changed, gradients)
-        self._stacked.append(stacked)
-        # Another step cannot take them for what it makes, for they are in the rows of this one.
-        self._written.difference_update(gradients)
-
-        # Not bound to this program, which would not be freed as soon as it is let go.
-        return functools.partial(stacked.step, self._values), _picked([]), ()
-
-    def _operation(self, call: Call, recorded: Sequence[Value]) -> Operation:
-        """Return a call as an operation, which writes into arrays of the program if it can."""
-        write = in_place.FUNCTIONS.get(call.name)
-        results = [number for number in call.results if number is not None]
-        # What the step returns must be new, for the next call writes to the program's own arrays again.
-        if write is None or not _takes(write, call) or not self._returned.isdisjoint(results):
-            return self._as_recorded(call)
-        for number in results:
-            array = recorded[number].array
-            self._values[number] = numpy.empty(array.shape, array.dtype)
-        self._written.update(results)
-        return functools.partial(write, **call.numbers), _picked([*call.references, *results]), ()
-
-    def _as_recorded(self, call: Call) -> Operation:
-        """Return a call of the portable twin, which makes new arrays; whoever runs it sees to underflow."""
-        inputs: dict[str, int] = {}
-        for key, value in call.arguments.items():
-            if isinstance(value, Reference):
-                inputs[key] = value
-            elif isinstance(value, Counter):
-                inputs[key] = len(self._values)
-                self._counted.append((len(self._values), value.argument, value.added))
-                self._values.append(None)
-        twin = dataclasses.replace(call, function=inspect.unwrap(call.function))
-        return twin.function_of(*inputs), _picked([*inputs.values()]), call.results
-
-    def array(self, number: Reference) -> Array:
-        """See `xpnet.program.Program`."""
-        return self._values[number]
+    def getter(self, value: Value) -> Callable[[], Array]:
+        """See `xpnet.replay.program.Program`."""
+        return functools.partial(operator.getitem, self._own, self._tasks.places[value])
 
     def forget(self) -> None:
-        """See `xpnet.program.Program`."""
-        for number in self._given.values():
-            self._values[number] = None
+        """See `xpnet.replay.program.Program`."""
+        for place in self._given.values():
+            self._own[place] = None
 
-    def run(self, values: list[Any], moved: list[tuple[int, int]]) -> None:
-        """See `xpnet.program.Program`."""
-        own = self._values
-        for place, number in moved:
-            own[number] = values[place]
-        for number, argument, added in self._counted:
-            own[number] = values[argument] + added
+    def run(self, leaves: list[Any], moved: list[int]) -> None:
+        """See `xpnet.replay.program.Program`."""
+        own, given = self._own, self._given
+        for leaf in moved:
+            own[given[leaf]] = leaves[leaf]
+        self._tasks.count(leaves)
         for stacked in self._stacked:
-            stacked.load(own, moved)
-        for function, inputs, results in self._operations:
-            made = function(*inputs(own))
-            if results:
-                for result, array in zip(results, made if type(made) is tuple else (made,), strict=True):
-                    if result is not None:
-                        own[result] = array
-        for place, number in self._changed:
-            values[place] = own[number]
+            stacked.load(moved)
+        self._tasks.run()
+        for leaf, place in self._changed:
+            leaves[leaf] = own[place]
+
+
+class _Rules:
+    """What becomes of calls: see `xpnet.replay.lower.lower`.
+
+    Attributes
+    ----------
+    written : set of Value
+        What functions of `in_place` write, so that it needs an array before.
+    stacked : list of _Stacked
+    table : mapping
+    """
+
+    def __init__(self, stacks: MutableMapping[Any, Stack]) -> None:
+        self._stacks = stacks
+        self.written: set[Value] = set()
+        self.stacked: list[_Stacked] = []
+        special: dict[str, Rule] = dict.fromkeys(in_place.FUNCTIONS, self._write)
+        special |= dict.fromkeys(stack.RULES, self._stack)
+        self.table = {
+            name: [rule, _call_twin] if (rule := special.get(name)) else [_call_twin] for name in nn.FUNCTIONS
+        }
+
+    def _write(self, lowering: Lowering, call: Call) -> bool:
+        """Write the results into arrays of the program."""
+        results = [value for value in call.results if value is not None]
+        # What the step returns must be new, because the next call writes to the program's own arrays again.
+        if call.sizes is None or not lowering.trace.returned.isdisjoint(results):
+            return False
+        write = functools.partial(in_place.FUNCTIONS[call.name], **call.numbers)
+        lowering.add(Task(call.name, write, (*call.arrays.values(), *results)), at=call)
+        self.written.update(results)
+        return True
+
+    def _stack(self, lowering: Lowering, call: Call) -> bool:
+        """Take steps of an optimizer that follow each other as one product."""
+        calls = lowering.trace.calls
+        begin = end = lowering.trace.index(call)
+        while end < len(calls) and calls[end].name == call.name:
+            end += 1
+        alike = calls[begin:end]
+        if not Stack.suits(alike, lowering.trace, self.written):
+            return False
+        stacked = _Stacked(self._stacks, alike)
+        self.stacked.append(stacked)
+        # Another step cannot take these for its own, because they are in the rows of this one.
+        self.written.difference_update(stacked.gradients)
+        lowering.take(*alike)
+        lowering.add(Task(f"{call.name} of all", stacked.step, ()), at=call)
+        return True
+
+
+def _call_twin(lowering: Lowering, call: Call) -> bool:
+    """Call the portable twin, which makes new arrays; whoever runs it looks after underflow."""
+    lowering.add_call(call, run=inspect.unwrap(call.run))
+    return True
 
 
 class _Stacked:
-    """A stack in a program: the places of its arrays among the arguments, and their numbers."""
+    """A stack in a program: where its arrays are among the program's."""
 
-    def __init__(
-        self, stack: Stack, places: Sequence[Any], changed: Sequence[int], gradients: Sequence[int]
-    ) -> None:
-        self._stack = stack
-        self._given = frozenset(zip(places, changed, strict=True))
+    def __init__(self, stacks: MutableMapping[Any, Stack], calls: Sequence[Call]) -> None:
+        changed = [value for row in zip(*[call.changed for call in calls], strict=True) for value in row]
+        kinds = [(value.leaf, value.shape) for value in changed]
+        key = calls[0].name, *calls[0].numbers.items(), *kinds, changed[0].dtype
+        self._stack = stacks.setdefault(key, Stack(calls))
         self._changed = changed
-        self._gradients = gradients
-        self._pick = _picked(changed)
+        self.gradients = [call.arrays["grad"] for call in calls]
+        self._given = frozenset(value.leaf for value in changed)
         self._left: Sequence[Array] | None = None  # in the stack, by the last step
 
-    def load(self, own: list[Any], moved: Collection[tuple[int, int]]) -> None:
+    def bind(self, own: list[Any], places: Mapping[Any, int]) -> None:
+        """Let the arrays be these elements of a program's."""
+        self._own = own
+        self._changed_places = [places[value] for value in self._changed]
+        self._gradient_places = [places[value] for value in self.gradients]
+        self._pick = picker(self._changed_places)
+
+    def load(self, moved: Collection[int]) -> None:
         """Let what is changed be in the stack, unless it is that which was left there."""
         if self._stack.changed is not self._left or not self._given.isdisjoint(moved):
-            self._stack.load(self._pick(own))
-            _put(own, self._gradients, self._stack.gradients)
+            self._stack.load(self._pick(self._own))
+            self._put(self._gradient_places, self._stack.gradients)
 
-    def step(self, own: list[Any]) -> None:
+    def step(self) -> None:
         """Take the step, and let what it changed be what it is now."""
         self._stack.step()
         self._left = self._stack.changed
-        _put(own, self._changed, self._left)
+        self._put(self._changed_places, self._left)
 
-
-def _put(own: list[Any], numbers: Sequence[int], arrays: Sequence[Array]) -> None:
-    for number, array in zip(numbers, arrays, strict=True):
-        own[number] = array
-
-
-def _picked(numbers: Sequence[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
-    """Return a function that returns the values of these numbers."""
-    if len(numbers) > 1:
-        return operator.itemgetter(*numbers)
-    return lambda values: tuple(values[number] for number in numbers)
-
-
-def _takes(write: Callable[..., Any], call: Call) -> bool:
-    """Return whether all that `write` takes as arrays are arrays in this call."""
-    parameters = inspect.signature(write).parameters.values()
-    return call.numbers.keys() == {
-        parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY
-    }
+    def _put(self, places: Sequence[int], arrays: Sequence[Array]) -> None:
+        for place, array in zip(places, arrays, strict=True):
+            self._own[place] = array

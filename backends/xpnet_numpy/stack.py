@@ -12,30 +12,38 @@ from typing import Any
 
 import numpy
 
-from xpnet.recording import Call, Value
+from xpnet.replay.trace import Call, Trace, Value
 
 Array = Any
 Rows = list[list[float]]
 
 
-def _sgd_step(lr: float) -> Rows:
+RULES: dict[str, Callable[..., Rows]] = {}
+"""By function: the matrix that makes what it changes of that and, in the last column, the gradient."""
+
+
+def _rule(function: Callable[..., Rows]) -> Callable[..., Rows]:
+    RULES[function.__name__] = function
+    return function
+
+
+@_rule
+def sgd_step(lr: float) -> Rows:
+    """Return the matrix of `xpnet.nn.sgd_step`."""
     return [[1, -lr]]
 
 
-def _momentum_step(lr: float, beta: float) -> Rows:
+@_rule
+def momentum_step(lr: float, beta: float) -> Rows:
+    """Return the matrix of `xpnet.nn.momentum_step`."""
     return [[1, -lr * beta, -lr * (1 - beta)], [0, beta, 1 - beta]]
 
 
-def _nesterov_step(lr: float, beta: float) -> Rows:
+@_rule
+def nesterov_step(lr: float, beta: float) -> Rows:
+    """Return the matrix of `xpnet.nn.nesterov_step`."""
     return [[1, -lr * beta**2, -lr * (1 - beta) * (1 + beta)], [0, beta, 1 - beta]]
 
-
-# For each function, the matrix that makes what it changes out of that and, in the last column, the gradient.
-_RULES: dict[str, Callable[..., Rows]] = {
-    "sgd_step": _sgd_step,
-    "momentum_step": _momentum_step,
-    "nesterov_step": _nesterov_step,
-}
 
 # Wider products take up to 1.8 times as long for each column.
 _COLUMNS = 2**16
@@ -61,33 +69,29 @@ class Stack:
     """
 
     def __init__(self, calls: Sequence[Call]) -> None:
-        self._rule = _RULES[calls[0].name](**calls[0].numbers)
+        self._rule = RULES[calls[0].name](**calls[0].numbers)
         self.changed: list[Array] = []
         self.gradients: list[Array] = []
 
     @staticmethod
-    def suits(calls: Sequence[Call], values: Sequence[Value], once: set[int], written: set[int]) -> bool:
+    def suits(calls: Sequence[Call], trace: Trace, written: set[Value]) -> bool:
         """Return whether calls of one function can be one product.
 
         Parameters
         ----------
         calls : sequence of Call
-        values : sequence of Value
-            Those that the calls know by number.
-        once : set of int
-            Arguments of the step that a single call changes.
-        written : set of int
+        trace : Trace
+        written : set of Value
             What is written where the program wants it.
         """
-        arrays = [number for call in calls for number in call.references]
+        arrays = [value for call in calls for value in call.arrays.values()]
+        changed = {value for call in calls for value in call.changed}
         return (
-            calls[0].name in _RULES
-            and all(call.numbers == calls[0].numbers for call in calls)
-            and len(set(arrays)) == len(arrays)
-            and len({values[number].array.dtype for number in arrays}) == 1
-            and all(len({values[n].array.shape for n in call.references}) == 1 for call in calls)
-            and once.issuperset(number for call in calls for number in call.changed)
-            and written.issuperset(call.arguments["grad"] for call in calls)
+            all(call.sizes is not None and call.numbers == calls[0].numbers for call in calls)
+            and len({*arrays}) == len(arrays)
+            and len({value.dtype for value in arrays}) == 1
+            and all(value.leaf is not None and _is_changed_once(value, trace) for value in changed)
+            and written.issuperset(call.arrays["grad"] for call in calls)
         )
 
     def load(self, arrays: Sequence[Array]) -> None:
@@ -122,6 +126,10 @@ class Stack:
             else:
                 for result, factors in zip(results, rule, strict=True):
                     result[...] = sum(f * row for f, row in zip(factors, rows, strict=True) if f)
+
+
+def _is_changed_once(value: Value, trace: Trace) -> bool:
+    return sum(value in call.changed for call, _ in trace.users(value)) == 1
 
 
 def _views(rows: Array, params: Sequence[Array]) -> list[Array]:

@@ -12,7 +12,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xpnet.recording import Counter
+from xpnet.replay.trace import Running
 
 
 @dataclasses.dataclass
@@ -72,17 +72,20 @@ class Plan:
     operations : list of Operation
         By stages.
     counted : list of tuple
-        Operation, `Counter` and a function of the number that returns the operation's numbers.
+        Operation, `Running` and a function of the number that returns the operation's numbers.
     compressed : dict
         By the slot of images: the slots of its `starts` and `entries`.
     dtype : NumPy dtype
+    number : dict
+        The slot of each value of the trace.
     """
 
     slots: list[Slot]
     operations: list[Operation]
-    counted: list[tuple[Operation, Counter, Callable[[int], tuple[float, ...]]]]
+    counted: list[tuple[Operation, Running, Callable[[int], tuple[float, ...]]]]
     compressed: dict[int, tuple[int, int]]
     dtype: Any
+    number: dict[Any, int]
 
     @property
     def changed(self) -> set[int]:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet.namespace import Namespace
-from xpnet.reach import Names, Search
+from xpnet.replay.reach import Names, Search
 
 # So often in a row a step is recorded anew because something that it reaches has changed, and never replayed.
 _MOST_IN_VAIN = 3

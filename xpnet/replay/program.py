@@ -1,15 +1,16 @@
-"""Programs, which carry recorded steps out on other arrays, and what goes into them and comes back."""
+"""Programs, which carry traced steps out on other arrays, and what goes into them and comes back."""
 
 from __future__ import annotations
 
 import collections
-import functools
 import itertools
 import operator
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
-from xpnet.recording import Counter, Recording, Reference, are_apart, leaves, plain, span
+from xpnet.replay.overlap import are_apart, span
+from xpnet.replay.trace import Running, Trace, Value, kind_of
+from xpnet.replay.tree import leaves
 
 Array = Any
 Tree = Any
@@ -18,41 +19,41 @@ _NOTHING = object()
 
 
 class Program(Protocol):
-    """What a backend makes of a recording. Values are known by their numbers in it."""
+    """What a backend makes of a trace."""
 
     @property
-    def changed(self) -> Collection[int]:
+    def changed(self) -> Collection[Value]:
         """The values that are changed in place."""
         ...
 
-    def run(self, values: list[Any], moved: list[tuple[int, int]]) -> None:
+    def run(self, leaves: list[Any], moved: list[int]) -> None:
         """Carry the step out.
 
         Parameters
         ----------
-        values : list
-            The leaves of the arguments. The program may put others in their places, such as what it made of
-            an array that it changed: a run on these has them where it expects them.
-        moved : list of (int, int)
-            The places and the numbers of the arrays that are not those of the run before.
+        leaves : list
+            Of the arguments. The program may put others in their places, such as what it made of an array
+            that it changed: a run on these has them where it expects them.
+        moved : list of int
+            The places of the arrays that are not those of the run before.
         """
         ...
 
-    def array(self, number: Reference) -> Array:
-        """Return a value that the step returns, after a run."""
+    def getter(self, value: Value) -> Callable[[], Array]:
+        """Return a function that returns a value that the step returns, after a run."""
         ...
 
     def forget(self) -> None:
-        """Let go of the arguments."""
+        """Release the arguments."""
         ...
 
 
 class Replay:
-    """A program with the arguments at hand. Leaves are in the order of `recording.leaves`.
+    """A program with the arguments at hand. Leaves are in the order of `tree.leaves`.
 
     Parameters
     ----------
-    recording : Recording
+    trace : Trace
     program : Program
 
     Attributes
@@ -62,43 +63,52 @@ class Replay:
         Returns what the step returns, after `run`.
     """
 
-    def __init__(self, recording: Recording, program: Program) -> None:
+    def __init__(self, trace: Trace, program: Program) -> None:
         self.program = program
-        self._given = recording.given
-        self._changed = {place for place, number in self._given.items() if number in program.changed}
-        self._kinds = [
-            _kind(leaf) if place in self._given else leaf for place, leaf in enumerate(recording.leaves)
-        ]
+        given = trace.given
+        self._changed = {place for place, value in given.items() if value in program.changed}
+        self._kinds = [given[i].kind if i in given else leaf for i, leaf in enumerate(trace.leaves)]
         self._places = range(len(self._kinds))
-        self._is_array = [place in self._given for place in self._places]
-        looks = {place: self._kinds[place][:2] for place in self._given}  # shape and dtype
+        self._is_array = [place in given for place in self._places]
+        self._arrays = len(given)
+        looks = {place: (value.shape, value.dtype) for place, value in given.items()}
         counts = collections.Counter(looks.values())
         self._has_double = {place for place, look in looks.items() if counts[look] > 1}
         changeable = {look[1] for place, look in looks.items() if place in self._changed}
         self._may_overlap = {place for place, look in looks.items() if look[1] in changeable}
+        self._given = given.keys()
         self._at_hand: list[Any] = [_NOTHING] * len(self._kinds)
-        self.result = self._maker(recording.result)
+        self.result = self._maker(trace.result)
+        self._plan_to_follow(trace)
+
+    def _plan_to_follow(self, trace: Trace) -> None:
+        """Find out whether what the step returns can be its first arguments, and what these are then."""
         # The leaves of `(total, count), {}` and an item `(x,)` are a form of all, a form of three, total,
         # count, x and no names; those of a result `(total, count)` are a form of two, total and count.
-        results = leaves(recording.result)
+        results = leaves(trace.result)
         self._begin = 1 + len(results)  # of the leaves of items
         self._follows = self._begin < len(self._kinds) and all(
-            self._fits(place, recording.values[leaf].array if type(leaf) is Reference else plain(leaf))
-            for place, leaf in enumerate(results[1:], 2)
+            self._may_be_carried(place, leaf) for place, leaf in enumerate(results[1:], 2)
         )
         # A tree among the leaves of an item begins with its form, which is a tuple.
-        self._is_flat = not any(type(leaf) is tuple for leaf in recording.leaves[self._begin : -1])
+        self._is_flat = not any(type(leaf) is tuple for leaf in trace.leaves[self._begin : -1])
         self._carried = [
             (place, self._maker(leaf))
             for place, leaf in enumerate(results[1:], 2)
-            if type(leaf) is Counter or (type(leaf) is Reference and recording.values[leaf].argument != place)
+            if isinstance(leaf, Running) or (isinstance(leaf, Value) and leaf.leaf != place)
         ]
+
+    def _may_be_carried(self, place: int, leaf: Any) -> bool:
+        """Return whether a leaf of the result fits at a place among the arguments."""
+        if isinstance(leaf, Value):
+            return self._is_array[place] and bool(leaf.kind == self._kinds[place])
+        return self._fits(place, 0 if isinstance(leaf, Running) else leaf)
 
     def _fits(self, place: int, value: Any) -> bool:
         """Return whether a leaf has the form, the shape and the dtype of the recorded one."""
         kind = self._kinds[place]
         if self._is_array[place]:
-            return bool(_kind(value) == kind)
+            return bool(kind_of(value) == kind)
         return type(value) is type(kind) and (type(kind) is int or value == kind)
 
     def _are_distinct(self, values: list[Any], moved: list[int]) -> bool:
@@ -108,7 +118,7 @@ class Replay:
         """
         if self._has_double.isdisjoint(moved):
             return True
-        return len({*map(id, itertools.compress(values, self._is_array))}) == len(self._given)
+        return len({*map(id, itertools.compress(values, self._is_array))}) == self._arrays
 
     def _are_apart(self, values: list[Any], moved: list[int]) -> bool:
         """Return whether no array that is changed shares memory with another one.
@@ -167,11 +177,11 @@ class Replay:
         return place in self._changed
 
     def run(self, values: list[Any], moved: list[int]) -> None:
-        """See `Program`; `moved` are places, and the leaves must fit."""
+        """See `Program`; `moved` are places of any leaves, and the leaves must fit."""
         try:
-            self.program.run(values, [(i, self._given[i]) for i in moved if self._is_array[i]])
+            self.program.run(values, [i for i in moved if self._is_array[i]])
             self._at_hand[:] = values
-        except BaseException:  # Nobody knows how far it came.
+        except BaseException:  # The state is unknown after a failure.
             self.forget()
             raise
 
@@ -181,9 +191,9 @@ class Replay:
         self.program.forget()
 
     def _maker(self, tree: Tree) -> Callable[[], Tree]:
-        """Return a function that makes what stands in the recording as `tree`.
+        """Return a function that makes what stands in the trace as `tree`.
 
-        It must not know of this object, which would not be freed as soon as it is let go.
+        It must not hold this object, which would not be freed as soon as it is dropped.
         """
         if type(tree) is dict:
             items = [(key, self._maker(item)) for key, item in tree.items()]
@@ -191,17 +201,9 @@ class Replay:
         if type(tree) is tuple or type(tree) is list:
             kind, makers = type(tree), [self._maker(item) for item in tree]
             return lambda: kind([make() for make in makers])
-        if type(tree) is Reference:
-            return functools.partial(self.program.array, tree)
-        if type(tree) is Counter:
-            at_hand, argument, added = self._at_hand, tree.argument, tree.added
-            return lambda: at_hand[argument] + added
+        if isinstance(tree, Value):
+            return self.program.getter(tree)
+        if isinstance(tree, Running):
+            at_hand, leaf, added = self._at_hand, tree.leaf, tree.added
+            return lambda: at_hand[leaf] + added
         return lambda: tree
-
-
-def _kind(array: Any) -> Any:
-    """Return what must be alike in arrays that take each other's place; None for what is no array."""
-    try:
-        return array.shape, array.dtype, array.device, array.flags.c_contiguous
-    except AttributeError:
-        return None

@@ -1,10 +1,11 @@
-"""`xp.compile`: a step is recorded once for each set of shapes; from then on its program is carried out.
+"""`xp.compile`: a step is traced once for each set of shapes; from then on its program is carried out.
 
 A backend makes the programs, and `Replayed` decides when to trust them.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import threading
 import weakref
@@ -13,20 +14,15 @@ from typing import Any
 
 import numpy
 
-from xpnet.captured import Captured, Patience
 from xpnet.folding import fold, next_carry
-from xpnet.nearness import TOLERANCE, is_near
-from xpnet.program import Program, Replay
-from xpnet.recording import (
-    NotReplayableError,
-    Recording,
-    Reference,
-    fault_of,
-    is_array,
-    leaves,
-    record,
-)
-from xpnet.replacing import is_replaced, own_functions, replaced
+from xpnet.namespace import Namespace
+from xpnet.replay.captured import Captured, Patience
+from xpnet.replay.nearness import TOLERANCE
+from xpnet.replay.program import Program, Replay
+from xpnet.replay.trace import NotReplayableError, Trace, Value
+from xpnet.replay.tracing import Check, fault_of, trace
+from xpnet.replay.tree import leaves
+from xpnet.replay.trial import Trial
 
 Array = Any
 
@@ -36,8 +32,6 @@ _MOST_PROGRAMS = 8
 _FEW_RUNS = 16
 # So many programs in a row made room before they ran as often: then no more do.
 _MOST_IN_VAIN = 16
-# Arrays of so many elements that a program does not change are the images of a data set: too many to copy.
-_DATA_SET = 2**24
 _OTHER_RESULTS = (
     "replayed, the step gives other results than as it is: it may change arrays by other means than `xp.nn`, "
     "or compute with values that it reads"
@@ -60,20 +54,21 @@ _steps: weakref.WeakSet[Replayed] = weakref.WeakSet()
 class Replayed:
     """A step that is replayed where that is possible.
 
-    The first call with new shapes is recorded. In the second one the program is tried on copies beside the
+    The first call with new shapes is traced. In the second one the program is tried on copies beside the
     step, and from the third one on it takes the step's place.
 
-    Threads may call it at once: one waits while another runs a program. While another one records, tries or
+    Threads may call it at once: one waits while another runs a program. While another one traces, tries or
     folds, which runs Python that may wait for this thread, the step runs as it is written.
 
     Parameters
     ----------
     xp : Namespace
     step : callable
+        Takes a namespace first.
     make_program : callable
-        Takes a `Recording` and returns its `Program`, or raises `NotReplayableError`.
-    functions : namespace, optional
-        What is called in the place of ``xp.nn`` while the step is recorded and tried.
+        Takes a `Trace` and returns its `Program`, or raises `NotReplayableError`.
+    plain : Namespace, optional
+        On which the step runs while it is traced and tried, if not on `xp`.
     reason : str, optional
         Why it is never replayed, if that is known.
 
@@ -83,25 +78,26 @@ class Replayed:
         The last reason why a call was not replayed; empty if there was none. Reasons that lie in the
         arguments of a call hold for such calls only; others are still replayed.
     check : callable or None
-        See `recording.record`.
+        See `tracing.trace`.
     """
 
     def __init__(
         self,
-        xp: Any,
+        xp: Namespace,
         step: Callable[..., Any],
-        make_program: Callable[[Recording], Program],
+        make_program: Callable[[Trace], Program],
         *,
-        functions: Any = None,
+        plain: Namespace | None = None,
         reason: str = "",
     ) -> None:
         self.report = reason
-        self.check: Callable[[str, Callable[..., Any]], Callable[..., Any]] | None = None
+        self.check: Check | None = None
         self.__wrapped__ = step
         self._xp = xp
         self._step = step
+        self._as_written = functools.partial(step, xp)
         self._make_program = make_program
-        self._functions = functions
+        self._plain = plain or xp
         self._replays: list[Replay] = []
         self._trusted: dict[Replay, int] = {}  # and how often each has run
         self._refused: set[Replay] = set()  # for calls that run as they are written
@@ -124,21 +120,24 @@ class Replayed:
         return [replay.program for replay in self._replays if replay not in self._refused]
 
     @_SILENT
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, xp: Namespace, /, *args: Any, **kwargs: Any) -> Any:
         """Do what the step does."""
+        # Another namespace may be that of a step that is being traced, which notes the calls of this one.
+        if xp is not self._xp:
+            return self._step(_checked(xp), *args, **kwargs)
         # Another thread may be in the midst of a program, whose arrays are there once.
         if not self._running.acquire(blocking=False) and not self._wait():
-            return self._step(*args, **kwargs)
+            return self._as_written(*args, **kwargs)
         try:
             return self._call(*args, **kwargs)
         finally:
             self._running.release()
 
     @_SILENT
-    def fold(self, carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
+    def fold(self, xp: Namespace, carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
         """See `xpnet.Namespace.fold`."""
-        if not self._running.acquire(blocking=False) and not self._wait():
-            return fold(self._step, carry, items)
+        if xp is not self._xp or (not self._running.acquire(blocking=False) and not self._wait()):
+            return fold(functools.partial(self._step, xp), carry, items)
         try:
             return self._with_python(self._fold, carry, items)  # `items` may be a generator.
         finally:
@@ -176,7 +175,7 @@ class Replayed:
                 runs = 0
             replay, captured = self._last, self._captured
             if replay is not None:
-                carry = ()  # The replay has it, and lets go of it in time.
+                carry = ()  # The replay owns it from here on.
         self._count(replay, runs)
         return carry if replay is None else replay.result()
 
@@ -189,7 +188,7 @@ class Replayed:
         if self._captured is not None:
             self._look_for_changes(self._captured)
         if self._ended:
-            return self._with_python(self._step, *args, **kwargs)
+            return self._with_python(self._as_written, *args, **kwargs)
         values = leaves((args, kwargs))
         for i, replay in enumerate(self._replays):
             moved = replay.moved(values)
@@ -211,10 +210,9 @@ class Replayed:
             self._give_up(self._patience.changed(changed))
 
     def _watch(self, replay: Replay | None, values: list[Any], args: Any, kwargs: Any) -> Any:
-        """Record or try the step, unless it is called by one that is recorded or tried just now."""
-        is_plain = not self._may_record(values) if replay is None else replay in self._refused
-        if is_plain or is_replaced(self._xp):
-            return self._with_python(self._step, *args, **kwargs)
+        """Trace or try the step, unless calls like this one run as they are written."""
+        if not self._may_record(values) if replay is None else replay in self._refused:
+            return self._with_python(self._as_written, *args, **kwargs)
         if replay is None:
             return self._with_python(self._record, args, kwargs)
         return self._with_python(self._try, replay, values, args, kwargs)
@@ -239,9 +237,7 @@ class Replayed:
     def _record(self, args: Any, kwargs: Any) -> Any:
         captured = Captured(self._xp, self._step)
         try:
-            result, recording = record(
-                self._xp, self._step, args, kwargs, functions=self._functions, check=self.check
-            )
+            result, traced = trace(self._xp, self._step, args, kwargs, plain=self._plain, check=self.check)
         except NotReplayableError as e:
             reason, result = e.args
             self._give_up(captured.fault() or reason)
@@ -251,16 +247,16 @@ class Replayed:
             self._give_up(fault or self._patience.changed_by_the_step(changed))
             return result
         self._captured = captured or None
-        self._add(recording)
+        self._add(traced)
         return result
 
-    def _add(self, recording: Recording) -> None:
-        """Make a program of a recording; the one that was used least recently makes room."""
+    def _add(self, traced: Trace) -> None:
+        """Make a program of a trace; the one that was used least recently makes room."""
         try:
-            self._check_dtypes(recording)
-            replay = Replay(recording, self._make_program(recording))
+            self._check_dtypes(traced)
+            replay = Replay(traced, self._make_program(traced))
         except Exception as e:  # The step has run, and its results are good, whatever is wrong here.
-            replay = Replay(recording, _NoProgram())
+            replay = Replay(traced, _NoProgram())
             self._refuse(replay, e)
         self._replays.insert(0, replay)
         for dropped in self._replays[_MOST_PROGRAMS:]:
@@ -287,83 +283,44 @@ class Replayed:
         self._trusted.clear()
         self._refused.clear()
 
-    def _check_dtypes(self, recording: Recording) -> None:
+    def _check_dtypes(self, traced: Trace) -> None:
         """Raise a `NotReplayableError` for floats of which it is not known how far off they may be."""
-        dtypes = {value.array.dtype for value in recording.values}
+        dtypes = {value.dtype for value in traced.values}
         others = {str(d) for d in dtypes if self._xp.isdtype(d, "real floating")} - TOLERANCE.keys()
         if others:
             raise NotReplayableError(
                 f"the step has arrays of {', '.join(sorted(others))}, and can be replayed with "
-                f"{' and '.join(TOLERANCE)} alone"
+                f"{' and '.join(TOLERANCE)} only"
             )
 
     def _try(self, replay: Replay, values: list[Any], args: Any, kwargs: Any) -> Any:
         """Do what the step does, and see whether the program does the same with copies."""
-        changed = [replay.changes(i) for i in range(len(values))]
-        compared = [self._is_compared(*pair) for pair in zip(values, changed, strict=True)]
-        kept = [i for i, compare in enumerate(compared) if compare and not changed[i]]
-        before = [self._on_host(value) if c else None for value, c in zip(values, compared, strict=True)]
         try:
-            # Copies of all that may change: what is believed to stay as it is may not.
-            copies = [self._copy(v) if c else v for v, c in zip(values, compared, strict=True)]
-            found, starts = self._carried_out(replay, copies, before)
-            same = self._are_as_before(copies, before, kept)
+            trial = Trial(self._xp, replay, values)
         except Exception as e:  # On copies: the step itself can still be taken.
-            result = self._step(*args, **kwargs)
+            result = self._as_written(*args, **kwargs)
             self._refuse(replay, e)  # Unless the step raises as well, because of what it is given.
             return result
-        with replaced(self._xp, self._functions or own_functions(self._xp)):
-            result = self._step(*args, **kwargs)
-        expected = [self._on_host(leaf) for leaf in leaves(result)]
-        same = same and all(map(is_near, found, expected, starts))
+        result = self._step(self._plain, *args, **kwargs)
         if self._captured is not None and (attribute := self._captured.change()):
             self._give_up(self._patience.changed_by_the_step(attribute))
-        elif same and self._are_as_before(values, before, kept):
+        elif trial.confirms(result):
             self._trusted[replay] = 0
         else:
             self._give_up(_OTHER_RESULTS)
         return result
 
-    def _carried_out(
-        self, replay: Replay, copies: list[Any], before: list[Any]
-    ) -> tuple[list[Any], list[Any]]:
-        """Return what a program makes of copies, on the host, and what each result was before, if known."""
-        values = [*copies]  # A program may put other arrays in their places.
-        replay.run(values, [*range(len(values))])
-        results = leaves(replay.result())
-        found = [self._on_host(leaf) for leaf in results]
-        replay.forget()
-        given = {id(value): start for value, start in zip(values, before, strict=True)}
-        return found, [given.get(id(leaf)) for leaf in results]
-
-    def _copy(self, value: Any) -> Any:
-        return self._xp.asarray(value, copy=True)
-
-    def _on_host(self, leaf: Any) -> Any:
-        """Return a copy of an array on the host, and all else as it is."""
-        return numpy.array(self._xp.to_host(leaf)) if is_array(leaf) else leaf
-
-    def _is_compared(self, value: Any, changed: bool) -> bool:
-        """Return whether a leaf is what a step might change: floats, but not the images of a data set."""
-        if not is_array(value):
-            return False
-        return changed or (self._xp.isdtype(value.dtype, "real floating") and value.size < _DATA_SET)
-
-    def _are_as_before(self, values: list[Any], before: list[Any], places: list[int]) -> bool:
-        """Return whether the arrays at these places hold what they held."""
-        return all(numpy.array_equal(self._xp.to_host(values[i]), before[i], equal_nan=True) for i in places)
-
 
 class _NoProgram:
     """What stands in the place of a program for calls that run as they are written."""
 
-    changed: Collection[int] = ()
+    changed: Collection[Value] = ()
 
-    def run(self, values: list[Any], moved: list[tuple[int, int]]) -> None:
+    def run(self, leaves: list[Any], moved: list[int]) -> None:
         raise NotImplementedError
 
-    def array(self, number: Reference) -> Array:
-        raise NotImplementedError
+    def getter(self, value: Value) -> Callable[[], Array]:
+        return lambda: None
 
     def forget(self) -> None:
         raise NotImplementedError
@@ -381,6 +338,16 @@ if hasattr(os, "register_at_fork"):
 def _compiled(xp: Any, step: Callable[..., Any]) -> Callable[..., Any]:
     compiled: Callable[..., Any] = xp.compile(step)
     return compiled
+
+
+def _checked(xp: Any) -> Namespace:
+    """Return a namespace, or raise a TypeError."""
+    if not isinstance(xp, Namespace):
+        raise TypeError(
+            f"a step is called with a namespace first, as `step(xp, ...)`, but its first argument is a "
+            f"{type(xp).__name__}"
+        )
+    return xp
 
 
 def _text(error: Exception) -> str:

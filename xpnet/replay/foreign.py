@@ -8,16 +8,15 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import nn
-from xpnet.captured import Captured, Patience
 from xpnet.checked import check_calls
 from xpnet.namespace import Namespace
-from xpnet.replacing import own_functions, replaced
+from xpnet.replay.captured import Captured, Patience
 
 
 def compiled(xp: Namespace, step: Callable[..., Any]) -> Callable[..., Any]:
     """Return `step` as `xp.compile` makes it, so that nothing that it reaches is frozen in it.
 
-    What `xp.compile` returns does so by itself if it has a `report`; of any other, `jax.jit` for one, it is
+    What `xp.compile` returns does so by itself if it has a `report`; of any other, such as `jax.jit`, it is
     taken that it traces the step in its first call and keeps what it found.
     """
     made = xp.compile(step)
@@ -48,15 +47,16 @@ class CheckedAtFirst:
         """Why the step is not compiled; empty if it is, or if there is nothing to compile it with."""
         return getattr(self.__wrapped__, "report", "")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, xp: Namespace, /, *args: Any, **kwargs: Any) -> Any:
         """Do what the step does."""
         if self._begun:
-            return self.__wrapped__(*args, **kwargs)
+            return self.__wrapped__(xp, *args, **kwargs)
         self._begun = True
-        own = vars(own_functions(self._xp))
-        functions = {name: check_calls(self._xp, name, own[name], values=False) for name in nn.__all__}
-        with replaced(self._xp, types.SimpleNamespace(**own | functions)):
-            return self.__wrapped__(*args, **kwargs)
+        own = vars(self._xp.nn)
+        checking = {name: check_calls(self._xp, name, own[name], values=False) for name in nn.__all__}
+        return self.__wrapped__(
+            self._xp.with_functions(types.SimpleNamespace(**own | checking)), *args, **kwargs
+        )
 
 
 class Traced:

@@ -20,11 +20,10 @@ from typing import Any
 
 import numpy
 
-from xpnet import anatomy
 from xpnet.namespace import Namespace
 from xpnet.random import Stream
-from xpnet.recording import is_array
-from xpnet.replacing import own_functions
+from xpnet.replay import anatomy
+from xpnet.replay.tree import is_array
 
 # They cannot change, and are compared by value.
 _PLAIN = (
@@ -100,8 +99,7 @@ class Search:
         library = getattr(xp.library, "__name__", "").partition(".")[0]
         self._libraries = sys.stdlib_module_names | {"numpy", "array_api_compat", library}
         self._classes: set[tuple[type, bool]] = set()
-        functions = own_functions(xp)
-        self._seen = {id(x): x for x in (xp.nn, functions, *vars(functions).values())}
+        self._seen = {id(x): x for x in (xp.nn, *vars(xp.nn).values())}
         self._queue: collections.deque[tuple[Any, str, bool]] = collections.deque()
         self._made_of: list[tuple[Any, str, str]] = []  # objects, and attributes that Python keeps of them
 

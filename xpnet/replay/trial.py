@@ -1,0 +1,79 @@
+"""The trial of a program: it is run on copies, beside the step that it is to replace."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy
+
+from xpnet.namespace import Namespace
+from xpnet.replay.nearness import is_near
+from xpnet.replay.program import Replay
+from xpnet.replay.tree import is_array, leaves
+
+Array = Any
+
+# Arrays of so many elements that a program does not change are the images of a data set: too many to copy.
+_DATA_SET = 2**24
+
+
+class Trial:
+    """A program that is run on copies of the arguments of a call, before the step is.
+
+    Parameters
+    ----------
+    xp : Namespace
+    replay : Replay
+    values : list
+        The leaves of the arguments.
+
+    Raises
+    ------
+    Exception
+        Whatever the program raises. The arguments are as they were.
+    """
+
+    def __init__(self, xp: Namespace, replay: Replay, values: list[Any]) -> None:
+        self._xp = xp
+        self._values = values
+        changed = [replay.changes(i) for i in range(len(values))]
+        compared = [self._is_compared(*pair) for pair in zip(values, changed, strict=True)]
+        self._kept = [i for i, compare in enumerate(compared) if compare and not changed[i]]
+        pairs = [*zip(values, compared, strict=True)]
+        self._before: list[Any] = [self._on_host(value) if compare else None for value, compare in pairs]
+        # Copies of all that may change, because what is believed to stay as it is may not.
+        copies = [xp.asarray(value, copy=True) if compare else value for value, compare in pairs]
+        self._found, self._starts = self._carried_out(replay, copies)
+        self._stayed = self._are_as_before(copies)
+
+    def confirms(self, result: Any) -> bool:
+        """Return whether the step, which has run on the arguments since and returned this, did the same."""
+        expected = [self._on_host(leaf) for leaf in leaves(result)]
+        is_same = self._stayed and all(map(is_near, self._found, expected, self._starts))
+        return is_same and self._are_as_before(self._values)
+
+    def _carried_out(self, replay: Replay, copies: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Return what the program makes of copies, on the host, and what each result was before, if known."""
+        values = [*copies]  # A program may put other arrays in their places.
+        replay.run(values, [*range(len(values))])
+        results = leaves(replay.result())
+        found = [self._on_host(leaf) for leaf in results]
+        replay.forget()
+        given = {id(value): start for value, start in zip(values, self._before, strict=True)}
+        return found, [given.get(id(leaf)) for leaf in results]
+
+    def _on_host(self, leaf: Any) -> Any:
+        """Return a copy of an array on the host, and all else as it is."""
+        return numpy.array(self._xp.to_host(leaf)) if is_array(leaf) else leaf
+
+    def _is_compared(self, value: Any, changed: bool) -> bool:
+        """Return whether a leaf is what a step might change: floats, but not the images of a data set."""
+        if not is_array(value):
+            return False
+        return changed or (self._xp.isdtype(value.dtype, "real floating") and value.size < _DATA_SET)
+
+    def _are_as_before(self, values: list[Any]) -> bool:
+        """Return whether the arrays that should stay as they were hold what they held."""
+        host: Callable[[Array], numpy.ndarray] = self._xp.to_host
+        return all(numpy.array_equal(host(values[i]), self._before[i], equal_nan=True) for i in self._kept)
