@@ -12,6 +12,7 @@ import array_api_compat
 import numpy
 
 from xpnet import nn
+from xpnet.compiled import Bound, Compiled
 from xpnet.errors import BackendUnavailableError
 from xpnet.folding import check_tuple, fold
 
@@ -59,7 +60,8 @@ class Namespace:
     synchronize : callable, optional
         Waits for the device. If omitted, nothing is waited for.
     compile : callable, optional
-        Takes a step function and returns a faster one with the same results. If omitted, the identity.
+        Takes a step as a function of arrays and returns a faster one with the same results, as `jax.jit` does.
+        If omitted, steps stay as they are.
     on : callable, optional
         Takes the text after the colon of ``"name:device"`` and returns the namespace of that device.
     use : callable, optional
@@ -219,7 +221,10 @@ class Namespace:
 
         Another `compile` (`jax.jit`) keeps its own promises; `fit` watches it in the same way.
         """
-        return step if self._compile is None else self._compile(step)
+        if self._compile is None:
+            return step
+        made: Any = Compiled(self, step, self._compile(Bound(self, step)))
+        return made
 
     def fold(self, step: Callable[..., Any], carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
         """Return what ``for item in items: carry = step(*carry, *item)`` makes of `carry`.
@@ -242,8 +247,8 @@ class Namespace:
             If `carry`, an item or what the step returns is not such a tuple.
         """
         check_tuple("`carry`", carry)
-        if hasattr(step, "fold"):
-            return step.fold(self, carry, items)
+        if isinstance(step, Compiled) and step.is_of(self) and hasattr(step, "fold"):
+            return step.fold(carry, items)
         return fold(functools.partial(step, self), carry, items)
 
     def with_functions(self, functions: Any) -> Namespace:

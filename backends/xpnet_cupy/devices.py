@@ -54,7 +54,7 @@ def _namespace(number: int, *, tf32: bool = False) -> Namespace:
         return _namespace(number, tf32=True)
 
     def compile_step(step: Any) -> Replayed:
-        return graphs.replayed(xp, step, Products(tf32=tf32))
+        return graphs.replayed(step, Products(tf32=tf32))
 
     def device_name() -> str:
         return str(cupy.cuda.runtime.getDeviceProperties(number)["name"].decode())

@@ -174,6 +174,6 @@ class CuPyProgram:
             yield
 
 
-def replayed(xp: Any, step: Any, products: Products) -> Replayed:
+def replayed(step: Any, products: Products) -> Replayed:
     """Return a step that is replaced by graphs of what it does."""
-    return Replayed(xp, step, functools.partial(CuPyProgram, products=products))
+    return Replayed(step, functools.partial(CuPyProgram, products=products))

@@ -81,7 +81,6 @@ def _replace(function: Any, kernel: Any) -> None:
 
 def _compile(step: Any) -> Replayed:
     return Replayed(
-        xp,
         step,
         functools.partial(replay.NumbaProgram, images=replay.CompressedImages()),
         plain=twins.xp,

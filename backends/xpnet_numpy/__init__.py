@@ -17,7 +17,7 @@ from xpnet_numpy.program import NumPyProgram
 
 
 def _compile(step: Any) -> Replayed:
-    return Replayed(xp, step, functools.partial(NumPyProgram, stacks=weakref.WeakValueDictionary()))
+    return Replayed(step, functools.partial(NumPyProgram, stacks=weakref.WeakValueDictionary()))
 
 
 xp: Namespace = Namespace("numpy", numpy, standard=standard.NUMPY, compile=_compile, advice=blas_advice)

@@ -23,13 +23,13 @@ def compiled(xp: Namespace, step: Callable[..., Any]) -> Callable[..., Any]:
     return made if made is step or hasattr(made, "report") else Traced(xp, step)
 
 
-def checked_at_first(xp: Namespace, step: Callable[..., Any]) -> Callable[..., Any]:
+def checked_at_first(xp: Namespace, step: Any) -> Callable[..., Any]:
     """Return what `compiled` made of a step, which now checks how its first call uses `xp.nn`.
 
     Shapes and dtypes are checked. Values are not: nothing is read back from the device.
     """
     if hasattr(step, "check"):  # A step that is recorded has its calls checked there.
-        step.check = functools.partial(check_calls, xp, values=False)
+        step.made.check = functools.partial(check_calls, xp, values=False)
         return step
     return step if xp.checked else CheckedAtFirst(xp, step)
 

@@ -5,7 +5,6 @@ A backend makes the programs, and `Replayed` decides when to trust them.
 
 from __future__ import annotations
 
-import functools
 import os
 import threading
 import weakref
@@ -14,6 +13,7 @@ from typing import Any
 
 import numpy
 
+from xpnet.compiled import Bound
 from xpnet.folding import fold, next_carry
 from xpnet.namespace import Namespace
 from xpnet.replay.captured import Captured, Patience
@@ -62,13 +62,11 @@ class Replayed:
 
     Parameters
     ----------
-    xp : Namespace
-    step : callable
-        Takes a namespace first.
+    step : Bound
     make_program : callable
         Takes a `Trace` and returns its `Program`, or raises `NotReplayableError`.
     plain : Namespace, optional
-        On which the step runs while it is traced and tried, if not on `xp`.
+        On which the step runs while it is traced and tried, if not on its own.
     reason : str, optional
         Why it is never replayed, if that is known.
 
@@ -83,8 +81,7 @@ class Replayed:
 
     def __init__(
         self,
-        xp: Namespace,
-        step: Callable[..., Any],
+        step: Bound,
         make_program: Callable[[Trace], Program],
         *,
         plain: Namespace | None = None,
@@ -93,11 +90,11 @@ class Replayed:
         self.report = reason
         self.check: Check | None = None
         self.__wrapped__ = step
-        self._xp = xp
-        self._step = step
-        self._as_written = functools.partial(step, xp)
+        self._as_written = step
+        self._step = step.step
+        self._xp = step.xp
         self._make_program = make_program
-        self._plain = plain or xp
+        self._plain = plain or self._xp
         self._replays: list[Replay] = []
         self._trusted: dict[Replay, int] = {}  # and how often each has run
         self._refused: set[Replay] = set()  # for calls that run as they are written
@@ -110,21 +107,14 @@ class Replayed:
         self._thread = 0  # which runs Python of a user's while it holds the lock
         _steps.add(self)
 
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        """Return how pickle and copy make a step anew, which has to be recorded again."""
-        return _compiled, (self._xp, self._step)
-
     @property
     def programs(self) -> list[Program]:
         """The programs, the last used first."""
         return [replay.program for replay in self._replays if replay not in self._refused]
 
     @_SILENT
-    def __call__(self, xp: Namespace, /, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Do what the step does."""
-        # Another namespace may be that of a step that is being traced, which notes the calls of this one.
-        if xp is not self._xp:
-            return self._step(_checked(xp), *args, **kwargs)
         # Another thread may be in the midst of a program, whose arrays are there once.
         if not self._running.acquire(blocking=False) and not self._wait():
             return self._as_written(*args, **kwargs)
@@ -134,10 +124,10 @@ class Replayed:
             self._running.release()
 
     @_SILENT
-    def fold(self, xp: Namespace, carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
+    def fold(self, carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
         """See `xpnet.Namespace.fold`."""
-        if xp is not self._xp or (not self._running.acquire(blocking=False) and not self._wait()):
-            return fold(functools.partial(self._step, xp), carry, items)
+        if not self._running.acquire(blocking=False) and not self._wait():
+            return fold(self._as_written, carry, items)
         try:
             return self._with_python(self._fold, carry, items)  # `items` may be a generator.
         finally:
@@ -333,21 +323,6 @@ def _leave_other_threads() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_leave_other_threads)
-
-
-def _compiled(xp: Any, step: Callable[..., Any]) -> Callable[..., Any]:
-    compiled: Callable[..., Any] = xp.compile(step)
-    return compiled
-
-
-def _checked(xp: Any) -> Namespace:
-    """Return a namespace, or raise a TypeError."""
-    if not isinstance(xp, Namespace):
-        raise TypeError(
-            f"a step is called with a namespace first, as `step(xp, ...)`, but its first argument is a "
-            f"{type(xp).__name__}"
-        )
-    return xp
 
 
 def _text(error: Exception) -> str:
