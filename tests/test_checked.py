@@ -212,10 +212,10 @@ def test_signatures_are_those_of_the_functions(xp):
 
 def test_compiled_step_of_a_checked_namespace_is_checked_at_each_call(backend):
     xp = checked(backend)
-    step = xp.compile(lambda labels, indices: xp.nn.gather_labels(labels, indices))
+    step = xp.compile(lambda xp, labels, indices: xp.nn.gather_labels(labels, indices))
     labels = xp.asarray(np.arange(3, dtype="int32"))
     for _ in range(5):
-        step(labels, labels)
+        step(xp, labels, labels)
     with pytest.raises(ValueError, match=r"`indices` holds 3, but must be in \[0, 3\)"):
-        step(labels, labels + 1)
+        step(xp, labels, labels + 1)
     assert step.report == "every call of `xp.nn` is checked, so the step runs as it is"

@@ -31,7 +31,7 @@ def train(xp, dataset, **options):
     return xpnet.fit(xp, xpnet.mlp(12, 8, 3), dataset, **options)
 
 
-def double(params, x):
+def double(xp, params, x):
     return {"w": params["w"] * 2}, x
 
 
@@ -168,7 +168,7 @@ def test_compiled_step_is_compiled_anew(backend, copied):
     compiled = backend.compile(double)
     x = backend.ones((2,), dtype=backend.float32)
     for step in (compiled, copied(compiled)):
-        params, same = step({"w": x}, x)
+        params, same = step(backend, {"w": x}, x)
         np.testing.assert_array_equal(backend.to_host(params["w"]), [2, 2])
         assert same is x
     assert type(copied(compiled)) is type(compiled)

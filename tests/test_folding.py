@@ -7,7 +7,7 @@ import xpnet
 PLAIN = xpnet.Namespace("plain", np)
 
 
-def add(total, count, x):
+def add(xp, total, count, x):
     return total + x, count + 1
 
 
@@ -34,7 +34,7 @@ def test_items_are_taken_one_by_one(xp):
             taken.append(x)
             yield (x,)
 
-    def step(last, x):
+    def step(xp, last, x):
         seen.append(list(taken))
         return (x,)
 
@@ -60,12 +60,12 @@ def test_what_cannot_be_folded_is_refused(xp, carry, items, message):
 
 def test_step_that_returns_no_tuple_is_refused(xp):
     with pytest.raises(TypeError, match=r"must return a tuple like `carry`, .* got ndarray"):
-        xp.fold(xp.compile(lambda a, b: xp.nn.relu(a)), (np.ones(2),), [(1,)])
+        xp.fold(xp.compile(lambda xp, a, b: xp.nn.relu(a)), (np.ones(2),), [(1,)])
 
 
 def test_portable_step_is_folded_on_every_library(xp64):
-    def step(total, x):
-        return (xp64.nn.accumulate(total, xp64.sum(x), 0.5),)
+    def step(xp, total, x):
+        return (xp.nn.accumulate(total, xp.sum(x), 0.5),)
 
     (total,) = xp64.fold(xp64.compile(step), (xp64.zeros(()),), ((xp64.ones((3,)) * i,) for i in range(4)))
     assert_close(xp64, total, np.asarray(9.0), dtype="float64")

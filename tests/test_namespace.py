@@ -65,7 +65,10 @@ def test_what_a_namespace_defines_wins_over_the_library(lazily):
         return x
 
     assert xp.compile(step) is step
-    assert xpnet.Namespace("mine", library, compile=lambda step: "compiled").compile(step) == "compiled"
+    assert (
+        xpnet.Namespace("mine", library, compile=lambda step: lambda *args: "compiled").compile(step)(xp, 1)
+        == "compiled"
+    )
 
 
 def test_function_given_for_the_standard_wins_over_the_librarys():
@@ -132,13 +135,13 @@ def test_given_hooks_are_called():
         "mine",
         np,
         synchronize=lambda: calls.append("synchronize"),
-        compile=lambda step: ("compiled", step),
+        compile=lambda step: lambda x: ("compiled", step(x)),
         to_host=lambda x: ("host", x),
         on=lambda device: ("on", device),
     )
     xp.synchronize()
     assert calls == ["synchronize"]
-    assert xp.compile(1) == ("compiled", 1)
+    assert xp.compile(lambda xp, x: (xp.name, x))(xp, 1) == ("compiled", ("mine", 1))
     assert xp.to_host(2) == ("host", 2)
     assert xp.on("1") == ("on", "1")
 

@@ -69,7 +69,7 @@ def test_compiled_steps_underflow_in_silence(backend, loss, activation, dtype):
     """Take each step many times, so that it is recorded, tried and replayed."""
     xp, function = backend, LOSSES[loss].function
 
-    def step(weight, velocity, total, x, labels):
+    def step(xp, weight, velocity, total, x, labels):
         hidden = getattr(xp.nn, activation)(xp.nn.linear(x, weight, bias))
         value, d = function(xp, hidden, labels)
         d = getattr(xp.nn, f"{activation}_backward")(hidden, d)
@@ -86,7 +86,7 @@ def test_compiled_steps_underflow_in_silence(backend, loss, activation, dtype):
     start = xp.asarray(weight), xp.asarray(np.zeros_like(weight)), xp.zeros((), dtype=getattr(xp, dtype))
     carry = xp.fold(compiled, start, [given] * 5)
     for _ in range(3):
-        carry = compiled(*carry, *given)
+        carry = compiled(xp, *carry, *given)
     assert all(np.isfinite(xp.to_host(x)).all() for x in carry)
 
 

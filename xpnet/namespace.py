@@ -60,8 +60,8 @@ class Namespace:
     synchronize : callable, optional
         Waits for the device. If omitted, nothing is waited for.
     compile : callable, optional
-        Takes a step as a function of arrays and returns a faster one with the same results, as `jax.jit` does.
-        If omitted, steps stay as they are.
+        Takes a step as a function of arrays and returns a faster one with the same results, as `jax.jit`
+        does. If omitted, steps stay as they are.
     on : callable, optional
         Takes the text after the colon of ``"name:device"`` and returns the namespace of that device.
     use : callable, optional

@@ -21,10 +21,10 @@ print(round(run.history[-1].train_loss, 4))
 REPORT = """
 import numpy, xpnet
 xp = xpnet.backend("numba")
-step = xp.compile(lambda z: (xp.nn.relu(z),))
+step = xp.compile(lambda xp, z: (xp.nn.relu(z),))
 print(step.report)
 for _ in range(4):
-    assert step(numpy.asarray([-1.0, 2.0], "float32"))[0].tolist() == [0.0, 2.0]
+    assert step(xp, numpy.asarray([-1.0, 2.0], "float32"))[0].tolist() == [0.0, 2.0]
 assert not step.programs
 print(*xp.fused)
 print(*xp.advice(), sep="\\n")

@@ -108,7 +108,7 @@ def test_every_function_has_a_case():
     assert {name for name, *_ in CASES.values()} == set(in_place.FUNCTIONS)
 
 
-def gradients(x, weight, dy):
+def gradients(xp, x, weight, dy):
     _, d_weight, d_bias = xp.nn.linear_backward(x, weight, dy, input_gradient=False)
     return d_weight, d_bias
 
@@ -122,16 +122,16 @@ def compare(step, *, shapes=((5, 4), (4,)), states=1, calls=12, batches=(6,), dt
     for i in range(calls):
         batch = batches[i % len(batches)]
         x, dy = normal(batch, 5, seed=i, dtype=dtype), normal(batch, 4, seed=100 + i, dtype=dtype)
-        mine, plain = compiled(*mine, x, dy), step(*plain, x, dy)
+        mine, plain = compiled(xp, *mine, x, dy), step(xp, *plain, x, dy)
         assert_same(mine, plain, dtype=dtype, factor=50)
     assert compiled.report == ""
     return mine
 
 
-def with_rule(name, params, kept, x, dy):
+def with_rule(name, xp, params, kept, x, dy):
     made = [
         getattr(xp.nn, name)(p, g, *states, *RATES[name])
-        for p, g, *states in zip(params, gradients(x, params[0], dy), *kept, strict=True)
+        for p, g, *states in zip(params, gradients(xp, x, params[0], dy), *kept, strict=True)
     ]
     made = [m if isinstance(m, tuple) else (m,) for m in made]
     params, *kept = map(list, zip(*made, strict=True))
@@ -158,9 +158,9 @@ def test_adam_takes_the_steps_one_by_one():
 
 
 def test_parameters_of_two_rules_keep_to_their_own():
-    def step(params, kept, x, dy):
+    def step(xp, params, kept, x, dy):
         (weight, bias), ((v, _),) = params, kept
-        d_weight, d_bias = gradients(x, weight, dy)
+        d_weight, d_bias = gradients(xp, x, weight, dy)
         weight, v = xp.nn.momentum_step(weight, d_weight, v, 0.1, 0.9)
         return [weight, xp.nn.sgd_step(bias, d_bias, 0.5)], [[v, kept[0][1]]]
 
@@ -168,40 +168,40 @@ def test_parameters_of_two_rules_keep_to_their_own():
 
 
 def test_rates_may_differ_between_parameters():
-    def step(params, kept, x, dy):
-        found = zip(params, gradients(x, params[0], dy), (0.1, 0.7), strict=True)
+    def step(xp, params, kept, x, dy):
+        found = zip(params, gradients(xp, x, params[0], dy), (0.1, 0.7), strict=True)
         return [xp.nn.sgd_step(p, g, lr) for p, g, lr in found], kept
 
     compare(step)
 
 
 def test_rates_may_differ_between_sizes_of_batches():
-    def step(params, kept, x, dy):
-        found = zip(params, gradients(x, params[0], dy), strict=True)
+    def step(xp, params, kept, x, dy):
+        found = zip(params, gradients(xp, x, params[0], dy), strict=True)
         return [xp.nn.sgd_step(p, g, x.shape[0] / 100) for p, g in found], kept
 
     compare(step, batches=(6, 3))
 
 
 def test_a_gradient_may_serve_two_parameters():
-    def step(params, kept, x, dy):
-        d_weight, _ = gradients(x, params[0], dy)
+    def step(xp, params, kept, x, dy):
+        d_weight, _ = gradients(xp, x, params[0], dy)
         return [xp.nn.sgd_step(p, d_weight, 0.1) for p in params], kept
 
     compare(step, shapes=((5, 4), (5, 4)))
 
 
 def test_a_bias_may_be_a_row():
-    def step(params, kept, x, dy):
-        found = zip(params, gradients(x, params[0], dy), strict=True)
+    def step(xp, params, kept, x, dy):
+        found = zip(params, gradients(xp, x, params[0], dy), strict=True)
         return [xp.nn.sgd_step(p, g, 0.1) for p, g in found], kept
 
     compare(step, shapes=((5, 4), (1, 4)))
 
 
 def test_a_number_that_is_the_rate_is_no_part_of_a_program():
-    def step(params, kept, x, dy, lr):
-        found = zip(params, gradients(x, params[0], dy), strict=True)
+    def step(xp, params, kept, x, dy, lr):
+        found = zip(params, gradients(xp, x, params[0], dy), strict=True)
         return [xp.nn.sgd_step(p, g, lr) for p, g in found], kept
 
     compiled = xp.compile(step)
@@ -209,8 +209,8 @@ def test_a_number_that_is_the_rate_is_no_part_of_a_program():
     expected = copied(params)
     for lr in (1, 1, 1, 2, 3):
         args = normal(6, 5, seed=lr), normal(6, 4, seed=9), lr
-        params, _ = compiled(params, [], *args)
-        expected, _ = step(expected, [], *args)
+        params, _ = compiled(xp, params, [], *args)
+        expected, _ = step(xp, expected, [], *args)
         assert_same(params, expected, factor=50)
     assert "`lr` of `nn.sgd_step` is a number that may change" in compiled.report
 
@@ -223,14 +223,14 @@ def test_a_parameter_may_be_infinite():
     mine, plain = copied(mine), copied(plain)
     for i in range(5):
         args = normal(6, 5, seed=i), normal(6, 4, seed=50 + i)
-        mine, plain = compiled(*mine, *args), step(*plain, *args)
+        mine, plain = compiled(xp, *mine, *args), step(xp, *plain, *args)
         for a, b in zip([*mine[0], *mine[1][0]], [*plain[0], *plain[1][0]], strict=True):
             numpy.testing.assert_allclose(a, b, rtol=1e-5)
     assert compiled.report == ""
 
 
 def test_a_scale_that_is_an_array_is_used():
-    def step(images, indices, scale):
+    def step(xp, images, indices, scale):
         x = xp.nn.gather_batch(images, indices, scale=scale, offset=0.0, dtype=xp.float32)
         return xp.nn.relu(x)
 
@@ -238,26 +238,26 @@ def test_a_scale_that_is_an_array_is_used():
     images = positions(256, size=(9, 5)).astype(numpy.uint8)
     for value in (0.5, 0.5, 0.25, 0.125):
         args = images, positions(9), numpy.array(value, numpy.float32)
-        assert_same(compiled(*args), step(*args))
+        assert_same(compiled(xp, *args), step(xp, *args))
     assert compiled.report == ""
 
 
 def test_a_parameter_may_take_two_steps():
-    def step(params, kept, x, dy):
+    def step(xp, params, kept, x, dy):
         weight, bias = params
-        d_weight, d_bias = gradients(x, weight, dy)
+        d_weight, d_bias = gradients(xp, x, weight, dy)
         weight = xp.nn.sgd_step(weight, d_weight, 0.1)
         bias = xp.nn.sgd_step(bias, d_bias, 0.1)
-        d_weight, d_bias = gradients(x, weight, xp.nn.linear(x, weight, bias))
+        d_weight, d_bias = gradients(xp, x, weight, xp.nn.linear(x, weight, bias))
         return [xp.nn.sgd_step(weight, d_weight, 0.01), xp.nn.sgd_step(bias, d_bias, 0.01)], kept
 
     compare(step)
 
 
 def test_a_gradient_may_serve_two_rules():
-    def step(params, kept, x, dy):
+    def step(xp, params, kept, x, dy):
         (p, q), ((v, _),) = params, kept
-        d_weight, _ = gradients(x, p, dy)
+        d_weight, _ = gradients(xp, x, p, dy)
         p = xp.nn.sgd_step(p, d_weight, 0.1)
         q, v = xp.nn.momentum_step(q, d_weight, v, 0.1, 0.9)
         return [p, q], [[v, kept[0][1]]]
@@ -266,8 +266,8 @@ def test_a_gradient_may_serve_two_rules():
 
 
 def test_parameters_are_used_as_they_are_after_their_step():
-    def step(params, kept, x, dy):
-        d_weight, d_bias = gradients(x, params[0], dy)
+    def step(xp, params, kept, x, dy):
+        d_weight, d_bias = gradients(xp, x, params[0], dy)
         weight, bias = xp.nn.sgd_step(params[0], d_weight, 0.1), xp.nn.sgd_step(params[1], d_bias, 0.1)
         return [weight, bias], kept, xp.nn.linear(x, weight, bias)
 
@@ -275,22 +275,22 @@ def test_parameters_are_used_as_they_are_after_their_step():
     params, kept = [normal(5, 4), normal(4, seed=1)], []
     for i in range(5):
         args = normal(6, 5, seed=i), normal(6, 4, seed=-i - 1 + 100)
-        expected = step(copied(params), kept, *args)
-        found = compiled(params, kept, *args)
+        expected = step(xp, copied(params), kept, *args)
+        found = compiled(xp, params, kept, *args)
         assert_same(found, expected)
         params = found[0]
     assert compiled.report == ""
 
 
 def test_gradients_that_are_returned_are_new():
-    def step(params, kept, x, dy):
-        found = gradients(x, params[0], dy)
+    def step(xp, params, kept, x, dy):
+        found = gradients(xp, x, params[0], dy)
         return [xp.nn.sgd_step(p, g, 0.1) for p, g in zip(params, found, strict=True)], kept, found
 
     compiled = xp.compile(step)
     params, held = [normal(5, 4), normal(4, seed=1)], []
     for i in range(5):
-        params, _, found = compiled(params, [], normal(6, 5, seed=i), normal(6, 4, seed=9))
+        params, _, found = compiled(xp, params, [], normal(6, 5, seed=i), normal(6, 4, seed=9))
         held.append((found, copied(found)))
     assert compiled.report == ""
     for found, kept in held:
@@ -308,8 +308,8 @@ def test_two_sets_of_parameters_do_not_mix(batches):
     for i in range(40):
         which, batch = chosen.choice(2), chosen.choice(batches)
         args = normal(batch, 5, seed=i), normal(batch, 4, seed=50 + i)
-        sets[which] = compiled(*sets[which], *args)
-        expected[which] = step(*expected[which], *args)
+        sets[which] = compiled(xp, *sets[which], *args)
+        expected[which] = step(xp, *expected[which], *args)
         assert_same(sets, expected, factor=200)
     assert compiled.report == ""
 
@@ -326,7 +326,7 @@ def test_parameters_move_between_programs_as_they_are():
     matrices = []
     for i in range(12):
         batch = 6 if i % 2 else 3
-        found = compiled(*found, normal(batch, 5, seed=i), normal(batch, 4, seed=50 + i))
+        found = compiled(xp, *found, normal(batch, 5, seed=i), normal(batch, 4, seed=50 + i))
         matrices.append(found[0][0].base)
     assert compiled.report == ""
     assert all(matrix is matrices[-1] for matrix in matrices[4:])

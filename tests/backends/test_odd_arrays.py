@@ -180,7 +180,7 @@ def test_gathering_does_not_read_past_what_is_gathered(index):
 @pytest.mark.parametrize("sparse", [True, False])
 @pytest.mark.parametrize("index", [37, -38, 10**9, -(10**9)])
 def test_program_does_not_read_past_what_is_gathered(sparse, index):
-    def step(images, labels, weight, bias, indices):
+    def step(xp, images, labels, weight, bias, indices):
         x = xp.nn.gather_batch(images, indices, scale=1.0, offset=0.0, dtype=xp.float32)
         return xp.nn.linear(x, weight, bias), xp.nn.gather_labels(labels, indices)
 
@@ -190,18 +190,20 @@ def test_program_does_not_read_past_what_is_gathered(sparse, index):
     weight, bias = numpy.ones((29, 2), numpy.float32), numpy.zeros(2, numpy.float32)
     compiled = xp.compile(step)
     for _ in range(4):
-        compiled(images, labels, weight, bias, indices)
+        compiled(xp, images, labels, weight, bias, indices)
     assert compiled.report == ""
-    outputs, found = compiled(images, labels, weight, bias, numpy.array([0, index, index, 1], numpy.int32))
+    outputs, found = compiled(
+        xp, images, labels, weight, bias, numpy.array([0, index, index, 1], numpy.int32)
+    )
     numpy.testing.assert_array_equal(outputs, 27.0 if sparse else 87.0)
     numpy.testing.assert_array_equal(found, 7)
 
 
 def test_program_takes_arrays_that_are_not_aligned():
-    compiled = xp.compile(lambda x, w, b: xp.nn.sigmoid(xp.nn.linear(x, w, b)))
+    compiled = xp.compile(lambda xp, x, w, b: xp.nn.sigmoid(xp.nn.linear(x, w, b)))
     w, b = Y[:3], Y[0]
     for _ in range(3):
-        compiled(X, w, b)
-    found = compiled(misaligned(X), misaligned(w), misaligned(b))
+        compiled(xp, X, w, b)
+    found = compiled(xp, misaligned(X), misaligned(w), misaligned(b))
     numpy.testing.assert_allclose(found, nn.sigmoid(numpy, nn.linear(numpy, X, w, b)), rtol=1e-6)
     assert compiled.report == ""

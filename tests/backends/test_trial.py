@@ -27,14 +27,14 @@ def test_change_in_place_that_is_not_declared_is_found(xp, name, monkeypatch):
     """A trial is run on copies, so a program that changes more than it says leaves the arguments alone."""
     names = nn.FUNCTIONS[name].changed
 
-    def step(grad, param, *states):
+    def step(xp, grad, param, *states):
         made = getattr(xp.nn, name)(param, grad, *states, *NUMBERS[name])
         return made if isinstance(made, tuple) else (made,)
 
     def taken(step):
         arrays = [numpy.zeros((2, 3)) for _ in names]
         for _ in range(4):
-            arrays = step(numpy.ones((2, 3)), *arrays)
+            arrays = step(xp, numpy.ones((2, 3)), *arrays)
         return arrays
 
     expected = taken(step)

@@ -7,7 +7,7 @@ from click.testing import CliRunner
 
 import xpnet_numpy
 from xpnet.cli.train import train
-from xpnet.recording import NotReplayableError
+from xpnet.replay.trace import NotReplayableError
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def test_training_that_was_sped_up_has_no_line(trained):
 
 
 def test_training_that_was_not_sped_up_says_why_in_one_line(trained, monkeypatch):
-    monkeypatch.setattr(xpnet_numpy, "Program", refuse)
+    monkeypatch.setattr(xpnet_numpy, "NumPyProgram", refuse)
     lines, report = trained()
     assert report == "there is a reason"
     assert lines.count("steps were not sped up: there is a reason") == 1

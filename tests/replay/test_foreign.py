@@ -6,8 +6,8 @@ import numpy
 import pytest
 
 import xpnet
-from xpnet.recording import is_array, leaves
-from xpnet.tracing import Traced, compiled
+from xpnet.replay.foreign import Traced, compiled
+from xpnet.replay.tree import is_array, leaves
 
 PLAIN = xpnet.Namespace("plain", numpy)
 
@@ -133,24 +133,25 @@ def test_rule_that_counts_counts_its_steps(plain_and_traced, dataset):
 def test_rate_that_changes_at_every_call_is_used_and_named():
     rule = Rule()
 
-    def step(p):
-        return PLAIN.nn.sgd_step(p, numpy.ones(3), rule.rate())
+    def step(xp, p):
+        return xp.nn.sgd_step(p, numpy.ones(3), rule.rate())
 
-    traced, p = Traced(xpnet.Namespace("mine", numpy, compile=trace), step), numpy.zeros(3)
+    mine = xpnet.Namespace("mine", numpy, compile=trace)
+    traced, p = Traced(mine, step), numpy.zeros(3)
     for i in range(9):
         rule.lr = float(i)
-        p = traced(p)
+        p = traced(mine, p)
     numpy.testing.assert_array_equal(p, -36.0)
     assert traced.report == "`Rule.lr` changes from call to call"
 
 
 def test_step_of_a_backend_that_compiles_nothing_is_left_as_it_is():
-    step = lambda x: x  # noqa: E731
+    step = lambda xp, x: x  # noqa: E731
     assert compiled(PLAIN, step) is step
 
 
 def test_step_with_a_report_is_left_to_its_backend(numpy_xp):
-    assert type(compiled(numpy_xp, lambda x: x)) is type(numpy_xp.compile(lambda x: x))
+    assert type(compiled(numpy_xp, lambda xp, x: x)) is type(numpy_xp.compile(lambda xp, x: x))
 
 
 def test_training_without_a_compiler_has_nothing_to_report(dataset):
