@@ -13,7 +13,7 @@ from xpnet.layers import Params
 from xpnet.losses import Loss
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
-from xpnet.replay.foreign import compiled
+from xpnet.replay.foreign import compile_step
 
 Array = Any
 
@@ -64,7 +64,7 @@ class Measure:
         self._trunk = criterion.trunk(model)
         self._batch_size = batch_size
         is_short = once and len(dataset) <= _FEW * batch_size
-        self._compiled = self._step if is_short else compiled(xp, self._step)
+        self._compiled = self._step if is_short else compile_step(xp, self._step)
 
     def __call__(self, params: Params) -> tuple[Array, Array]:
         """Return the sum of the losses, shape (), and the predicted classes, shape (n,), on the device."""

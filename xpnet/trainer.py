@@ -17,7 +17,7 @@ from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
 from xpnet.random import Stream
 from xpnet.replay.captured import Captured
-from xpnet.replay.foreign import checked_at_first, compiled
+from xpnet.replay.foreign import checked_at_first, compile_step
 
 Array = Any
 
@@ -46,7 +46,7 @@ class Trainer:
     params : dict of arrays of `xp`
         As they are after the last step; the next one may overwrite them, see `snapshot`.
     compiled : callable
-        The step, as `xpnet.replay.foreign.compiled` returned it.
+        The step, as `xpnet.replay.foreign.compile_step` returned it.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Trainer:
         self._dtype = dtype
         self._scaling = scaling
         self.put(train)
-        self.compiled = checked_at_first(xp, compiled(xp, self._step))
+        self.compiled = checked_at_first(xp, compile_step(xp, self._step))
 
     @property
     def report(self) -> str:

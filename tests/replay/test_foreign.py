@@ -6,7 +6,7 @@ import numpy
 import pytest
 
 import xpnet
-from xpnet.replay.foreign import Traced, compiled
+from xpnet.replay.foreign import Jitted, compile_step
 from xpnet.replay.tree import is_array, leaves
 
 PLAIN = xpnet.Namespace("plain", numpy)
@@ -137,7 +137,7 @@ def test_rate_that_changes_at_every_call_is_used_and_named():
         return xp.nn.sgd_step(p, numpy.ones(3), rule.rate())
 
     mine = xpnet.Namespace("mine", numpy, compile=trace)
-    traced, p = Traced(mine, step), numpy.zeros(3)
+    traced, p = Jitted(mine, step), numpy.zeros(3)
     for i in range(9):
         rule.lr = float(i)
         p = traced(mine, p)
@@ -147,11 +147,11 @@ def test_rate_that_changes_at_every_call_is_used_and_named():
 
 def test_step_of_a_backend_that_compiles_nothing_is_left_as_it_is():
     step = lambda xp, x: x  # noqa: E731
-    assert compiled(PLAIN, step) is step
+    assert compile_step(PLAIN, step) is step
 
 
 def test_step_with_a_report_is_left_to_its_backend(numpy_xp):
-    assert type(compiled(numpy_xp, lambda xp, x: x)) is type(numpy_xp.compile(lambda xp, x: x))
+    assert type(compile_step(numpy_xp, lambda xp, x: x)) is type(numpy_xp.compile(lambda xp, x: x))
 
 
 def test_training_without_a_compiler_has_nothing_to_report(dataset):

@@ -13,18 +13,18 @@ from xpnet.namespace import Namespace
 from xpnet.replay.captured import Captured, Patience
 
 
-def compiled(xp: Namespace, step: Callable[..., Any]) -> Callable[..., Any]:
+def compile_step(xp: Namespace, step: Callable[..., Any]) -> Callable[..., Any]:
     """Return `step` as `xp.compile` makes it, so that nothing that it reaches is frozen in it.
 
     What `xp.compile` returns does so by itself if it has a `report`; of any other, such as `jax.jit`, it is
     taken that it traces the step in its first call and keeps what it found.
     """
     made = xp.compile(step)
-    return made if made is step or hasattr(made, "report") else Traced(xp, step)
+    return made if made is step or hasattr(made, "report") else Jitted(xp, step)
 
 
 def checked_at_first(xp: Namespace, step: Any) -> Callable[..., Any]:
-    """Return what `compiled` made of a step, which now checks how its first call uses `xp.nn`.
+    """Return what `compile_step` made of a step, which now checks how its first call uses `xp.nn`.
 
     Shapes and dtypes are checked. Values are not: nothing is read back from the device.
     """
@@ -59,8 +59,8 @@ class CheckedAtFirst:
         )
 
 
-class Traced:
-    """A step that a library traces, as long as nothing changes that the step reaches.
+class Jitted:
+    """A step that a library compiles just in time, as long as nothing changes that the step reaches.
 
     The first call is the step's own, so as to find out.
 
