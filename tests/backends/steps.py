@@ -138,18 +138,14 @@ def assert_states_alike(actual, expected, *, dtype):
             assert_close(PLAIN, actual[key], value, dtype=dtype, factor=FACTOR)
 
 
-def make_step(xp):
-    """Return a step written out: a layer, a loss and a rule, which may overwrite the two parameters."""
-
-    def step(params, images, labels, indices):
-        x = xp.nn.gather_batch(images, indices, scale=1 / 255, offset=0.0, dtype=xp.float32)
-        outputs = xp.nn.linear(x, params["weight"], params["bias"])
-        loss, d_outputs = xp.nn.softmax_cross_entropy(outputs, xp.nn.gather_labels(labels, indices))
-        _, d_weight, d_bias = xp.nn.linear_backward(x, params["weight"], d_outputs, input_gradient=False)
-        new = {"weight": d_weight, "bias": d_bias}
-        return {name: xp.nn.sgd_step(p, new[name], 0.5) for name, p in params.items()}, loss
-
-    return step
+def step(xp, params, images, labels, indices):
+    """Do a step written out: a layer, a loss and a rule, which may overwrite the two parameters."""
+    x = xp.nn.gather_batch(images, indices, scale=1 / 255, offset=0.0, dtype=xp.float32)
+    outputs = xp.nn.linear(x, params["weight"], params["bias"])
+    loss, d_outputs = xp.nn.softmax_cross_entropy(outputs, xp.nn.gather_labels(labels, indices))
+    _, d_weight, d_bias = xp.nn.linear_backward(x, params["weight"], d_outputs, input_gradient=False)
+    new = {"weight": d_weight, "bias": d_bias}
+    return {name: xp.nn.sgd_step(p, new[name], 0.5) for name, p in params.items()}, loss
 
 
 def make_arguments(*, seed=0, kind="sparse", batch=16):

@@ -65,8 +65,9 @@ class Lowering:
     def add_call(self, call: Call, run: Callable[..., Any] | None = None) -> None:
         """Add a call as it is, or with another function in its place."""
         inputs: dict[str, Value | Running] = {**call.arrays, **call.running}
-        results = (None,) * len(call.results) if call.changed else call.results
-        self.add(Task(call.name, call.function_of(*inputs, run=run), (*inputs.values(),), results), at=call)
+        # Those that are changed in place too: NumPy's numbers are not, a new one comes back.
+        task = Task(call.name, call.function_of(*inputs, run=run), (*inputs.values(),), call.results)
+        self.add(task, at=call)
 
     @property
     def tasks(self) -> list[Task]:
