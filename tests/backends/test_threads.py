@@ -60,29 +60,28 @@ def test_trainings_in_threads_leave_the_bytes_of_trainings_in_turn(xp):
     assert found == [[expected[(i + seed) % 4] for seed in seeds] for i in range(8)]
 
 
-def in_turn(step, arrays):
-    return [x.tobytes() for x in map(step, arrays)]
-
-
 def test_step_that_threads_share_gives_the_bytes_of_its_program(xp):
     """Once it is tried, a thread waits while another one runs the program, and does not run the step."""
     weight = numpy.random.default_rng(0).normal(size=(60, 40)).astype(numpy.float32)
-    compiled = xp.compile(lambda x, weight, bias: xp.nn.softmax(xp.nn.linear(x, weight, bias)))
+    compiled = xp.compile(lambda xp, x, weight, bias: xp.nn.softmax(xp.nn.linear(x, weight, bias)))
     arrays = [numpy.random.default_rng(i).normal(size=(32, 60)).astype(numpy.float32) for i in range(50)]
     bias = numpy.zeros(40, numpy.float32)
     for _ in range(2):
-        compiled(arrays[0], weight, bias)
-    expected = in_turn(lambda x: compiled(x, weight, bias), arrays)
-    found = in_threads(8, lambda i: in_turn(lambda x: compiled(x, weight, bias), arrays))
-    assert found == [expected] * 8
+        compiled(xp, arrays[0], weight, bias)
+
+    def in_turn(i):
+        return [compiled(xp, x, weight, bias).tobytes() for x in arrays]
+
+    expected = in_turn(0)
+    assert in_threads(8, in_turn) == [expected] * 8
     assert compiled.report == ""
 
 
 def test_step_that_waits_for_a_thread_that_calls_it_does_not_hang(xp):
-    def waiting(x):
+    def waiting(xp, x):
         if threading.current_thread() is threading.main_thread():
             made = []
-            thread = threading.Thread(target=lambda: made.append(compiled(x)))
+            thread = threading.Thread(target=lambda: made.append(compiled(xp, x)))
             thread.start()
             thread.join(30)
             assert made
@@ -91,17 +90,17 @@ def test_step_that_waits_for_a_thread_that_calls_it_does_not_hang(xp):
     compiled = xp.compile(waiting)
     x = numpy.linspace(-1, 1, 6, dtype=numpy.float32)
     for _ in range(3):
-        numpy.testing.assert_array_equal(compiled(x), numpy.maximum(x, 0))
+        numpy.testing.assert_array_equal(compiled(xp, x), numpy.maximum(x, 0))
 
 
 def test_items_may_come_from_a_thread_that_calls_the_step(xp):
-    compiled = xp.compile(lambda total, x: (xp.nn.accumulate(total, x, 1.0),))
+    compiled = xp.compile(lambda xp, total, x: (xp.nn.accumulate(total, x, 1.0),))
     zero, one = (numpy.asarray(value, numpy.float32) for value in (0, 1))
 
     def items():
         for _ in range(6):
             made = []
-            thread = threading.Thread(target=lambda made=made: made.append(compiled(zero, one)[0]))
+            thread = threading.Thread(target=lambda made=made: made.append(compiled(xp, zero, one)[0]))
             thread.start()
             thread.join(30)
             yield (made[0],)
@@ -111,42 +110,63 @@ def test_items_may_come_from_a_thread_that_calls_the_step(xp):
 
 def test_step_started_by_a_step_is_recorded_in_its_own_thread(xp):
     x = numpy.linspace(-1, 1, 6, dtype=numpy.float32)
-    inner = xp.compile(lambda x: xp.nn.sigmoid(x))
+    inner = xp.compile(lambda xp, x: xp.nn.sigmoid(x))
 
-    def outer(x):
-        thread = threading.Thread(target=lambda: [inner(x) for _ in range(3)])
+    def outer(outer_xp, x):
+        thread = threading.Thread(target=lambda: [inner(xp, x) for _ in range(3)])
         thread.start()
         thread.join(30)
-        return xp.nn.relu(x)
+        return outer_xp.nn.relu(x)
 
     compiled = xp.compile(outer)
     for _ in range(3):
-        numpy.testing.assert_array_equal(compiled(x), numpy.maximum(x, 0))
+        numpy.testing.assert_array_equal(compiled(xp, x), numpy.maximum(x, 0))
     assert (len(compiled.programs), len(inner.programs)) == (1, 1)
 
 
-def test_other_threads_see_their_own_functions_while_a_step_is_recorded_or_tried(xp):
-    own, seen, x = xp.nn, [], numpy.linspace(-1, 1, 6, dtype=numpy.float32)
-    own.relu(x)  # A kernel of Numba's takes its place at the first call.
+BARRIER = threading.Barrier(2)  # A global of a `noting` function, which is not watched.
 
+
+@steps.noting
+def meet():
+    BARRIER.wait(30)
+
+
+def test_threads_that_record_and_try_at_once_note_their_own_calls_only(xp):
+    def relu(xp, x):
+        meet()
+        return xp.nn.relu(x)
+
+    def sigmoid(xp, x):
+        meet()
+        return xp.nn.sigmoid(x)
+
+    x = numpy.linspace(-1, 1, 6, dtype=numpy.float32)
+    expected = [xp.nn.relu(x), xp.nn.sigmoid(x)]
+    compiled = xp.compile(relu), xp.compile(sigmoid)
+    found = in_threads(2, lambda i: [compiled[i](xp, x) for _ in range(3)])
+    for i in range(2):
+        steps.assert_same(found[i], [expected[i]] * 3)
+        assert (compiled[i].report, len(compiled[i].programs)) == ("", 1)
+
+
+def test_nothing_of_the_namespace_changes_while_a_step_is_recorded_or_tried(xp):
+    seen, x = [], numpy.linspace(-1, 1, 6, dtype=numpy.float32)
+    xp.nn.relu(x)  # A kernel of Numba's takes its place at the first call.
+    own, functions = xp.nn, {**vars(xp.nn)}
+
+    @steps.noting
     def look():
-        seen.append((xp.nn.relu is own.relu, own.relu is xp.nn.relu))
-        own_relu, own.relu = own.relu, own.sigmoid
-        seen.append(xp.nn.relu is own.sigmoid)
-        xp.nn.relu = own_relu
-        seen.append(own.relu is own_relu)
+        seen.append(xp.nn is own and vars(own) == functions)
 
-    def step(x):
-        thread = threading.Thread(target=look)
-        thread.start()
-        thread.join(30)
+    def step(xp, x):
+        look()
         return xp.nn.relu(x)
 
     compiled = xp.compile(step)
-    for _ in range(2):
-        compiled(x)
-    assert seen == [(True, True), True, True] * 2
-    assert xp.nn is own
+    for _ in range(3):
+        compiled(xp, x)
+    assert seen == [True, True]
 
 
 def test_blas_keeps_its_threads_while_numba_records(xp):
@@ -156,14 +176,14 @@ def test_blas_keeps_its_threads_while_numba_records(xp):
     def note():
         seen.append([library["num_threads"] for library in threadpoolctl.threadpool_info()])
 
-    def step(x):
+    def step(xp, x):
         note()
         return xp.nn.relu(x)
 
     with threadpoolctl.threadpool_limits(2):
         compiled = xp.compile(step)
         for _ in range(3):
-            compiled(numpy.ones((2, 3), numpy.float32))
+            compiled(xp, numpy.ones((2, 3), numpy.float32))
     assert len(seen) == 2
     assert all(2 in found for found in seen)
     assert before == [library["num_threads"] for library in threadpoolctl.threadpool_info()]
