@@ -26,13 +26,13 @@ HELD = {
 def test_own_source_of_random_numbers_is_named(xp, name):
     held = types.SimpleNamespace(**HELD)
 
-    def draw(p):
+    def draw(xp, p):
         generator = getattr(held, name)
         return xp.nn.sgd_step(p, p, float(generator.uniform(0.0, 1.0)))
 
     compiled = xp.compile(draw)
     for _ in range(3):
-        compiled(numpy.ones(3))
+        compiled(xp, numpy.ones(3))
     assert "source of random numbers" in compiled.report
 
 
@@ -45,8 +45,8 @@ def test_own_source_of_random_numbers_is_named(xp, name):
     ],
 )
 def test_global_source_of_random_numbers_is_no_constant(xp, draw):
-    compiled = xp.compile(lambda p, g: xp.nn.sgd_step(p, g, draw()))
-    found = [compiled(numpy.zeros(3), numpy.ones(3))[0] for _ in range(6)]
+    compiled = xp.compile(lambda xp, p, g: xp.nn.sgd_step(p, g, draw()))
+    found = [compiled(xp, numpy.zeros(3), numpy.ones(3))[0] for _ in range(6)]
     assert len({*map(float, found)}) == 6
     assert compiled.report != ""
 
@@ -63,9 +63,9 @@ class Closed:
 
 def test_object_that_cannot_be_looked_at_ends_no_step(xp):
     rule = Closed()
-    compiled = xp.compile(lambda p, g: xp.nn.sgd_step(p, g, rule.rate))
+    compiled = xp.compile(lambda xp, p, g: xp.nn.sgd_step(p, g, rule.rate))
     for _ in range(3):
-        numpy.testing.assert_array_equal(compiled(numpy.zeros(3), numpy.ones(3)), -1.0)
+        numpy.testing.assert_array_equal(compiled(xp, numpy.zeros(3), numpy.ones(3)), -1.0)
     assert compiled.report == "what the step reaches cannot be watched: RuntimeError: closed"
 
 
@@ -73,20 +73,20 @@ def test_object_that_cannot_be_looked_at_ends_no_step(xp):
 def test_what_nobody_can_watch_is_named(xp, held):
     rule = types.SimpleNamespace(held=held)
 
-    def step(p, g):
+    def step(xp, p, g):
         rate = 1.0 if isinstance(held, type(threading.Lock())) else next(rule.held)
         return xp.nn.sgd_step(p, g, rate)
 
     compiled = xp.compile(step)
-    compiled(numpy.zeros(3), numpy.ones(3))
+    compiled(xp, numpy.zeros(3), numpy.ones(3))
     assert type(held).__name__ in compiled.report
     assert "cannot be watched" in compiled.report
 
 
 @pytest.mark.parametrize("table", [numpy.ones(2**14), [1.0] * 2000], ids=["array", "list"])
 def test_what_is_too_large_to_be_watched_is_named(xp, table):
-    compiled = xp.compile(lambda p, g: xp.nn.sgd_step(p, g, float(table[3])))
-    compiled(numpy.zeros(3), numpy.ones(3))
+    compiled = xp.compile(lambda xp, p, g: xp.nn.sgd_step(p, g, float(table[3])))
+    compiled(xp, numpy.zeros(3), numpy.ones(3))
     assert "`table`" in compiled.report
 
 
@@ -95,9 +95,9 @@ def test_what_is_too_large_to_be_watched_is_named(xp, table):
     [lambda: eval("RATE"), lambda: globals()["RA" + "TE"], lambda: vars(sys.modules[__name__])["RA" + "TE"]],
 )
 def test_what_is_read_by_a_text_is_no_constant(xp, read):
-    compiled, found = xp.compile(lambda p, g: xp.nn.sgd_step(p, g, read())), []
+    compiled, found = xp.compile(lambda xp, p, g: xp.nn.sgd_step(p, g, read())), []
     for rate in (1.0, 1.0, 1.0, 0.5):
         globals()["RATE"] = rate
-        found.append(float(compiled(numpy.zeros(3), numpy.ones(3))[0]))
+        found.append(float(compiled(xp, numpy.zeros(3), numpy.ones(3))[0]))
     assert found == [-1.0, -1.0, -1.0, -0.5]
     assert "and what it reads by that cannot be watched" in compiled.report

@@ -8,11 +8,12 @@ from unittest import mock
 
 import numpy
 import pytest
-from steps import FACTOR, assert_same, copied, make_arguments, make_step, noting
+from steps import FACTOR, assert_same, copied, make_arguments, noting
+from steps import step as take
 
 import xpnet.folding
-import xpnet.replay
-from xpnet.recording import leaves
+import xpnet.replay.replayed
+from xpnet.replay.tree import leaves
 
 
 @pytest.fixture(scope="module")
@@ -20,15 +21,9 @@ def xp(replaying):
     return replaying
 
 
-@pytest.fixture(scope="module")
-def step(xp):
-    take = make_step(xp)
-
-    def step(params, total, images, labels, indices):
-        params, loss = take(params, images, labels, indices)
-        return params, xp.nn.accumulate(total, loss, 0.5)
-
-    return step
+def step(xp, params, total, images, labels, indices):
+    params, loss = take(xp, params, images, labels, indices)
+    return params, xp.nn.accumulate(total, loss, 0.5)
 
 
 def make_batches(sizes, *, seed=0):
@@ -39,28 +34,28 @@ def make_batches(sizes, *, seed=0):
     return (params, numpy.zeros((), numpy.float32)), items
 
 
-def folded(step, carry, items):
+def folded(xp, step, carry, items):
     """Return what a plain loop makes of copies."""
     carry = copied(carry)
     for item in items:
-        carry = step(*carry, *copied(item))
+        carry = step(xp, *carry, *copied(item))
     return carry
 
 
 def assert_folds(xp, step, carry, items, *, compiled=None):
     """Compare a fold with a loop, and return the compiled step."""
     compiled = compiled or xp.compile(step)
-    expected = folded(step, carry, items)
+    expected = folded(xp, step, carry, items)
     assert_same(xp.fold(compiled, copied(carry), items), expected, factor=FACTOR)
     return compiled
 
 
 @pytest.mark.parametrize("sizes", [[16] * 9, [16, 16, 16, 16, 5] * 4, [16, 5] * 6, [16], [16, 16]])
-def test_fold_equals_the_loop(xp, step, sizes):
+def test_fold_equals_the_loop(xp, sizes):
     assert assert_folds(xp, step, *make_batches(sizes)).report == ""
 
 
-def test_one_fold_after_another_begins_with_its_own_carry(xp, step):
+def test_one_fold_after_another_begins_with_its_own_carry(xp):
     compiled = None
     for seed in (0, 1, 0, 2):
         compiled = assert_folds(xp, step, *make_batches([16] * 5, seed=seed), compiled=compiled)
@@ -70,24 +65,26 @@ def test_one_fold_after_another_begins_with_its_own_carry(xp, step):
 @pytest.fixture
 def calls():
     """What counts the items of folds that are replayed as if by a call."""
-    with mock.patch.object(xpnet.replay, "next_carry", side_effect=xpnet.folding.next_carry) as calls:
+    with mock.patch.object(
+        xpnet.replay.replayed, "next_carry", side_effect=xpnet.folding.next_carry
+    ) as calls:
         yield calls
 
 
-def test_fold_goes_on_without_a_call_for_each_item(xp, step, calls):
+def test_fold_goes_on_without_a_call_for_each_item(xp, calls):
     """The first item of a size is recorded, the second tried, and from the third on one follows another."""
     assert_folds(xp, step, *make_batches([16] * 12 + [5] * 5))
     assert calls.call_count == 6
 
 
-def test_images_may_change_from_item_to_item(xp, step):
+def test_images_may_change_from_item_to_item(xp):
     carry, items = make_batches([16] * 8)
     others = make_arguments(seed=7, kind="dense")[1]
     items[4:] = [(others, *rest) for _, *rest in items[4:]]
     assert assert_folds(xp, step, carry, items).report == ""
 
 
-def test_other_dtypes_between_items_are_no_mistake(xp, step):
+def test_other_dtypes_between_items_are_no_mistake(xp):
     carry, items = make_batches([16] * 8)
     images, labels, indices = items[5]
     items[5] = images, labels.astype(numpy.int64), indices
@@ -96,7 +93,7 @@ def test_other_dtypes_between_items_are_no_mistake(xp, step):
 
 
 def test_items_of_other_lengths_and_forms_are_no_mistake(xp):
-    def step(total, *item):
+    def step(xp, total, *item):
         for leaf in leaves(item):
             total = xp.nn.accumulate(total, leaf, 1.0) if isinstance(leaf, numpy.ndarray) else total
         return (total,)
@@ -109,18 +106,18 @@ def test_items_of_other_lengths_and_forms_are_no_mistake(xp):
 
 
 def test_names_of_arrays_may_be_numbers_of_numpy(xp):
-    def step(params, grad):
+    def step(xp, params, grad):
         return {name: xp.nn.sgd_step(p, grad, 0.5) for name, p in params.items()}, None
 
     params = {numpy.int64(i): numpy.full((2, 3), i, numpy.float32) for i in range(2)}
     compiled = xp.compile(step)
     for _ in range(4):
-        params, _ = compiled(params, numpy.ones((2, 3), numpy.float32))
+        params, _ = compiled(xp, params, numpy.ones((2, 3), numpy.float32))
     assert compiled.report == ""
 
 
 def test_item_may_hold_an_array_of_the_carry(xp):
-    def step(rate, total, x):
+    def step(xp, rate, total, x):
         return rate, xp.nn.accumulate(total, x, 0.5)
 
     rate, *xs = (numpy.array(i, numpy.float32) for i in range(1, 9))
@@ -133,7 +130,7 @@ def test_item_may_hold_an_array_of_the_carry(xp):
 
 
 def test_results_of_another_shape_than_the_carry_are_no_mistake(xp, calls):
-    def step(labels, indices):
+    def step(xp, labels, indices):
         return (xp.nn.gather_labels(labels, indices),)
 
     labels = numpy.arange(37, dtype=numpy.int32)
@@ -147,13 +144,13 @@ def test_results_of_another_shape_than_the_carry_are_no_mistake(xp, calls):
 
 
 def test_carries_that_change_places_do(xp):
-    def step(a, b, x):
+    def step(xp, a, b, x):
         return xp.nn.relu(b), xp.nn.accumulate(a, x, 1.0)
 
     a, b, *xs = (numpy.array(i, numpy.float32) for i in range(9))
     assert_folds(xp, step, (a, b), [(x,) for x in xs])
 
-    def swap(p, q, grad):
+    def swap(xp, p, q, grad):
         return xp.nn.sgd_step(q, grad, 0.5), p
 
     p, q, *grads = (numpy.random.default_rng(i).normal(size=(3, 4)).astype(numpy.float32) for i in range(9))
@@ -161,7 +158,7 @@ def test_carries_that_change_places_do(xp):
 
 
 def test_counts_and_trees_are_carried(xp, calls):
-    def step(state, done, item):
+    def step(xp, state, done, item):
         p, mean, variance, count = state.values()
         p, mean, variance = xp.nn.adam_step(p, item["x"], mean, variance, count + 1, 0.1, 0.9, 0.99, 1e-3)
         return dict(zip(state, (p, mean, variance, count + 1), strict=True)), (done[0] + 3, None)
@@ -176,7 +173,7 @@ def test_counts_and_trees_are_carried(xp, calls):
     assert (type(state["step"]), state["step"], done) == (int, 8, (24, None))
 
 
-def test_fold_after_an_error_is_right(xp, step):
+def test_fold_after_an_error_is_right(xp):
     carry, items = make_batches([16] * 6)
     compiled = assert_folds(xp, step, carry, items)
 
@@ -194,23 +191,23 @@ def test_fold_after_an_error_is_right(xp, step):
     assert compiled.report == ""
 
 
-def test_step_that_is_called_while_it_is_folded_is_right(xp, step):
+def test_step_that_is_called_while_it_is_folded_is_right(xp):
     carry, items = make_batches([16] * 6)
     other, _ = make_batches([], seed=3)
     compiled, found = xp.compile(step), []
 
     def calling():
         for item in items:
-            found.append(compiled(*copied(other), *item))
+            found.append(compiled(xp, *copied(other), *item))
             yield item
 
-    assert_same(xp.fold(compiled, copied(carry), calling()), folded(step, carry, items), factor=FACTOR)
+    assert_same(xp.fold(compiled, copied(carry), calling()), folded(xp, step, carry, items), factor=FACTOR)
     for result, item in zip(found, items, strict=True):
-        assert_same(result, step(*copied(other), *item), factor=FACTOR)
+        assert_same(result, step(xp, *copied(other), *item), factor=FACTOR)
 
 
 def test_step_that_cannot_be_replayed_is_folded_as_it_is(xp):
-    def step(total, x):
+    def step(xp, total, x):
         return (total + x,)
 
     compiled = xp.compile(step)
@@ -224,8 +221,8 @@ def full(x):
     return numpy.full((2, 3), x, numpy.float32)
 
 
-def twice_in_an_item(xp):
-    def step(total, p, g, q):
+def twice_in_an_item():
+    def step(xp, total, p, g, q):
         p = xp.nn.sgd_step(p, xp.nn.sigmoid(g), 0.5)
         return (xp.nn.accumulate(total, xp.nn.sigmoid(q), 1.0),)
 
@@ -233,16 +230,16 @@ def twice_in_an_item(xp):
     return step, (full(0),), [*((full(i), full(2 * i), full(3 * i)) for i in range(6)), (y, full(7), y)]
 
 
-def carried_and_in_the_item(xp):
-    def step(before, total, x):
+def carried_and_in_the_item():
+    def step(xp, before, total, x):
         before = xp.nn.sgd_step(before, xp.nn.sigmoid(total), 0.5)
         return x, xp.nn.accumulate(total, x, 1.0)
 
     return step, (full(1), full(2)), [(full(3),)] * 4
 
 
-def twice_in_the_carry(xp):
-    def step(p, q, total, g):
+def twice_in_the_carry():
+    def step(xp, p, q, total, g):
         p = xp.nn.sgd_step(p, xp.nn.sigmoid(g), 0.5)
         return p, p, xp.nn.accumulate(total, q, 1.0)
 
@@ -251,16 +248,19 @@ def twice_in_the_carry(xp):
 
 @pytest.mark.parametrize("make", [twice_in_an_item, carried_and_in_the_item, twice_in_the_carry])
 def test_array_in_two_places_is_found(xp, make):
-    step, carry, items = make(xp)
+    step, carry, items = make()
     compiled = xp.compile(step)
     for _ in range(2):  # Then it is trusted.
-        compiled(*copied(carry), *copied(items[0]))
+        compiled(xp, *copied(carry), *copied(items[0]))
     found = xp.fold(compiled, carry, items)
-    step, carry, items = make(xp)
+    step, carry, items = make()
     for item in items:
-        carry = step(*carry, *item)
+        carry = step(xp, *carry, *item)
     assert_same(found, carry)
     assert compiled.report.startswith("the step is given one array twice; only such calls")
+
+
+REPLAYING = "xpnet.replay.program", "xpnet.replay.lower", "xpnet_numpy.program", "xpnet_numba.replay"
 
 
 def interrupt_at(k, action):
@@ -269,7 +269,7 @@ def interrupt_at(k, action):
 
     def trace(frame, event, arg):
         nonlocal lines
-        if frame.f_globals["__name__"] not in ("xpnet.program", "xpnet_numpy.program", "xpnet_numba.replay"):
+        if frame.f_globals["__name__"] not in REPLAYING:
             return None
         lines += event in ("line", "return")
         if lines == k:
@@ -289,7 +289,7 @@ def interrupt_at(k, action):
 
 
 def test_fold_after_an_interruption_is_right(xp):
-    def step(total, x):
+    def step(xp, total, x):
         return (xp.nn.accumulate(total, x, 1.0),)
 
     zero, *xs = (numpy.array(i, numpy.float32) for i in range(6))
@@ -307,7 +307,7 @@ def test_what_was_made_at_the_recording_is_let_go(xp):
     made = []
 
     @noting
-    def step(p, mean, variance, count, x):
+    def step(xp, p, mean, variance, count, x):
         grad = xp.nn.sigmoid(x)
         made.append(weakref.ref(grad))
         return *xp.nn.adam_step(p, grad, mean, variance, count + 1, 0.1, 0.9, 0.99, 1e-3), count + 1
@@ -335,8 +335,8 @@ def test_what_was_carried_is_let_go(xp, monkeypatch):
         yield from ((full(i),) for i in range(8))
         alive.extend(reference() is not None for reference in made)
 
-    monkeypatch.setattr(xpnet.replay, "next_carry", noting)
-    compiled = xp.compile(lambda total, x: (xp.nn.accumulate(total, x, 1.0),))
+    monkeypatch.setattr(xpnet.replay.replayed, "next_carry", noting)
+    compiled = xp.compile(lambda xp, total, x: (xp.nn.accumulate(total, x, 1.0),))
     xp.fold(compiled, (full(0),), items())
     assert compiled.report == ""
     assert alive == [False, False, False]
@@ -344,6 +344,6 @@ def test_what_was_carried_is_let_go(xp, monkeypatch):
 
 @pytest.mark.parametrize("wrong", [[1], {"x": 1}, None, "x"])
 def test_item_that_is_no_tuple_is_refused_wherever_it_comes(xp, wrong):
-    compiled = xp.compile(lambda total, *rest: (xp.nn.accumulate(total, total, 1.0),))
+    compiled = xp.compile(lambda xp, total, *rest: (xp.nn.accumulate(total, total, 1.0),))
     with pytest.raises(TypeError, match="each of `items` must be a tuple"):
         xp.fold(compiled, (numpy.ones((), numpy.float32),), [()] * 5 + [wrong])

@@ -135,7 +135,8 @@ def test_report_names_what_a_rule_of_ones_own_computed(xp):
     trainer, calls = make_trainer(xp, xpnet.mlp(12, 3), data, optimizer=Own(with_new_arrays))
     train(trainer, 37)
     assert trainer.compiled.report == (
-        "the step returns an array that neither came as an argument nor was made by `xp.nn`"
+        "the step returns an array that neither came as an argument nor was made by `xp.nn` of the step's "
+        "own `xp`"
     )
     assert len(calls) == 12
 

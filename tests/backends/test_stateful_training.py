@@ -7,7 +7,7 @@ import pytest
 from steps import PLAIN, assert_trained_alike, make_images, make_trainer, train
 
 import xpnet
-from xpnet.captured import Captured
+from xpnet.replay.captured import Captured
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +138,8 @@ def test_tests_that_are_not_sped_up_are_named_by_the_run(xp, dataset):
         xp, model, dataset, test=dataset, optimizer=xpnet.SGD(0.1), epochs=1, batch_size=16, progress=False
     )
     assert run.report == (
-        "in tests, `x` of `nn.linear` is an array that neither came as an argument nor was made by `xp.nn`"
+        "in tests, `x` of `nn.linear` is an array that neither came as an argument nor was made by `xp.nn` "
+        "of the step's own `xp`"
     )
 
 
@@ -172,9 +173,9 @@ class Loop:
         self.rule = Scheduled(0.5)
         self.step = xp.compile(self._step)
 
-    def _step(self, p, g):
+    def _step(self, xp, p, g):
         self._noted()
-        return self.rule(self.xp, {"p": p}, {"p": g}, {})[0]["p"]
+        return self.rule(xp, {"p": p}, {"p": g}, {})[0]["p"]
 
     @staticmethod
     def _noted():
@@ -183,7 +184,7 @@ class Loop:
     def run(self, n):
         for i in range(n):
             self.calls = i
-            self.params = self.step(self.params, numpy.ones((2, 3)))
+            self.params = self.step(self.xp, self.params, numpy.ones((2, 3)))
             self.history.append(float(self.params[0, 0]))
 
 
