@@ -6,9 +6,10 @@ import pytest
 from checking import assert_close, assert_gradient, put
 
 import xpnet
-from xpnet import Dropout, Linear, ReLU, Sequential, Sigmoid, Softmax, Stream, Tanh
+from xpnet import Dropout, Linear, ReLU, Sequential, Sigmoid, Softmax, Stream, Tanh, layers, nn
 
-LAYERS = [Linear(4, 3), Sigmoid(), ReLU(), Tanh(), Softmax(), Dropout(0.4)]
+WITH_OPTIONS = {"Linear": Linear(4, 3), "Dropout": Dropout(0.4)}
+LAYERS = [WITH_OPTIONS.get(name) or kind() for name, kind in layers.LAYERS.items()]
 
 
 def sample(shape, seed=0):
@@ -44,6 +45,38 @@ def check_layer(xp, layer, x, seed=None):
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
 def test_gradients_agree_with_finite_differences(xp64, layer):
     check_layer(xp64, layer, sample((6, 4)), seed=3)
+
+
+def test_every_activation_of_nn_is_a_layer_of_xpnet():
+    assert {f.name for f in nn.FUNCTIONS.values() if f.is_activation} == set(layers.ACTIVATIONS)
+    assert {name: getattr(xpnet, name) for name in layers.LAYERS} == layers.LAYERS
+
+
+def test_class_of_ones_own_is_no_layer_of_xpnet():
+    class Own(ReLU):
+        pass
+
+    assert Own not in layers.LAYERS.values()
+    assert layers.ACTIVATIONS["relu"] is ReLU
+
+
+def test_activation_passes_on_what_its_gradient_reads(monkeypatch):
+    def softplus(xp, z):
+        return xp.log(1 + xp.exp(z))
+
+    def softplus_backward(xp, z, dy):
+        return dy / (1 + xp.exp(-z))
+
+    for twin, forms in ((softplus, "z: * -> y: *"), (softplus_backward, "z: *, dy: * -> dz: *")):
+        declared = nn.declared(twin, forms, gradient="softplus_backward" if twin is softplus else None)
+        monkeypatch.setitem(nn.FUNCTIONS, twin.__name__, declared)
+        monkeypatch.setattr(nn, twin.__name__, twin, raising=False)
+    monkeypatch.setattr(nn, "__all__", sorted(nn.FUNCTIONS))
+
+    class Softplus(layers.Activation):
+        function = "softplus"
+
+    check_layer(xpnet.Namespace("plain", np), Softplus(), sample((6, 4)))
 
 
 @pytest.mark.parametrize("batch", [1, 7])

@@ -47,6 +47,14 @@ def test_cross_entropy_absorbs_its_own_activation():
     assert LOSSES["sigmoid_cross_entropy"].trunk(Sequential(linear, Sigmoid())) == Sequential(linear)
 
 
+def test_activation_of_another_function_is_not_absorbed():
+    class Own(Sigmoid):
+        function = "tanh"
+
+    model = Sequential(Linear(3, 2), Own())
+    assert LOSSES["sigmoid_cross_entropy"].trunk(model) is model
+
+
 @pytest.mark.parametrize("name", LOSSES)
 def test_loss_leaves_other_models_alone(name):
     model = Sequential(Linear(3, 2))

@@ -17,7 +17,7 @@ import safetensors.numpy
 
 from xpnet.errors import fitted, shortened
 from xpnet.files import from_json, json_text, to_read, write_whole
-from xpnet.layers import Dropout, Linear, Params, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers import LAYERS, Params
 from xpnet.models import MOST_LEVELS, Sequential
 from xpnet.namespace import Namespace
 
@@ -26,9 +26,7 @@ _SECONDS = re.compile(r'"seconds": [^,}]*')
 
 # What safetensors calls the dtypes that a model could mix.
 _NAMES = {"F16": "float16", "F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8"}
-_LAYERS: dict[str, Any] = {
-    layer.__name__: layer for layer in (Linear, Sigmoid, ReLU, Tanh, Softmax, Dropout, Sequential)
-}
+_LAYERS: dict[str, Any] = {**LAYERS, "Sequential": Sequential}
 
 
 class _OwnLayerError(Exception):

@@ -1,8 +1,8 @@
-"""Numbers and names that a person passes: returned as Python's own, or refused with what to pass instead.
+"""Checks of the numbers, names and dtypes that a person passes: what comes back is Python's own.
 
-Numbers of NumPy, arrays without dimensions, fractions and decimals count as numbers. Truth values and text do
-not. Conversion happens where values enter, so that no arithmetic follows NumPy's rules for small dtypes and
-whatever was made can be written as JSON.
+NumPy's numbers, arrays without dimensions, fractions and decimals count as numbers. Truth values and text do
+not. Values are converted where they enter, so that no arithmetic follows NumPy's rules for small dtypes and
+every object made of them can be written as JSON.
 """
 
 from __future__ import annotations
@@ -111,6 +111,16 @@ def choice(choices: Iterable[str]) -> Callable[[str, Any], str]:
         return str(value)
 
     return check
+
+
+def float_name(xp: Any, dtype: Any) -> str:
+    """Return ``"float32"`` or ``"float64"`` for that name or that dtype of `xp`, or raise a ValueError."""
+    for name in ("float32", "float64"):
+        if isinstance(dtype, str) and dtype == name:
+            return name
+        if not isinstance(dtype, str) and dtype == getattr(xp, name, None):
+            return name
+    raise ValueError(f"`dtype` must be 'float32' or 'float64', got {shortened(repr(dtype), 100)}")
 
 
 def set_fields(record: Any, **checks: Callable[[str, Any], Any]) -> None:

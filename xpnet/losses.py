@@ -104,7 +104,10 @@ def _without_final(kind: type[Layer], layer: Any) -> Layer | None:
 
 def _is_called_as(kind: type[Any], layer: Any) -> bool:
     """Return whether `layer` is of this kind and computes what that computes."""
-    return isinstance(layer, kind) and type(layer).__call__ is kind.__call__
+    mine, theirs = type(layer), kind
+    return isinstance(layer, kind) and all(
+        getattr(mine, name, None) == getattr(theirs, name, None) for name in ("__call__", "function")
+    )
 
 
 def _softmax_cross_entropy(xp: Namespace, logits: Array, labels: Array) -> tuple[Array, Array]:

@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xpnet import checks
-from xpnet.layers import (
-    Layer,
-    Linear,
-    Params,
-    Pullback,
-    ReLU,
-    Sigmoid,
-    Tanh,
-    check_gradient,
-    find_param,
-    float_name,
-)
+from xpnet.checks import float_name
+from xpnet.layers import ACTIVATIONS, Layer, Linear, Params, Pullback, check_gradient, find_param
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
 
@@ -27,8 +17,6 @@ Array = Any
 
 # Each level takes frames of Python when a model is called, compared or loaded.
 MOST_LEVELS = 100
-
-ACTIVATIONS: dict[str, Callable[[], Layer]] = {"sigmoid": Sigmoid, "relu": ReLU, "tanh": Tanh}
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -186,22 +174,23 @@ def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None
     ----------
     *sizes : int
         Numbers of features: inputs, hidden layers, outputs. ``mlp(784, 64, 10)`` has one hidden layer.
-    activation : {"sigmoid", "relu", "tanh"}
-        Follows every linear layer but the last.
+    activation : str
+        Follows every linear layer but the last: an elementwise activation, by its name in `xpnet.nn`.
     initializer : str, optional
-        How weights are drawn. If omitted, ``"he_normal"`` for ReLU and else ``"lecun_normal"``.
+        How weights are drawn: see `xpnet.initializers`. If omitted, as suits the activation:
+        ``"he_normal"`` for ReLU.
     """
     if len(sizes) < 2:
         raise ValueError(
             f"`sizes` must name inputs and outputs at least, got {sizes!r}; write them one by one, "
             "for example `mlp(784, 64, 10)`"
         )
-    activation = checks.choice(ACTIVATIONS)("activation", activation)
+    hidden = ACTIVATIONS[checks.choice(ACTIVATIONS)("activation", activation)]
     if initializer is None:
-        initializer = "he_normal" if activation == "relu" else "lecun_normal"
+        initializer = hidden.initializer
     layers: list[Layer] = []
     for n_in, n_out in itertools.pairwise(sizes):
-        layers += [Linear(n_in, n_out, initializer), ACTIVATIONS[activation]()]
+        layers += [Linear(n_in, n_out, initializer), hidden()]
     return Sequential(*layers[:-1])
 
 

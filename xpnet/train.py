@@ -16,7 +16,7 @@ from xpnet.datasets import Dataset
 from xpnet.errors import TrainingDivergedError
 from xpnet.evaluation import check_fit, check_namespace
 from xpnet.inputs import Inputs
-from xpnet.layers import Params, float_name
+from xpnet.layers import Params
 from xpnet.losses import find_loss
 from xpnet.measure import Measure
 from xpnet.memory import watched
@@ -115,7 +115,7 @@ def fit(
     batch_size, epochs = checks.count("batch_size", batch_size), checks.count("epochs", epochs)
     seed, scaling = checks.seed(seed), Scaling(scale, offset)
     callbacks = _checked_callables(optimizer, callbacks)
-    dtype = float_name(xp, dtype)
+    dtype = checks.float_name(xp, dtype)
 
     inputs = Inputs.of(train, scaling)
     if test is not None:

@@ -261,7 +261,7 @@ def test_help_names_every_option():
         (["--lr", "-1"], "`lr` must be a finite number above 0, got -1.0"),
         (["--beta", "1.5"], "`beta` must be in [0, 1), got 1.5"),
         (["--optimizer", "adam", "--beta", "0.5"], "`--beta` is for momentum and nesterov, not for adam"),
-        (["--activation", "swish"], "'swish' is not one of 'sigmoid', 'relu', 'tanh'"),
+        (["--activation", "swish"], "'swish' is not one of 'sigmoid', 'relu', "),
         (["--hidden", "64,"], "'64,' are no widths; pass one as in 64, several as in 512,256, or none"),
         (["--dataset", "idx"], "`--dataset idx` reads a folder: name it with `--data DIR`"),
         (["--dataset", "mnist", "--data", "."], "`--dataset mnist` is bundled, and `--data` reads a folder"),
