@@ -9,9 +9,15 @@ from checking import assert_close
 from sklearn.neural_network import MLPClassifier
 
 import xpnet
-from xpnet import SGD, Adam, Momentum, Nesterov
+from xpnet import SGD, Adam, Momentum, Nesterov, nn
+from xpnet.optim import OPTIMIZERS, usual_lr
 
-RULES = [SGD(0.5), Momentum(0.5, 0.8), Nesterov(0.5, 0.8), Adam(0.01, 0.8, 0.9, 1e-6)]
+OPTIONS = {
+    "momentum": {"beta": 0.8},
+    "nesterov": {"beta": 0.8},
+    "adam": {"lr": 0.01, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6},
+}
+RULES = [kind(**{"lr": 0.5} | OPTIONS.get(name, {})) for name, kind in OPTIMIZERS.items()]
 
 
 def transcription(rule, p, gradients):
@@ -30,6 +36,24 @@ def transcription(rule, p, gradients):
             ahead = rule.beta * v + (1 - rule.beta) * g if isinstance(rule, Nesterov) else v
             p = p - rule.lr * ahead
     return p
+
+
+def test_every_step_of_nn_is_an_optimizer_of_xpnet():
+    assert {f.name for f in nn.FUNCTIONS.values() if f.is_step} == {f"{name}_step" for name in OPTIMIZERS}
+    for kind in OPTIMIZERS.values():
+        assert getattr(xpnet, kind.__name__) is kind
+
+
+def test_usual_learning_rate_is_the_optimizers_own_or_suits_the_activation():
+    for name in ("sgd", "momentum", "nesterov"):
+        assert [usual_lr(name, hidden) for hidden in ("sigmoid", "relu", "tanh", None)] == [
+            4.0,
+            0.5,
+            0.5,
+            0.5,
+        ]
+    for hidden in ("sigmoid", "relu", None):
+        assert usual_lr("adam", hidden) == Adam().lr == 0.001
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)

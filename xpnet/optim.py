@@ -8,10 +8,11 @@ returned. `params`, `grads` and each part of the state are dicts of arrays with 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+from xpnet import nn
 from xpnet.checks import positive, set_fields, share
-from xpnet.layers import Params
+from xpnet.layers import ACTIVATIONS, Activation, Params
 from xpnet.namespace import Namespace
 
 Array = Any
@@ -19,7 +20,7 @@ State = dict[str, Any]
 
 
 class Optimizer(Protocol):
-    """What `fit` asks of an optimizer; a rule of your own needs no more."""
+    """What `fit` requires of an optimizer; one of your own needs nothing else."""
 
     def init(self, xp: Namespace, params: Params) -> State:
         """Return the state before the first step."""
@@ -30,8 +31,42 @@ class Optimizer(Protocol):
         ...
 
 
+class _Rule:
+    """Base of the optimizers: the state and the call that follow from the declaration of the step.
+
+    Attributes
+    ----------
+    function : str
+        The name of the step in `nn`. Its numbers are the fields of the class. The arrays that it changes
+        besides `param`, and its counts, are the parts of the state, which start at 0.
+    """
+
+    function: ClassVar[str]
+
+    def init(self, xp: Namespace, params: Params) -> State:
+        """Return the state before the first step."""
+        step = nn.FUNCTIONS[self.function]
+        counts = dict.fromkeys(step.varying, 0)
+        return counts | {part: _zeros(xp, params) for part in step.changed[1:]}
+
+    def __call__(self, xp: Namespace, params: Params, grads: Params, state: State) -> tuple[Params, State]:
+        """Return parameters and state after one step."""
+        step, take = nn.FUNCTIONS[self.function], getattr(xp.nn, self.function)
+        parts = step.changed[1:]
+        _check(xp, params, grads, *(state[part] for part in parts))
+        counts = {name: state[name] + 1 for name in step.varying}
+        numbers = [getattr(self, name) for name in step.numbers]
+        new: dict[str, Params] = {part: {} for part in step.changed}
+        for name, p in params.items():
+            arrays = (state[part][name] for part in parts)
+            results = take(p, grads[name], *arrays, *counts.values(), *numbers)
+            for part, x in zip(step.changed, results if parts else [results], strict=True):
+                new[part][name] = x
+        return new.pop("param"), counts | new
+
+
 @dataclasses.dataclass(frozen=True)
-class SGD:
+class SGD(_Rule):
     """Stochastic gradient descent: ``p = p - lr g``.
 
     Parameters
@@ -42,39 +77,18 @@ class SGD:
 
     lr: float
 
+    function = "sgd_step"
+
     def __post_init__(self) -> None:
         set_fields(self, lr=positive)
 
-    def init(self, xp: Namespace, params: Params) -> State:
-        """Return an empty state."""
-        return {}
-
-    def __call__(self, xp: Namespace, params: Params, grads: Params, state: State) -> tuple[Params, State]:
-        """Return parameters and state after one step."""
-        _check(xp, params, grads)
-        return {name: xp.nn.sgd_step(p, grads[name], self.lr) for name, p in params.items()}, state
-
 
 @dataclasses.dataclass(frozen=True)
-class _Averaged:
-    """What rules with a moving average of gradients share."""
-
-    lr: float
-    beta: float = 0.9
-
-    def __post_init__(self) -> None:
-        set_fields(self, lr=positive, beta=share)
-
-    def init(self, xp: Namespace, params: Params) -> State:
-        """Return velocities of 0."""
-        return {"velocity": _zeros(xp, params)}
-
-
-class Momentum(_Averaged):
+class Momentum(_Rule):
     """Momentum as a moving average: ``v = beta v + (1 - beta) g; p = p - lr v``, from ``v = 0``.
 
-    A learning rate `lr` here does what ``lr * (1 - beta)`` does where the velocity is a sum of gradients and
-    not their average, as in PyTorch, Keras and scikit-learn.
+    A learning rate `lr` here has the effect of ``lr * (1 - beta)`` in PyTorch, Keras and scikit-learn, whose
+    velocity is a sum of gradients and not their average.
 
     Parameters
     ----------
@@ -84,12 +98,17 @@ class Momentum(_Averaged):
         Share of the old velocity that is kept, in [0, 1).
     """
 
-    def __call__(self, xp: Namespace, params: Params, grads: Params, state: State) -> tuple[Params, State]:
-        """Return parameters and state after one step."""
-        return _with_velocity(xp, xp.nn.momentum_step, self, params, grads, state)
+    lr: float
+    beta: float = 0.9
+
+    function = "momentum_step"
+
+    def __post_init__(self) -> None:
+        set_fields(self, lr=positive, beta=share)
 
 
-class Nesterov(_Averaged):
+@dataclasses.dataclass(frozen=True)
+class Nesterov(_Rule):
     """Nesterov's momentum on a moving average: ``p = p - lr (beta v + (1 - beta) g)`` with the new `v`.
 
     The velocity is that of `Momentum`; see `xpnet.nn.nesterov_step` for the source.
@@ -102,13 +121,17 @@ class Nesterov(_Averaged):
         Share of the old velocity that is kept, in [0, 1).
     """
 
-    def __call__(self, xp: Namespace, params: Params, grads: Params, state: State) -> tuple[Params, State]:
-        """Return parameters and state after one step."""
-        return _with_velocity(xp, xp.nn.nesterov_step, self, params, grads, state)
+    lr: float
+    beta: float = 0.9
+
+    function = "nesterov_step"
+
+    def __post_init__(self) -> None:
+        set_fields(self, lr=positive, beta=share)
 
 
 @dataclasses.dataclass(frozen=True)
-class Adam:
+class Adam(_Rule):
     """Adam (Kingma and Ba, 2015): steps scaled by moving averages of the gradient and of its square.
 
     Parameters
@@ -126,49 +149,36 @@ class Adam:
     beta2: float = 0.999
     eps: float = 1e-8
 
+    function = "adam_step"
+
     def __post_init__(self) -> None:
         set_fields(self, lr=positive, beta1=share, beta2=share, eps=positive)
 
-    def init(self, xp: Namespace, params: Params) -> State:
-        """Return averages of 0 and a count of 0 steps."""
-        return {"step": 0, "mean": _zeros(xp, params), "variance": _zeros(xp, params)}
 
-    def __call__(self, xp: Namespace, params: Params, grads: Params, state: State) -> tuple[Params, State]:
-        """Return parameters and state after one step."""
-        _check(xp, params, grads, state["mean"], state["variance"])
-        step = state["step"] + 1
-        new: Params = {}
-        means: Params = {}
-        variances: Params = {}
-        for name, p in params.items():
-            new[name], means[name], variances[name] = xp.nn.adam_step(
-                p,
-                grads[name],
-                state["mean"][name],
-                state["variance"][name],
-                step,
-                self.lr,
-                self.beta1,
-                self.beta2,
-                self.eps,
-            )
-        return new, {"step": step, "mean": means, "variance": variances}
+OPTIMIZERS = {kind.function.removesuffix("_step"): kind for kind in _Rule.__subclasses__()}
+"""The optimizers of `xpnet`, by the name of their step; classes of your own are not in it."""
 
 
-def _with_velocity(
-    xp: Namespace, update: Any, rule: _Averaged, params: Params, grads: Params, state: State
-) -> tuple[Params, State]:
-    _check(xp, params, grads, state["velocity"])
-    new: Params = {}
-    velocities: Params = {}
-    for name, p in params.items():
-        velocity = state["velocity"][name]
-        new[name], velocities[name] = update(p, grads[name], velocity, rule.lr, rule.beta)
-    return new, {"velocity": velocities}
+def usual_lr(optimizer: str, activation: str | None) -> float:
+    """Return a learning rate with which a network usually learns well.
+
+    It is the optimizer's own default. One without a default takes steps proportional to the gradient, so it
+    is the hidden activation that decides.
+
+    Parameters
+    ----------
+    optimizer : str
+        By its name in `OPTIMIZERS`.
+    activation : str or None
+        That of hidden units, by its name in `ACTIVATIONS`; None for a network without any.
+    """
+    hidden = Activation if activation is None else ACTIVATIONS[activation]
+    # Dataclasses keep a field's default as an attribute of the class.
+    return float(getattr(OPTIMIZERS[optimizer], "lr", hidden.usual_lr))
 
 
 def _check(xp: Namespace, params: Params, grads: Params, *states: Params) -> None:
-    """Raise unless gradients and state belong to the parameters, and all of them to `xp`."""
+    """Raise unless gradients and state fit the parameters, and all are arrays of `xp`."""
     for name, p in params.items():
         _check_float(xp, name, p)
         for what, arrays in (("grads", grads), *(("state", state) for state in states)):

@@ -120,6 +120,15 @@ def rate_of_an_own_class():
     return lambda xp, p, g: xp.nn.sgd_step(p, g, rule.rate), functools.partial(object.__setattr__, rule, "lr")
 
 
+def field_that_an_inherited_call_reads():
+    class Rule(xpnet.SGD):
+        pass
+
+    rule = Rule(1.0)
+    step = lambda xp, p, g: rule(xp, {"p": p}, {"p": g}, {})[0]["p"]  # noqa: E731
+    return step, functools.partial(object.__setattr__, rule, "lr")
+
+
 def item_of_a_named_tuple():
     settings = Settings({"rate": 1.0})
     step = lambda xp, p, g: xp.nn.sgd_step(p, g, settings.rates["rate"])  # noqa: E731
@@ -287,6 +296,7 @@ FUNCTIONS = [
     attribute_of_a_number,
     item_of_a_named_tuple,
     rate_of_an_own_class,
+    field_that_an_inherited_call_reads,
     attribute_by_a_getter,
     function_for_a_type,
     class_of_an_object,

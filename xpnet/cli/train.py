@@ -32,16 +32,22 @@ from xpnet.datasets import Dataset
 from xpnet.errors import shortened
 from xpnet.evaluation import Evaluation
 from xpnet.files import write_whole
-from xpnet.models import ACTIVATIONS
-from xpnet.optim import Optimizer
+from xpnet.layers import ACTIVATIONS, Activation
+from xpnet.optim import OPTIMIZERS, Optimizer, usual_lr
 from xpnet.run import Epoch, Run, in_reach
 
-OPTIMIZERS: dict[str, Any] = {
-    "sgd": xpnet.SGD,
-    "momentum": xpnet.Momentum,
-    "nesterov": xpnet.Nesterov,
-    "adam": xpnet.Adam,
-}
+_AVERAGED = [name for name, kind in OPTIMIZERS.items() if hasattr(kind, "beta")]
+
+
+def _usual_lrs() -> str:
+    """Return the default learning rates, for people."""
+    behind = [
+        f"hidden {name} units {kind.usual_lr:g}"
+        for name, kind in ACTIVATIONS.items()
+        if "usual_lr" in vars(kind)
+    ]
+    own = [f"{name} {kind.lr:g}" for name, kind in OPTIMIZERS.items() if hasattr(kind, "lr")]
+    return "; ".join([", ".join([*behind, f"others {Activation.usual_lr:g}"]), *own])
 
 
 def widths(value: str) -> tuple[int, ...]:
@@ -68,13 +74,11 @@ def widths(value: str) -> tuple[int, ...]:
 )
 @click.option("--activation", type=click.Choice(list(ACTIVATIONS)), default="sigmoid", show_default=True)
 @click.option("--optimizer", type=click.Choice(list(OPTIMIZERS)), default="momentum", show_default=True)
-@click.option(
-    "--lr", type=float, help="Learning rate. [default: hidden sigmoid units 4, others 0.5; adam 0.001]"
-)
+@click.option("--lr", type=float, help=f"Learning rate. [default: {_usual_lrs()}]")
 @click.option(
     "--beta",
     type=float,
-    help="Share of the old velocity; momentum, nesterov. [default: 0.9]",
+    help=f"Share of the old velocity; {', '.join(_AVERAGED)}. [default: {xpnet.Momentum.beta:g}]",
 )
 @click.option("--batch-size", type=COUNT, default=128, show_default=True)
 @click.option("--epochs", type=COUNT, default=9, show_default=True)
@@ -203,27 +207,23 @@ def _rescue(error: BaseException, run: Run, wanted: _Wanted) -> NoReturn:
 def _optimizer(config: dict[str, Any]) -> Optimizer:
     """Return the optimizer that `config` names, and complete `config` with its defaults."""
     name = config["optimizer"]
-    averaged = name in ("momentum", "nesterov")
+    kind: Any = OPTIMIZERS[name]
     if config["beta"] is None:
-        config["beta"] = 0.9 if averaged else None
-    elif not averaged:
-        raise click.UsageError(f"`--beta` is for momentum and nesterov, not for {name}")
+        config["beta"] = getattr(kind, "beta", None)
+    elif name not in _AVERAGED:
+        raise click.UsageError(f"`--beta` is for {' and '.join(_AVERAGED)}, not for {name}")
     if config["lr"] is None:
         config["lr"] = _usual_lr(config)
-    options = {"lr": config["lr"]} | ({"beta": config["beta"]} if averaged else {})
+    options = {name: config[name] for name in ("lr", "beta") if config[name] is not None}
     try:
-        return OPTIMIZERS[name](**options)
+        return kind(**options)
     except ValueError as e:
         raise click.UsageError(str(e)) from e
 
 
 def _usual_lr(config: dict[str, Any]) -> float:
-    """Return the learning rate that is the default for what else `config` says."""
-    if config["optimizer"] == "adam":
-        return 0.001
-    # Four epochs on MNIST rank 4, 1, 0.5 and 0.2 so: sigmoid learns best with 4, ReLU and tanh,
-    # whose gradients are four times as steep and more, with 0.5 to 1.
-    return 4.0 if config["activation"] == "sigmoid" and config["hidden"] else 0.5
+    """Return the default learning rate of the network that `config` describes."""
+    return usual_lr(config["optimizer"], config["activation"] if config["hidden"] else None)
 
 
 def _line(epoch: Epoch, epochs: int) -> str:

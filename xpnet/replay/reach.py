@@ -286,7 +286,10 @@ class Search:
         """Return whether an attribute of objects of these classes is wanted, by its name."""
         if not any(_is_own(x) for cls in classes for x in (cls, *vars(cls).values())):
             return self._wants
-        return lambda name: self._wants(name) or name in self._wanted.own
+        # Code of `xpnet` reads its fields without naming them.
+        own = filter(_is_own, classes)
+        fields = {name for cls in own for name in vars(cls).get("__dataclass_fields__", ())}
+        return lambda name: self._wants(name) or name in self._wanted.own or name in fields
 
     def _is_of_a_library(self, x: Any) -> bool:
         return anatomy.package(x) in self._libraries
