@@ -6,7 +6,8 @@ import pytest
 import xpnet
 from xpnet import Dataset, Linear, Sequential
 from xpnet.batches import Batches, Scaling
-from xpnet.measure import Measure, labels_on_device
+from xpnet.measure import Measure
+from xpnet.problem import labels_on_device
 
 MODEL = xpnet.mlp(4, 3, 2)
 LABELS = np.arange(6) % 2

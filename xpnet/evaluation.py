@@ -12,12 +12,14 @@ from xpnet import metrics
 from xpnet.batches import Batches, Scaling
 from xpnet.checks import count
 from xpnet.datasets import Dataset
+from xpnet.datasets.dataset import as_dataset
 from xpnet.layers import Params
 from xpnet.losses import Loss, find_loss
-from xpnet.measure import BATCH_SIZE, Measure, check_labels, class_count
+from xpnet.measure import BATCH_SIZE, Measure
 from xpnet.memory import watched
 from xpnet.models import Sequential, check_params, copy_params
-from xpnet.namespace import Namespace
+from xpnet.namespace import Namespace, check_namespace
+from xpnet.problem import Problem, check_fit, class_count
 
 Array = Any
 
@@ -95,11 +97,9 @@ def evaluate(
     batch_size = count("batch_size", batch_size)
     dtype = check_params(xp, model, params)
     params = copy_params(xp, params)  # row by row, which kernels are fast with
-    scaling = Scaling(scale, offset)
+    problem = Problem(model, criterion, Scaling(scale, offset), dtype)
     with watched(xp, model, dtype=dtype, batch_size=batch_size):
-        measure = Measure(
-            xp, criterion, model, dataset, dtype=dtype, scaling=scaling, batch_size=batch_size, once=True
-        )
+        measure = Measure(xp, problem, dataset, batch_size=batch_size, once=True)
         total, predicted = measure(params)
         labels = measure.labels
         measure.close()
@@ -214,7 +214,7 @@ def _forward(
 ) -> Iterator[Array]:
     """Return the outputs for one batch of images after another, computed as `evaluate` computes them."""
     dataset, params, dtype = _checked(xp, model, params, images)
-    measure = Measure(xp, criterion, model, dataset, dtype=dtype, scaling=scaling, name="images", once=True)
+    measure = Measure(xp, Problem(model, criterion, scaling, dtype), dataset, name="images", once=True)
     return (outputs for outputs, _ in measure.outputs(params))
 
 
@@ -231,19 +231,11 @@ def _together(xp: Namespace, outputs: Iterable[Array]) -> np.ndarray:
     """Return the outputs for all batches on the host, or raise a ValueError if one is not finite."""
     # Copies, because the next batch may be computed in the same place.
     found = np.concatenate([np.array(xp.to_host(z)) for z in outputs])
-    check_outputs(found)
+    _check_outputs(found)
     return found
 
 
-def as_dataset(images: Any) -> Dataset:
-    """Return images as a data set, which checks them; what had no labels gets some that are not used."""
-    if isinstance(images, Dataset):
-        return images
-    images = np.asarray(images)
-    return Dataset(images, np.zeros(images.shape[:1], dtype=np.uint8))
-
-
-def check_outputs(outputs: np.ndarray) -> None:
+def _check_outputs(outputs: np.ndarray) -> None:
     """Raise unless what a model made of images, a row for each, is finite."""
     finite = np.isfinite(outputs).all(axis=1)
     if not finite.all():
@@ -251,35 +243,3 @@ def check_outputs(outputs: np.ndarray) -> None:
             f"the model's outputs for row {int(finite.argmin())} are not finite; its parameters or the "
             f"features are too large for {outputs.dtype}: train with smaller ones or with `dtype='float64'`"
         )
-
-
-def check_namespace(xp: Any) -> None:
-    """Raise unless `xp` is a namespace that can be used in this process."""
-    if not isinstance(xp, Namespace):
-        raise TypeError(f"`xp` must be a Namespace, got {xp!r}; pass `xpnet.backend()`, or a name to it")
-    xp.probe()
-
-
-def check_fit(name: str, dataset: Any, model: Sequential) -> None:
-    """Raise unless `dataset`, which the caller knows as `name`, has the features and classes of `model`."""
-    if not isinstance(dataset, Dataset):
-        raise TypeError(
-            f"`{name}` must be a Dataset, got {type(dataset).__name__}; pass `xpnet.Dataset(images, labels)`"
-        )
-    if not isinstance(model, Sequential):
-        raise TypeError(
-            f"`model` must be a Sequential, got {model!r}; pass for example `xpnet.mlp(784, 64, 10)`"
-        )
-    if model.n_in is None or model.n_out is None:
-        raise ValueError(
-            "the model has no linear layer, so there is nothing to train or to use; a layer of your own that "
-            "changes the number of features needs `n_in` and `n_out`"
-        )
-    features = dataset.images.shape[1]
-    if features != model.n_in:
-        single = dataset.images.size == model.n_in
-        advice = f"; if this is a single image, pass `images.reshape(1, {model.n_in})`" if single else ""
-        raise ValueError(
-            f"`{name}` has {features} features an image, but the model takes {model.n_in}{advice}"
-        )
-    check_labels(name, dataset.labels, class_count(model))

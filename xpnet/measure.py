@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from xpnet.batches import Batches, Scaling, spans
+from xpnet.batches import spans
 from xpnet.datasets import Dataset
 from xpnet.layers import Params
-from xpnet.losses import Loss
-from xpnet.models import Sequential
 from xpnet.namespace import Namespace
+from xpnet.problem import Problem
 from xpnet.replay.foreign import compile_step
 
 Array = Any
@@ -29,11 +26,8 @@ class Measure:
     Parameters
     ----------
     xp : Namespace
-    criterion : Loss
-    model : Sequential
+    problem : Problem
     dataset : Dataset
-    dtype : {"float32", "float64"}
-    scaling : Scaling
     batch_size : int
     name : str
         What the caller knows the data set as.
@@ -46,22 +40,18 @@ class Measure:
     def __init__(
         self,
         xp: Namespace,
-        criterion: Loss,
-        model: Sequential,
+        problem: Problem,
         dataset: Dataset,
         *,
-        dtype: str,
-        scaling: Scaling,
         batch_size: int = BATCH_SIZE,
         name: str = "dataset",
         keep: bool = False,
         once: bool = False,
     ) -> None:
-        self.batches = Batches(xp, dataset.images, dtype=dtype, scaling=scaling, name=name, keep=keep)
-        self.labels = labels_on_device(xp, dataset, classes=class_count(model), name=name)
+        self.batches, self.labels = problem.on_device(xp, dataset, name=name, keep=keep)
         self._xp = xp
-        self._criterion = criterion
-        self._trunk = criterion.trunk(model)
+        self._criterion = problem.loss
+        self._trunk = problem.loss.trunk(problem.model)
         self._batch_size = batch_size
         is_short = once and len(dataset) <= _FEW * batch_size
         self._compiled = self._step if is_short else compile_step(xp, self._step)
@@ -98,31 +88,3 @@ class Measure:
         outputs, _ = self._trunk(xp, params, self.batches.gather_from(xp, images, indices))
         loss, _ = self._criterion.function(xp, outputs, xp.nn.gather_labels(labels, indices))
         return outputs, xp.nn.accumulate(total, loss, indices.shape[0])
-
-
-def labels_on_device(xp: Namespace, dataset: Dataset, *, classes: int, name: str) -> Array:
-    """Return the labels as an int32 array of `xp`, which no later change of the data set reaches.
-
-    Raises
-    ------
-    ValueError
-        If the labels are not in ``[0, classes)``.
-    """
-    labels = dataset.labels.copy()
-    check_labels(name, labels, classes)  # Of the copy: the arrays may have changed since they were checked.
-    return xp.asarray(labels.astype(np.int32))
-
-
-def class_count(model: Sequential) -> int:
-    """Return the number of classes that the outputs of `model` tell apart."""
-    return 2 if model.n_out == 1 else int(model.n_out or 0)
-
-
-def check_labels(name: str, labels: np.ndarray, classes: int) -> None:
-    """Raise unless the labels of a data set, which the caller knows as `name`, are in ``[0, classes)``."""
-    for label in (int(labels.max()), int(labels.min())):
-        if not 0 <= label < classes:
-            raise ValueError(
-                f"`{name}` has the label {label}, but the model tells {classes} classes apart: "
-                f"0 to {classes - 1}"
-            )

@@ -450,3 +450,10 @@ def _default_device(library: Any) -> Any:
 def _version(library: Any) -> dict[str, str]:
     name = getattr(library, "__name__", type(library).__name__).removeprefix("array_api_compat.")
     return {name: getattr(library, "__version__", "unknown")}
+
+
+def check_namespace(xp: Any) -> None:
+    """Raise unless `xp` is a namespace that can be used in this process."""
+    if not isinstance(xp, Namespace):
+        raise TypeError(f"`xp` must be a Namespace, got {xp!r}; pass `xpnet.backend()`, or a name to it")
+    xp.probe()

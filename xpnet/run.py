@@ -15,21 +15,14 @@ from xpnet import checkpoint
 from xpnet.batches import Scaling
 from xpnet.checks import choice, count, finite, set_fields
 from xpnet.datasets import Dataset
+from xpnet.datasets.dataset import as_dataset
 from xpnet.discovery import backend
-from xpnet.evaluation import (
-    Evaluation,
-    as_dataset,
-    check_namespace,
-    evaluate,
-    predict,
-    predict_outputs,
-    predict_proba,
-)
+from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, predict_proba
 from xpnet.inputs import Inputs
 from xpnet.layers import Params
 from xpnet.losses import find_loss
 from xpnet.models import Sequential
-from xpnet.namespace import Namespace
+from xpnet.namespace import Namespace, check_namespace
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,15 +14,15 @@ from xpnet import checkpoint, checks
 from xpnet.batches import Scaling
 from xpnet.datasets import Dataset
 from xpnet.errors import TrainingDivergedError
-from xpnet.evaluation import check_fit, check_namespace
 from xpnet.inputs import Inputs
 from xpnet.layers import Params
 from xpnet.losses import find_loss
 from xpnet.measure import Measure
 from xpnet.memory import watched
 from xpnet.models import Sequential, check_params, copy_params
-from xpnet.namespace import Namespace
+from xpnet.namespace import Namespace, check_namespace
 from xpnet.optim import Optimizer
+from xpnet.problem import Problem, check_fit
 from xpnet.progress import progress_bar
 from xpnet.random import Stream
 from xpnet.run import Epoch, Run, in_reach
@@ -117,6 +117,7 @@ def fit(
     callbacks = _checked_callables(optimizer, callbacks)
     dtype = checks.float_name(xp, dtype)
 
+    problem = Problem(model, criterion, scaling, dtype)
     inputs = Inputs.of(train, scaling)
     if test is not None:
         inputs.check("test", Inputs.of(test, scaling))
@@ -129,24 +130,17 @@ def fit(
         start = time.perf_counter()
         trainer = Trainer(
             xp,
-            model,
+            problem,
             copy_params(xp, run.params),
             train,
-            criterion=criterion,
             optimizer=optimizer,
             batch_size=batch_size,
             seed=seed,
-            dtype=dtype,
-            scaling=scaling,
         )
         trainer.rehearse()
         run.warm_up_seconds = time.perf_counter() - start
 
-        held_out = None
-        if test is not None:
-            held_out = Measure(
-                xp, criterion, model, test, dtype=dtype, scaling=scaling, name="test", keep=True
-            )
+        held_out = None if test is None else Measure(xp, problem, test, name="test", keep=True)
         order = Stream(seed, "shuffle")
         steps = epochs * -(-len(train) // batch_size)
         with progress_bar(steps, "training", show=progress) as advance:

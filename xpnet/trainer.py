@@ -7,14 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.batches import Batches, Scaling, spans
+from xpnet.batches import spans
 from xpnet.datasets import Dataset
 from xpnet.layers import Params
-from xpnet.losses import Loss
-from xpnet.measure import class_count, labels_on_device
-from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
+from xpnet.problem import Problem
 from xpnet.random import Stream
 from xpnet.replay.captured import Captured
 from xpnet.replay.foreign import checked_at_first, compile_step
@@ -31,15 +29,12 @@ class Trainer:
     Parameters
     ----------
     xp : Namespace
-    model : Sequential
+    problem : Problem
     params : dict of arrays of `xp`
         They may be overwritten.
     train : Dataset
-    criterion : Loss
     optimizer : Optimizer
     batch_size, seed : int
-    dtype : {"float32", "float64"}
-    scaling : Scaling
 
     Attributes
     ----------
@@ -52,28 +47,23 @@ class Trainer:
     def __init__(
         self,
         xp: Namespace,
-        model: Sequential,
+        problem: Problem,
         params: Params,
         train: Dataset,
         *,
-        criterion: Loss,
         optimizer: Optimizer,
         batch_size: int,
         seed: int,
-        dtype: str,
-        scaling: Scaling,
     ) -> None:
         self.xp = xp
         self.params = params
         self._state = optimizer.init(xp, params)
-        self._trunk = criterion.trunk(model)
-        self._criterion = criterion
+        self._problem = problem
+        self._trunk = problem.loss.trunk(problem.model)
+        self._criterion = problem.loss
         self._optimizer = optimizer
         self._batch_size = batch_size
         self._dropout = Stream(seed, "dropout")
-        self._classes = class_count(model)
-        self._dtype = dtype
-        self._scaling = scaling
         self.put(train)
         self.compiled = checked_at_first(xp, compile_step(xp, self._step))
 
@@ -84,10 +74,7 @@ class Trainer:
 
     def put(self, train: Dataset) -> None:
         """Move a training set to the device, in place of the one before; later changes are not seen."""
-        self._images = Batches(
-            self.xp, train.images, dtype=self._dtype, scaling=self._scaling, name="train", keep=True
-        )
-        self._labels = labels_on_device(self.xp, train, classes=self._classes, name="train")
+        self._images, self._labels = self._problem.on_device(self.xp, train, name="train", keep=True)
 
     def epoch(self, order: np.ndarray, advance: Callable[[int], object] = lambda steps: None) -> Array:
         """Train over the images in this order and return the sum of their losses, shape (), on the device.

@@ -10,6 +10,7 @@ import numpy as np
 import xpnet
 from xpnet.batches import Scaling, spans
 from xpnet.losses import find_loss
+from xpnet.problem import Problem
 from xpnet.trainer import Trainer
 from xpnet_bench.competitor import Kind
 from xpnet_bench.errors import DishonestError, UnusableError
@@ -69,15 +70,12 @@ class Epochs:
         self._model = xpnet.mlp(*workload.sizes, activation="sigmoid")
         self._trainer = Trainer(
             self.xp,
-            self._model,
+            Problem(self._model, find_loss(LOSS), Scaling(), "float32"),
             self._model.init(self.xp, workload.seed),
             self._train,
-            criterion=find_loss(LOSS),
             optimizer=xpnet.Momentum(workload.lr, workload.beta),
             batch_size=workload.batch_size,
             seed=workload.seed,
-            dtype="float32",
-            scaling=Scaling(),
         )
         self._trainer.rehearse()
 

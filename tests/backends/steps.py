@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 import xpnet
 from xpnet.batches import Scaling
 from xpnet.losses import LOSSES
+from xpnet.problem import Problem
 from xpnet.trainer import Trainer
 
 PLAIN = xpnet.Namespace("plain", numpy)  # no kernels, and a step is left as it is
@@ -93,7 +94,18 @@ def noting(function):
     return function
 
 
-def make_trainer(xp, model, data, *, loss="softmax_cross_entropy", optimizer=OPTIMIZERS[0], **options):
+def make_trainer(
+    xp,
+    model,
+    data,
+    *,
+    loss="softmax_cross_entropy",
+    optimizer=OPTIMIZERS[0],
+    batch_size=16,
+    seed=3,
+    dtype="float64",
+    scaling=None,
+):
     """Return a trainer and a list that grows with each step that Python takes."""
     calls = []
     criterion = LOSSES[loss]
@@ -103,11 +115,11 @@ def make_trainer(xp, model, data, *, loss="softmax_cross_entropy", optimizer=OPT
         calls.append(outputs.shape[0])
         return criterion.function(xp, outputs, labels)
 
-    options = {"batch_size": 16, "seed": 3, "dtype": "float64", "scaling": Scaling()} | options
-    params = model.init(PLAIN, 3, dtype=options["dtype"])
+    params = model.init(PLAIN, seed, dtype=dtype)
     params = {name: xp.asarray(p, copy=True) for name, p in params.items()}
-    counted = dataclasses.replace(criterion, function=function)
-    return Trainer(xp, model, params, data, criterion=counted, optimizer=optimizer, **options), calls
+    problem = Problem(model, dataclasses.replace(criterion, function=function), scaling or Scaling(), dtype)
+    options = {"optimizer": optimizer, "batch_size": batch_size, "seed": seed}
+    return Trainer(xp, problem, params, data, **options), calls
 
 
 def train(trainer, n, *, steps=12):

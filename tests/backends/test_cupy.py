@@ -5,12 +5,10 @@ import sys
 
 import numpy
 import pytest
+import steps
 
 import xpnet
 from xpnet import BackendUnavailableError, nn
-from xpnet.batches import Scaling
-from xpnet.losses import LOSSES
-from xpnet.trainer import Trainer
 from xpnet_bench import results
 from xpnet_bench.limit import batch_products, is_on_cuda, multiplier
 
@@ -252,12 +250,8 @@ def _training(xp, *, optimizer=OPTIMIZERS[0], sizes=(784, 64, 10)):
     """Return a trainer of 100 steps an epoch, with the parameters that it has on NumPy."""
     train, _ = xpnet.datasets.mnist()
     model = xpnet.mlp(*sizes, activation="sigmoid")
-    params = {name: xp.asarray(p) for name, p in model.init(xpnet.backend("numpy"), 138).items()}
-    options = {"batch_size": 128, "seed": 138, "dtype": "float32", "scaling": Scaling()}
-    criterion = LOSSES["softmax_cross_entropy"]
-    return Trainer(
-        xp, model, params, train[: 128 * STEPS], criterion=criterion, optimizer=optimizer, **options
-    )
+    options = {"batch_size": 128, "seed": 138, "dtype": "float32"}
+    return steps.make_trainer(xp, model, train[: 128 * STEPS], optimizer=optimizer, **options)[0]
 
 
 @pytest.mark.gpu

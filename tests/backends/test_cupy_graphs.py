@@ -13,7 +13,6 @@ import xpnet
 import xpnet.replay
 from xpnet.batches import Scaling
 from xpnet.losses import LOSSES
-from xpnet.trainer import Trainer
 
 PLAIN = xpnet.Namespace("plain", numpy)
 OPTIMIZERS = [xpnet.SGD(0.5), xpnet.Momentum(1.0), xpnet.Nesterov(1.0, 0.8), xpnet.Adam(0.01, eps=1e-3)]
@@ -29,10 +28,9 @@ def make_data(*, n=22, features=11, classes=3):
     return xpnet.Dataset(images, numpy.arange(n) % classes)
 
 
-def make_trainer(xp, model, data, *, loss="softmax_cross_entropy", optimizer=OPTIMIZERS[1], dtype="float64"):
-    params = {name: xp.asarray(p, copy=True) for name, p in model.init(PLAIN, 3, dtype=dtype).items()}
-    options = {"batch_size": 8, "seed": 3, "dtype": dtype, "scaling": Scaling(1 / 255, -0.5)}
-    return Trainer(xp, model, params, data, criterion=LOSSES[loss], optimizer=optimizer, **options)
+def make_trainer(xp, model, data, *, optimizer=OPTIMIZERS[1], **options):
+    options |= {"optimizer": optimizer, "batch_size": 8, "scaling": Scaling(1 / 255, -0.5)}
+    return steps.make_trainer(xp, model, data, **options)[0]
 
 
 def train(trainer, n, *, epochs=4):

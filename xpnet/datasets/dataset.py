@@ -219,3 +219,11 @@ def _as_array(name: str, value: Any) -> numpy.ndarray:
         ) from e
     # Other libraries refuse arrays in the foreign byte order, which IDX readers often return.
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def as_dataset(images: Any) -> Dataset:
+    """Return images as a data set, which checks them; what had no labels gets some that are not used."""
+    if isinstance(images, Dataset):
+        return images
+    images = numpy.asarray(images)
+    return Dataset(images, numpy.zeros(images.shape[:1], dtype=numpy.uint8))
