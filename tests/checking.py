@@ -1,10 +1,24 @@
-"""How values and gradients are compared, on any namespace."""
+"""How values and gradients are compared, on any namespace, and the optimizers to try."""
+
+import dataclasses
 
 import numpy as np
 import pytest
 
+from xpnet.optim import OPTIMIZERS
+
 # Relative to the size of the values compared.
 TOLERANCE = {"float32": 2e-6, "float64": 1e-13}
+
+
+def optimizers(lr, *, times, **options):
+    """Return each optimizer with this learning rate, or so many times its default, and with `options`."""
+    found = []
+    for kind in OPTIMIZERS.values():
+        fields = {field.name for field in dataclasses.fields(kind)}
+        rate = times * kind.lr if hasattr(kind, "lr") else lr
+        found.append(kind(rate, **{name: x for name, x in options.items() if name in fields}))
+    return found
 
 
 def put(xp, x):

@@ -4,10 +4,11 @@ import functools
 
 import numpy as np
 import pytest
-from checking import put
+from checking import optimizers, put
 
 import xpnet
-from xpnet import Adam, Dropout, Linear, Momentum, Nesterov, Sequential, Softmax, metrics, mlp, nn
+from xpnet import Dropout, Linear, Momentum, Sequential, Softmax, metrics, mlp, nn
+from xpnet.layers import ACTIVATIONS
 from xpnet.losses import LOSSES
 
 # exp() of the differences, their products and their quotients are denormal or 0 in either dtype.
@@ -15,8 +16,7 @@ LOGITS = np.array([[-100.0, 0.0, 95.0], [400.0, -340.0, -700.0], [0.0, 745.0, 20
 TINY = np.array([[1e-30, 1e-44, 0.9], [3e-38, 1e-300, 1e-20], [-1e-25, 5e-324, 1e-160], [1e-44, 0.0, 1.0]])
 LABELS = np.array([0, 2, 1, 2], dtype=np.int32)
 WEIGHT = np.array([[1e-30, 1e-200], [1e-20, -1e-30], [1e-38, 1e-150]])
-RATES = {"sgd_step": (1e-10,), "momentum_step": (1e-10, 0.9), "nesterov_step": (1e-10, 0.9)}
-STATES = {"sgd_step": 0, "momentum_step": 1, "nesterov_step": 1, "adam_step": 2}
+NUMBERS = {"lr": 1e-10, "eps": 1e-8}  # of a step; 0.9 for the others
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,6 @@ def arguments(name, dtype):
         logits, tiny, weight = (x.astype(dtype) for x in (LOGITS, TINY, WEIGHT))
     options = {
         "accumulate": ([tiny[0, 1], tiny[0, 1]], [1e-3]),
-        "adam_step": ([tiny, tiny, tiny, abs(tiny)], [3, 1e-10, 0.9, 0.99, 1e-8]),
         "gather_batch": ([tiny, LABELS], {"scale": 1e-30, "offset": 0.0, "dtype": np.dtype(dtype)}),
         "gather_labels": ([LABELS, LABELS], []),
         "linear": ([tiny, weight, np.zeros(2, dtype)], []),
@@ -42,8 +41,10 @@ def arguments(name, dtype):
         "sigmoid_cross_entropy": ([logits, abs(tiny)], []),
         "squared_error": ([tiny, -tiny], []),
     }
-    if name in RATES:
-        return [tiny] * (2 + STATES[name]), RATES[name]
+    function = nn.FUNCTIONS[name]
+    if function.is_step:
+        arrays = [abs(tiny) if form.interval[0] == 0 else tiny for form in function.arrays.values()]
+        return arrays, [*(3 for _ in function.varying), *(NUMBERS.get(key, 0.9) for key in function.numbers)]
     if name in options:
         return options[name]
     return ([tiny, tiny], []) if name.endswith("_backward") else ([logits], [])
@@ -54,7 +55,7 @@ def arguments(name, dtype):
 def test_functions_underflow_in_silence(backend, name, dtype):
     arrays, options = arguments(name, dtype)
     arrays = [put(backend, x) if isinstance(x, np.ndarray | np.generic) else x for x in arrays]
-    if name in STATES:
+    if nn.FUNCTIONS[name].is_step:
         arrays = [backend.asarray(backend.to_host(x), copy=True) for x in arrays]
     call = functools.partial(getattr(backend.nn, name), *arrays)
     made = call(**options) if isinstance(options, dict) else call(*options)
@@ -63,7 +64,7 @@ def test_functions_underflow_in_silence(backend, name, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("activation", ["sigmoid", "relu", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
 def test_compiled_steps_underflow_in_silence(backend, loss, activation, dtype):
     """Take each step many times, so that it is recorded, tried and replayed."""
@@ -95,25 +96,11 @@ def confident(outputs, activation="sigmoid"):
     return mlp(12, 16, outputs, activation=activation, initializer="normal")
 
 
-OPTIMIZERS = {
-    "momentum": Momentum(30.0),
-    "nesterov": Nesterov(30.0),
-    "adam": Adam(0.5),
-    "sgd": xpnet.SGD(30.0),
-}
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", optimizers(30.0, times=500), ids=str)
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
 def test_confident_model_is_trained_and_used_in_silence(backend, dataset, loss, optimizer, dtype):
-    options = {
-        "optimizer": OPTIMIZERS[optimizer],
-        "epochs": 8,
-        "batch_size": 32,
-        "dtype": dtype,
-        "loss": loss,
-    }
+    options = {"optimizer": optimizer, "epochs": 8, "batch_size": 32, "dtype": dtype, "loss": loss}
     run = xpnet.fit(backend, confident(3), dataset, test=dataset, **options)
     evaluation = run.evaluate(dataset)
     assert run.history[-1].test_accuracy == pytest.approx(evaluation.accuracy)

@@ -4,10 +4,11 @@ import dataclasses
 import itertools
 
 import numpy
-from checking import assert_close
+from checking import assert_close, optimizers
 from hypothesis import strategies as st
 
 import xpnet
+from xpnet import layers
 from xpnet.batches import Scaling
 from xpnet.losses import LOSSES
 from xpnet.problem import Problem
@@ -23,16 +24,11 @@ FACTOR = 500
 IMAGES = ["sparse", "dense", "blank", "float"]
 
 
-ACTIVATIONS = [xpnet.Sigmoid, xpnet.ReLU, xpnet.Tanh, xpnet.Softmax]
+ACTIVATIONS = [*layers.ACTIVATIONS.values(), xpnet.Softmax]
 
 
-OPTIMIZERS = [
-    xpnet.SGD(0.01),
-    xpnet.Momentum(0.03),
-    xpnet.Nesterov(0.03, 0.8),
-    # With a large `eps`, because Adam turns the sign of a gradient that rounds to 0 into a whole step.
-    xpnet.Adam(0.01, eps=1e-3),
-]
+# A large `eps`, because Adam turns the sign of a gradient that rounds to 0 into a whole step.
+OPTIMIZERS = optimizers(0.02, times=10, beta=0.8, eps=1e-3)
 
 
 # By batch size: how many images there are, the last batch of which is ragged but for the first size.
@@ -56,11 +52,11 @@ def models(draw, n_in, n_out):
     """Return linear layers with activations between some of them, and perhaps before and behind."""
     activations = st.sampled_from([*ACTIVATIONS, None])
     sizes = draw(st.lists(st.sampled_from([1, 3, 10, 17, 64, 70]), max_size=3))
-    layers = [draw(st.sampled_from([None, None, None, xpnet.Tanh]))]
+    found = [draw(st.sampled_from([None, None, None, xpnet.Tanh]))]
     for pair in itertools.pairwise((n_in, *sizes, n_out)):
-        layers += [xpnet.Linear(*pair), draw(activations)]
+        found += [xpnet.Linear(*pair), draw(activations)]
     return xpnet.Sequential(
-        *[layer if isinstance(layer, xpnet.Linear) else layer() for layer in layers if layer]
+        *[layer if isinstance(layer, xpnet.Linear) else layer() for layer in found if layer]
     )
 
 

@@ -8,6 +8,7 @@ import cuda_on_host
 import numpy
 import pytest
 import steps
+from checking import optimizers
 
 import xpnet
 import xpnet.replay
@@ -15,7 +16,7 @@ from xpnet.batches import Scaling
 from xpnet.losses import LOSSES
 
 PLAIN = xpnet.Namespace("plain", numpy)
-OPTIMIZERS = [xpnet.SGD(0.5), xpnet.Momentum(1.0), xpnet.Nesterov(1.0, 0.8), xpnet.Adam(0.01, eps=1e-3)]
+OPTIMIZERS = optimizers(0.5, times=10, beta=0.8, eps=1e-3)
 
 
 @pytest.fixture

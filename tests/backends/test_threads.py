@@ -6,6 +6,7 @@ import numpy
 import pytest
 import steps
 import threadpoolctl
+from checking import optimizers
 
 import xpnet
 
@@ -37,7 +38,7 @@ def in_threads(n, work):
 
 
 DATA = steps.make_images("sparse", (90, 60)), numpy.arange(90, dtype=numpy.uint8) % 3
-OPTIMIZERS = xpnet.SGD(0.5), xpnet.Momentum(0.5), xpnet.Adam(0.01)
+OPTIMIZERS = optimizers(0.5, times=10)
 
 
 def trained(xp, seed):
@@ -45,7 +46,7 @@ def trained(xp, seed):
     data = xpnet.Dataset(*DATA)
     model = xpnet.mlp(60, 12, 3) if seed % 2 else xpnet.Sequential(xpnet.Linear(60, 5), xpnet.Linear(5, 3))
     run = xpnet.fit(
-        xp, model, data, test=data, optimizer=OPTIMIZERS[seed % 3], epochs=2, batch_size=16 + seed, seed=seed
+        xp, model, data, test=data, optimizer=OPTIMIZERS[seed % 4], epochs=2, batch_size=16 + seed, seed=seed
     )
     assert run.report == ""
     losses = [(epoch.train_loss, epoch.test_loss, epoch.test_accuracy) for epoch in run.history]
