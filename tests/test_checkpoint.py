@@ -83,7 +83,7 @@ def test_layers_of_ones_own_are_saved_and_loaded_with_the_model(backend, dataset
         assert loaded.params[name].shape == p.shape
         np.testing.assert_array_equal(backend.to_host(loaded.params[name]), backend.to_host(p))
     np.testing.assert_array_equal(loaded.predict_proba(dataset), run.predict_proba(dataset))
-    with pytest.raises(ValueError, match=r"'.*model' has a layer '.*', whose class is not of xpnet; pass"):
+    with pytest.raises(ValueError, match=r"'.*model' has a layer '.*', whose class is not from xpnet; pass"):
         xpnet.load(tmp_path / "model", backend)
 
 
@@ -124,14 +124,14 @@ def test_deeply_nested_model_is_saved_and_loaded(numpy_xp, dataset, tmp_path):
 
 @pytest.mark.parametrize("levels", [MOST_LEVELS + 1, 400, 100_000])
 def test_file_nested_deeper_than_a_model_may_be_is_refused(numpy_xp, tmp_path, levels):
-    with pytest.raises(ValueError, match="101 models are inside each other; nest at most 100"):
+    with pytest.raises(ValueError, match="models are nested 101 deep; nest at most 100"):
         nested(MOST_LEVELS + 1, ReLU())
     layer = '{"layer": "Linear", "n_in": 1, "n_out": 1}'
     text = f'{{"layer": "Sequential", "layers": [{layer}, ' * levels + layer + "]}" * levels
     metadata = {"format": checkpoint.FORMAT, "model": text, "about": "{}"}
     data = safetensors.numpy.save({"x": np.zeros(1, np.float32)}, metadata)
     (tmp_path / "model").write_bytes(data)
-    with pytest.raises(ValueError, match=r"is no xpnet model \(its description cannot be read: "):
+    with pytest.raises(ValueError, match=r"is not an xpnet model \(its description cannot be read: "):
         xpnet.load(tmp_path / "model", numpy_xp)
 
 
@@ -141,5 +141,5 @@ def test_file_with_a_number_out_of_reach_is_refused(numpy_xp, tmp_path, number):
         text = f'{{"layer": "Sequential", "layers": [{layer}]}}'
         metadata = {"format": checkpoint.FORMAT, "model": text, "about": json.dumps({})}
         (tmp_path / "model").write_bytes(safetensors.numpy.save({"x": np.zeros(1)}, metadata))
-        with pytest.raises(ValueError, match=r"is no xpnet model \(its description cannot be read: "):
+        with pytest.raises(ValueError, match=r"is not an xpnet model \(its description cannot be read: "):
             xpnet.load(tmp_path / "model", numpy_xp)

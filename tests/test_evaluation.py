@@ -125,7 +125,7 @@ def test_history_and_report_count_what_predict_says(backend, dataset, loss, outp
 )
 def test_outputs_that_are_no_probabilities_are_not_called_so(numpy_xp, model):
     params = model.init(numpy_xp, 0)
-    message = "outputs of a model trained with 'squared_error' are no probabilities; call `predict`"
+    message = "outputs of a model trained with 'squared_error' are not probabilities; call `predict`"
     with pytest.raises(ValueError, match=message):
         xpnet.predict_proba(numpy_xp, model, params, labelled(0), loss="squared_error")
     assert xpnet.predict(numpy_xp, model, params, labelled(0), loss="squared_error").shape == (4,)
@@ -161,5 +161,5 @@ def test_a_run_gives_its_outputs(numpy_xp, dataset):
     outputs = run.predict_outputs(dataset)
     assert outputs.shape == (90, 3)
     np.testing.assert_array_equal(outputs.argmax(axis=1), run.predict(dataset))
-    with pytest.raises(ValueError, match="are no probabilities"):
+    with pytest.raises(ValueError, match="are not probabilities"):
         run.predict_proba(dataset)

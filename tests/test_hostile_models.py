@@ -113,7 +113,7 @@ def test_arrays_that_are_not_the_models_are_refused(refused, arrays):
     ids=lambda content: f"{len(content)} bytes",
 )
 def test_header_that_lies_is_refused(refused, content):
-    assert "is no xpnet model (not a whole safetensors file: " in refused(content)
+    assert "is not an xpnet model (not a whole safetensors file: " in refused(content)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_depth_of_a_model_file_costs_no_time(refused, levels):
     if levels <= MOST_LEVELS:
         assert "its bytes have changed" in message  # All but the digest is right.
     else:
-        assert "more than 100 models are inside each other" in message or "nest too deep" in message
+        assert "models are nested more than 100 deep" in message or "nest too deep" in message
 
 
 def test_model_of_very_many_layers_is_read_in_time(refused, numpy_xp):

@@ -57,7 +57,7 @@ def test_model_is_plain_data():
         ),
         (lambda: Sequential(ReLU), TypeError, "layer 0 is <class .*ReLU'>; pass layers, such as"),
         (lambda: Sequential("relu"), TypeError, "layer 0 is 'relu'; pass layers, such as"),
-        (lambda: xpnet.mlp(784), ValueError, "`sizes` must name inputs and outputs at least"),
+        (lambda: xpnet.mlp(784), ValueError, "`sizes` must have at least inputs and outputs"),
         (
             lambda: xpnet.mlp(2, 1, activation="swish"),
             ValueError,
@@ -233,7 +233,7 @@ def test_params_that_are_no_dict_say_what_to_pass(numpy_xp, dataset):
 
 def test_sizes_in_a_list_are_told_to_be_written_one_by_one():
     with pytest.raises(
-        ValueError, match=r"got \(\[784, 64, 10\],\); write .* for example `mlp\(784, 64, 10\)`$"
+        ValueError, match=r"got \(\[784, 64, 10\],\); pass .* for example `mlp\(784, 64, 10\)`$"
     ):
         xpnet.mlp([784, 64, 10])
 

@@ -1,4 +1,4 @@
-"""Images on the device, from which batches are gathered."""
+"""Images on the device, and batches gathered from them."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ class Scaling:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """What the pixels 0 and 255 become, the smaller first."""
+        """The numbers that pixels 0 and 255 become, the smaller first."""
         low, high = sorted((self.offset, 255 * self.scale + self.offset))
         return low, high
 
     def check(self, dtype: str) -> None:
-        """Raise unless all pixels become finite numbers of a dtype."""
+        """Raise unless every pixel becomes a finite number in this dtype."""
         largest = max(map(abs, self.ends))
         if not largest <= np.finfo(dtype).max:
             raise ValueError(
@@ -43,7 +43,7 @@ class Scaling:
 
 
 class Batches:
-    """Images that stay as they are stored until a batch of them is gathered.
+    """Images on the device in the dtype they are stored in; gathering a batch converts it.
 
     Parameters
     ----------
@@ -53,9 +53,9 @@ class Batches:
         Of the batches.
     scaling : Scaling
     name : str
-        What the caller knows the images as.
+        The caller's name for the images, for errors.
     keep : bool
-        Whether a later change of `images` must not be seen here. If not, memory may be shared with them.
+        Whether later changes of `images` must have no effect. If False, memory may be shared with them.
 
     Raises
     ------
@@ -81,17 +81,17 @@ class Batches:
             stored = np.ascontiguousarray(images)
             copy = True if keep and np.may_share_memory(stored, images) and _may_change(images) else None
         else:
-            # Checked after it is copied: what the caller's array holds may change at any time.
+            # Checked after copying, because the caller's array may change at any time.
             shared = keep and images.dtype == dtype and _may_change(images)
             stored, copy = _converted(name, images.copy() if shared else images, dtype), None
-        # A new view, because a backend may keep another form of images that it knows by their array.
+        # A new view, because a backend may store another form of the images under their array.
         self.images = xp.asarray(stored, copy=copy)[...]
 
     def __len__(self) -> int:
         return int(self.images.shape[0])
 
     def gather(self, indices: Array) -> Array:
-        """Return the images number `indices`, shape (batch, features)."""
+        """Return the images at `indices`, shape (batch, features)."""
         return self.gather_from(self.xp, self.images, indices)
 
     def gather_from(self, xp: Namespace, images: Array, indices: Array) -> Array:
@@ -100,29 +100,29 @@ class Batches:
         return xp.nn.gather_batch(images, indices, scale=s.scale, offset=s.offset, dtype=self.dtype)
 
     def in_order(self, batch_size: int) -> Iterator[Array]:
-        """Yield all images, `batch_size` at a time; the last batch holds the rest."""
+        """Yield all images, `batch_size` at a time; the last batch has the rest."""
         for begin, end in spans(len(self), batch_size):
             yield self.gather(self.xp.arange(begin, end, dtype=self.xp.int32))
 
 
 def _may_change(array: np.ndarray) -> bool:
-    """Return whether someone can write to the memory of an array, be it through another one.
+    """Return whether anyone can write to the memory of an array, perhaps through another array.
 
-    A file that is mapped read-only is taken not to change: it may be larger than the memory.
+    A file that is mapped read-only counts as constant, because it may be too large to copy.
     """
     owners = [array]
     while isinstance(owners[-1].base, np.ndarray):
         owners.append(owners[-1].base)
-    holder: Any = owners[-1].base  # of memory that is not NumPy's
+    holder: Any = owners[-1].base  # owns memory that is not NumPy's
     is_foreign = holder is not None and not isinstance(holder, bytes | mmap.mmap)
     return is_foreign or any(owner.flags.writeable for owner in owners)
 
 
 def _converted(name: str, images: np.ndarray, dtype: str) -> np.ndarray:
-    """Return floating-point images, row by row, in a dtype in which all of their values are finite."""
+    """Return floating-point images in this dtype, stored row by row, or raise if one is not finite."""
     with np.errstate(over="ignore"):
         converted = np.ascontiguousarray(images, dtype)
-    # Both are nan if a value is.
+    # Both are nan if any value is.
     if np.isfinite(converted.min()) and np.isfinite(converted.max()):
         return converted
     row = int(np.isfinite(converted).all(axis=1).argmin())

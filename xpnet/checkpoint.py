@@ -1,4 +1,4 @@
-"""Models as files: safetensors, with the architecture as JSON in the metadata, and nothing that runs."""
+"""Models as files: safetensors with the architecture as JSON in the metadata, and no code."""
 
 from __future__ import annotations
 
@@ -44,10 +44,11 @@ def sha256(arrays: Iterable[np.ndarray]) -> str:
 
 
 def _seal(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
-    """Return the SHA-256 of all that a file says: the descriptions and then the arrays.
+    """Return the SHA-256 of a file's content: the descriptions, then the arrays.
 
-    Less the seconds of the history, which differ between equal runs: these are in `about_sha256`, and if they
-    have changed, what is returned is empty. The first files have no `about_sha256`, and the seconds in here.
+    The seconds of the history are left out, because they differ between equal runs. `about_sha256` covers
+    them; if it does not match, the result is empty. The first files have no `about_sha256`, and their seconds
+    are included here.
     """
     about = metadata["about"]
     if "about_sha256" in metadata:
@@ -62,7 +63,7 @@ def _as_array(text: str) -> np.ndarray:
 
 
 def _in_order(data: bytes) -> bytes:
-    """Return a safetensors file with its metadata sorted, which the library writes in any order."""
+    """Return a safetensors file with its metadata sorted; the library writes them in any order."""
     end = 8 + int.from_bytes(data[:8], "little")
     header = json.loads(data[8:end])
     header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
@@ -80,19 +81,19 @@ def save(
 ) -> None:
     """Write a model and its parameters to `path`, whole or not at all.
 
-    A layer of a class of your own is named, not described, so `load` must be given the model.
+    For a layer of your own class, the file has only the name, so `load` must be given the model.
 
     Parameters
     ----------
     about : dict
-        Whatever else is to be known of the model; JSON holds it.
+        What else to store about the model, as JSON.
 
     Raises
     ------
     OSError
         If the file cannot be written.
     """
-    # Not `ascontiguousarray`, which gives an array without dimensions one.
+    # `ascontiguousarray` would add a dimension to an array without any.
     tensors = {name: np.asarray(xp.to_host(params[name]), order="C") for name in model.shapes}
     metadata = {"format": FORMAT, "model": json_text(_describe(model)), "about": json_text(about)}
     metadata["about_sha256"] = sha256([_as_array(metadata["about"])])
@@ -105,7 +106,7 @@ def load(
 ) -> tuple[Sequential, Params, dict[str, Any]]:
     """Return the model at `path`, its parameters as arrays of `xp`, and what was saved about it.
 
-    No array is read before the file's header is known to be that of such a model.
+    Arrays are read only after the header is known to be that of such a model.
 
     Parameters
     ----------
@@ -115,16 +116,16 @@ def load(
     Raises
     ------
     OSError
-        If the file cannot be read, or is none: a folder, a pipe or a device.
+        If the file cannot be read, or is a folder, a pipe or a device.
     ValueError
-        If it is damaged or foreign, if it needs `model`, or if that is another model.
+        If it is damaged or no model of xpnet, if it needs `model`, or if `model` is another one.
     """
     with _opened(path) as file:
         metadata = file.metadata() or {}
         if metadata.get("format") != FORMAT:
             raise damaged(path, f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
         found, about = _described(path, metadata, model)
-        # Looked at before an array is read: another model may be larger than the memory.
+        # Checked before an array is read, because another model may be larger than memory.
         _check_arrays(path, found, {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
         tensors = {name: file.get_tensor(name) for name in found.shapes}
     if _seal(metadata, tensors) != metadata.get("sha256"):
@@ -133,8 +134,8 @@ def load(
 
 
 def damaged(path: str | bytes | os.PathLike[Any], found: str) -> ValueError:
-    """Return the error for a file that is no model."""
-    template = "{path} is no xpnet model ({found}); pass a file that `run.save` wrote"
+    """Return the error for a file that is not a model."""
+    template = "{path} is not an xpnet model ({found}); pass a file that `run.save` wrote"
     return ValueError(fitted(template, found=found, path=repr(os.fsdecode(path))))
 
 
@@ -158,13 +159,13 @@ def _opened(path: str | bytes | os.PathLike[Any]) -> Iterator[Any]:
 def _described(
     path: str | bytes | os.PathLike[Any], metadata: dict[str, str], model: Sequential | None
 ) -> tuple[Sequential, dict[str, Any]]:
-    """Return the model that a file describes, or `model` if it is that one, and what was saved about it."""
+    """Return the model that a file describes, which is `model` if given, and what was saved about it."""
     try:
         description, about = from_json(metadata["model"]), from_json(metadata["about"])
         found = _build(description, MOST_LEVELS) if model is None else model
     except _OwnLayerError as e:
         template = (
-            "{path} has a layer {kind}, whose class is not of xpnet; "
+            "{path} has a layer {kind}, whose class is not from xpnet; "
             "pass the model that was saved, as in `xpnet.load(path, model=model)`"
         )
         raise ValueError(fitted(template, kind=repr(e.kind), path=repr(os.fsdecode(path)))) from e
@@ -179,7 +180,7 @@ def _described(
 
 
 def _check_arrays(path: str | bytes | os.PathLike[Any], model: Sequential, found: dict[str, Any]) -> None:
-    """Raise unless a file has the arrays of `model`, and no others, by what its header says of them."""
+    """Raise unless the header of a file has exactly the arrays of `model`."""
     shapes = {name: tuple(x.get_shape()) for name, x in found.items()}
     if shapes != model.shapes:
         raise damaged(path, _difference(shapes, model.shapes))
@@ -193,13 +194,13 @@ def _difference(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int
     """Return the first difference between the shapes of a file and those of its architecture."""
     name = next(name for name in (*expected, *found) if found.get(name) != expected.get(name))
     return (
-        f"its arrays are others: {shortened(name, 40)!r} is {_shape(found.get(name))}, "
-        f"but its architecture has it {_shape(expected.get(name))}"
+        f"its arrays are not those of its architecture: {shortened(name, 40)!r} is "
+        f"{_shape(found.get(name))}, but should be {_shape(expected.get(name))}"
     )
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:
-    return "not there" if shape is None else f"of shape {shortened(shape, 40)}"
+    return "missing" if shape is None else f"of shape {shortened(shape, 40)}"
 
 
 def _describe(layer: Any) -> dict[str, Any]:
@@ -212,16 +213,16 @@ def _describe(layer: Any) -> dict[str, Any]:
 
 
 def _fields(layer: Any) -> str | None:
-    """Return the fields of a layer of the user's own as text, if they stay as they are, to compare them."""
+    """Return the fields of a user's layer as text, to compare them; None if they may change."""
     made = getattr(layer, "__dataclass_params__", None)
     if made is None or not made.frozen:
         return None
     fields = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer) if field.repr}
-    return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(fields))  # addresses, which change with the process
+    return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(fields))  # addresses, which differ between processes
 
 
 def _build(description: dict[str, Any], levels: int) -> Any:
-    """Return the layer that a description stands for; models may be `levels` deep in it."""
+    """Return the layer that a description stands for, with models nested at most `levels` deep."""
     options = dict(description)
     if "own" in options:
         raise _OwnLayerError(options["own"])
@@ -230,6 +231,6 @@ def _build(description: dict[str, Any], levels: int) -> Any:
         raise ValueError(f"unknown layer {kind!r}")
     if kind == "Sequential":
         if levels == 0:
-            raise ValueError(f"more than {MOST_LEVELS} models are inside each other")
+            raise ValueError(f"models are nested more than {MOST_LEVELS} deep")
         return Sequential(*(_build(part, levels - 1) for part in options["layers"]))
     return _LAYERS[kind](**options)

@@ -1,4 +1,4 @@
-"""Using a trained model: predictions, and how good they are."""
+"""Predictions of a trained model, and how good they are."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from xpnet.problem import Problem, check_fit, class_count
 
 Array = Any
 
-# exp() of what is far below the largest output underflows, and shall: NumPy need not raise or warn. What
-# overflows is in the loss, or an error that says more than NumPy's warning.
+# exp() of a number far below the largest output underflows to 0, as it should: NumPy need not raise or warn.
+# An overflow shows in the loss, or in an error that says more than NumPy's warning.
 SILENT = np.errstate(over="ignore", invalid="ignore", under="ignore")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Evaluation:
-    """How well a model did on a data set; equal to another one with equal values.
+    """How well a model did on a data set; compared by value.
 
     Attributes
     ----------
     loss : float
         The mean over the data set.
     accuracy : float
-        The share of right predictions, in [0, 1].
+        The share of correct predictions, in [0, 1].
     confusion : NumPy array, shape (classes, classes), int64
         Rows are true classes, columns predicted ones.
     """
@@ -80,7 +80,8 @@ def evaluate(
     model : Sequential
     params : dict of arrays of `xp`
     dataset : Dataset
-    loss : {"softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"}
+    loss : str
+        By its name in `xpnet.losses.LOSSES`.
     scale, offset : float
         uint8 pixels enter the model as ``pixel * scale + offset``.
     batch_size : int
@@ -121,16 +122,15 @@ def predict(
     scale: float = 1 / 255,
     offset: float = 0.0,
 ) -> np.ndarray:
-    """Return the predicted class of each image, which is what `evaluate` counts.
+    """Return the predicted class of each image, as `evaluate` counts it.
 
-    It is the class of the largest output; with one output, class 1 if it is more probable than not. Only if
-    outputs are equal but for rounding may another class be chosen for other batches: of some of the images,
-    or by `evaluate` with another `batch_size`.
+    It is the class of the largest output; with one output, class 1 if it is more probable than not. If two
+    outputs differ only by rounding, the choice between them may depend on the size of the batches.
 
     Parameters
     ----------
     images : array_like, shape (n, features), uint8 or float, or Dataset
-        On the host. For the others see `evaluate`.
+        On the host. For the other parameters see `evaluate`.
 
     Returns
     -------
@@ -138,7 +138,7 @@ def predict(
     """
     criterion = find_loss(loss)
     outputs = _forward(xp, model, params, images, Scaling(scale, offset), criterion)
-    # On the host, because there are devices without the int64 that argmax returns.
+    # On the host, because some devices lack the int64 that argmax returns.
     return criterion.predict(np, _together(xp, outputs)).astype(np.int64)
 
 
@@ -158,25 +158,24 @@ def predict_proba(
     Parameters
     ----------
     images : array_like, shape (n, features), uint8 or float, or Dataset
-        On the host. For the others see `evaluate`.
+        On the host. For the other parameters see `evaluate`.
 
     Returns
     -------
     probabilities : NumPy array, shape (n, classes)
-        A model with one output has two classes. Rows sum to 1, unless `loss` is "sigmoid_cross_entropy" and
-        there are several outputs: each of them is then the probability of its class against all others.
+        A model with one output has two classes. Rows sum to 1, except for several outputs with
+        "sigmoid_cross_entropy": each is then the probability of its class against all others.
 
     Raises
     ------
     ValueError
-        If the outputs are no probabilities, as those of "squared_error" are not unless the last layer makes
-        them such.
+        If the outputs are not probabilities: with "squared_error", unless the last layer makes them so.
     """
     criterion = find_loss(loss)
     outputs = _forward(xp, model, params, images, Scaling(scale, offset), criterion)
     if not criterion.gives_probabilities(model):
         raise ValueError(
-            f"the outputs of a model trained with {loss!r} are no probabilities; call `predict` for the "
+            f"the outputs of a model trained with {loss!r} are not probabilities; call `predict` for the "
             "classes, or `predict_outputs` for the outputs as they are"
         )
     p = _together(xp, (criterion.probabilities(xp, z) for z in outputs))
@@ -193,12 +192,12 @@ def predict_outputs(
     scale: float = 1 / 255,
     offset: float = 0.0,
 ) -> np.ndarray:
-    """Return what the last layer gives for each image, whatever it was trained for.
+    """Return the outputs of the last layer for each image, whatever the loss was.
 
     Parameters
     ----------
     images : array_like, shape (n, features), uint8 or float, or Dataset
-        On the host. For the others see `evaluate`.
+        On the host. For the other parameters see `evaluate`.
 
     Returns
     -------
@@ -212,14 +211,14 @@ def predict_outputs(
 def _forward(
     xp: Namespace, model: Sequential, params: Params, images: Any, scaling: Scaling, criterion: Loss
 ) -> Iterator[Array]:
-    """Return the outputs for one batch of images after another, computed as `evaluate` computes them."""
+    """Return the outputs batch by batch, computed as `evaluate` computes them."""
     dataset, params, dtype = _checked(xp, model, params, images)
     measure = Measure(xp, Problem(model, criterion, scaling, dtype), dataset, name="images", once=True)
     return (outputs for outputs, _ in measure.outputs(params))
 
 
 def _checked(xp: Namespace, model: Sequential, params: Params, images: Any) -> tuple[Dataset, Params, str]:
-    """Return images as a data set, copies of the parameters, stored row by row, and their dtype."""
+    """Return images as a data set, copies of the parameters (stored row by row), and their dtype."""
     check_namespace(xp)
     dataset = as_dataset(images)
     check_fit("images", dataset, model)
@@ -228,15 +227,15 @@ def _checked(xp: Namespace, model: Sequential, params: Params, images: Any) -> t
 
 
 def _together(xp: Namespace, outputs: Iterable[Array]) -> np.ndarray:
-    """Return the outputs for all batches on the host, or raise a ValueError if one is not finite."""
-    # Copies, because the next batch may be computed in the same place.
+    """Return the outputs of all batches on the host, or raise a ValueError if one is not finite."""
+    # Copied, because the next batch may be computed in the same memory.
     found = np.concatenate([np.array(xp.to_host(z)) for z in outputs])
     _check_outputs(found)
     return found
 
 
 def _check_outputs(outputs: np.ndarray) -> None:
-    """Raise unless what a model made of images, a row for each, is finite."""
+    """Raise unless the outputs of a model, a row for each image, are finite."""
     finite = np.isfinite(outputs).all(axis=1)
     if not finite.all():
         raise ValueError(

@@ -15,7 +15,7 @@ Initializer = Callable[[Stream, int, int], np.ndarray]
 
 
 def normal(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
-    """Return standard normal weights: variance 1, whatever the width."""
+    """Return standard normal weights, of variance 1 whatever the width."""
     return stream.normal(_counts(n_in, n_out))
 
 
@@ -26,7 +26,7 @@ def lecun_normal(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
 
 
 def he_normal(stream: Stream, n_in: int, n_out: int) -> np.ndarray:
-    """Return normal weights of variance ``2 / n_in`` (He et al., 2015), made for ReLU."""
+    """Return normal weights of variance ``2 / n_in`` (He et al., 2015), derived for ReLU."""
     n_in, n_out = _counts(n_in, n_out)
     return stream.normal((n_in, n_out)) * np.sqrt(2.0 / n_in)
 

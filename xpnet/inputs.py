@@ -1,4 +1,4 @@
-"""How the images of a training were stored, scaled and named, and whether others are like them."""
+"""How training images were stored, scaled and named, and whether other images match them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from xpnet.batches import Scaling
 from xpnet.datasets import Dataset
 
-# How far values may lie outside of the range of training, in widths of it. Floats beside pixels should be
-# such pixels scaled, perhaps with some noise; other floats may have outliers.
+# How far values may lie outside the range of the training images, in widths of that range. Floats used with
+# pixels should be such pixels scaled, perhaps with noise; other floats may have outliers.
 _MARGIN_BESIDE_PIXELS, _MARGIN = 0.25, 100.0
-# Between images of the same kind the usual size differs less than the 255 between pixels and shares of them.
+# Typical sizes of images of one kind differ by less than 255, the factor between pixels 0 to 255 and 0 to 1.
 _FACTOR = 100.0
-# The usual size of so many images is about that of the training; a single one may be blank.
+# From this many images on, the typical size is close to that of the training images; one alone may be blank.
 _MANY = 30
-# From so many images, spread over all, the usual size is found.
+# The typical size is computed from this many images, evenly spaced.
 _SAMPLE = 1000
 _LARGEST = float(np.finfo("float32").max)
 
@@ -31,15 +31,15 @@ class Inputs:
     dtype : str
         As stored: uint8, float32 or float64.
     low, high : float
-        The range of the features as they enter the model: for floats that of the values, for uint8 that which
-        the pixels 0 to 255 can have.
+        The range of the features as they enter the model: that of the values of floats, or that of the pixels
+        0 to 255.
     count : int
         The number of images.
     name : str or None
         The data set's own name, such as "mnist" or a folder.
     size : float or None
-        The usual size: the median over images of the largest magnitude that enters the model. None if that is
-        not known.
+        The typical size: the median over images of the largest magnitude that enters the model. None if
+        unknown.
     """
 
     dtype: str
@@ -51,7 +51,7 @@ class Inputs:
 
     @classmethod
     def of(cls, dataset: Dataset, scaling: Scaling) -> Inputs:
-        """Return how the images of a data set enter a model."""
+        """Return a description of how the images of a data set enter a model."""
         images = dataset.images
         is_pixels = images.dtype == np.uint8
         low, high = scaling.ends if is_pixels else (float(images.min()), float(images.max()))
@@ -70,12 +70,14 @@ class Inputs:
     def check(self, name: str, other: Inputs) -> None:
         """Raise unless other images, which the caller knows as `name`, seem to be scaled like these.
 
-        - Two sets of uint8 are.
-        - Where one is uint8, the floats must lie within the range of the pixels, or a quarter of it outside.
-        - Where both are floats, the others must lie within the range of these, or 100 times that outside,
-          unless it is only some that are so far: unless their usual size is at most 100 times that of these.
-        - The usual size of 30 floating-point images or more must not be below a hundredth of that of the
-          others. Images that are mostly 0 have none.
+        - Two sets of uint8 images match.
+        - If one set is uint8, the floats must lie in the range of the pixels, or outside it by at most a
+          quarter of its width.
+        - If both are floats, the other images must lie in the range of these, or outside it by at most 100
+          times its width. More is allowed if their typical size is at most 100 times that of these, because
+          then only a few values are so far away.
+        - The typical size of 30 floating-point images or more must be at least a hundredth of the other one.
+          This is not checked if either is 0, as for images that are mostly 0.
 
         Raises
         ------
@@ -93,7 +95,7 @@ class Inputs:
 
 def _size(images: np.ndarray, scaling: Scaling) -> float:
     sample = images[:: -(-len(images) // _SAMPLE)]
-    # From the least and the most, so that nothing as large as the sample is made.
+    # From the minima and maxima, so that no array as large as the sample is allocated.
     ends = [end.astype(np.float64) * scaling.scale + scaling.offset for end in (sample.min(1), sample.max(1))]
     return float(np.median(np.abs(ends).max(axis=0)))
 
@@ -101,7 +103,7 @@ def _size(images: np.ndarray, scaling: Scaling) -> float:
 def _is_in_range(floats: Inputs, beside: Inputs) -> bool:
     width = beside.high - beside.low
     if width == 0 or not max(abs(floats.low), abs(floats.high)) <= _LARGEST:
-        return True  # There is no scale, or what is wrong with the values is said where they enter.
+        return True  # There is no scale, or another check reports the values.
     margin = _MARGIN_BESIDE_PIXELS if beside.is_pixels else _MARGIN
     if beside.low - margin * width <= floats.low and floats.high <= beside.high + margin * width:
         return True
@@ -113,5 +115,5 @@ def _is_as_large(floats: Inputs, beside: Inputs) -> bool:
 
 
 def _ratio(floats: Inputs, beside: Inputs) -> float:
-    """Return the ratio of the usual sizes; if one is 0 or not known, nan, which no comparison is true of."""
+    """Return the ratio of the typical sizes; nan, for which comparisons are False, if one is 0 or unknown."""
     return floats.size / beside.size if floats.size and beside.size else math.nan

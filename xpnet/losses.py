@@ -1,4 +1,4 @@
-"""What training minimises: losses by name, between a model's outputs and class labels."""
+"""Losses, by name: what training minimises, given a model's outputs and class labels."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Array = Any
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """A loss and what it makes of a model.
+    """A loss, and how predictions follow from outputs that were trained with it.
 
     Attributes
     ----------
@@ -25,19 +25,19 @@ class Loss:
         Takes `xp`, outputs (batch, n_out) and labels (batch,); returns the mean loss, shape (), and its
         gradient at the outputs.
     probabilities : callable
-        Takes `xp` and outputs; returns the probability of each class or, with one output, of class 1. To be
-        called only if `gives_probabilities`.
+        Takes `xp` and outputs; returns the probability of each class or, with one output, of class 1. Call it
+        only if `gives_probabilities`.
     unit : str
         Of the mean loss.
     threshold : float
-        With one output, class 1 is predicted above it, and class 0 up to it.
+        A single output above it predicts class 1, any other class 0.
     absorbs : type or None
-        The final activation that is a part of the loss and is left out in training: the gradient of both
-        together neither overflows nor vanishes.
+        The final activation that the loss includes, so that training leaves it out: the combined gradient
+        neither overflows nor vanishes.
     least_outputs : int
-        Fewer make the loss a constant.
+        With fewer outputs the loss is constant.
     is_likelihood : bool
-        Whether outputs that make the loss small become probabilities; else they are only near the targets.
+        Whether minimising the loss makes outputs probabilities; otherwise they only approach the targets.
     """
 
     name: str
@@ -53,9 +53,9 @@ class Loss:
         return find_loss, (self.name,)
 
     def trunk(self, model: Sequential) -> Sequential:
-        """Return `model` less the final activation that the loss absorbs, however deep it is nested.
+        """Return `model` without the final activation that the loss absorbs, however deep it is nested.
 
-        An activation or a model of a class of your own that is called in a way of its own stays as it is.
+        Subclasses that compute something else are left alone.
 
         Raises
         ------
@@ -73,8 +73,7 @@ class Loss:
     def predict(self, xp: Any, outputs: Array) -> Array:
         """Return the predicted class of each row, shape (batch,), int32: that of the largest output.
 
-        Of equal outputs the first counts. Probabilities are in the same order, but where they round to one
-        number they no longer tell the classes apart.
+        Ties go to the first. Probabilities have the same order, but several may round to one number.
         """
         if outputs.shape[1] == 1:
             return xp.astype(outputs[:, 0] > self.threshold, xp.int32)
@@ -89,7 +88,7 @@ class Loss:
 
 
 def _without_final(kind: type[Layer], layer: Any) -> Layer | None:
-    """Return `layer` less the activation of this kind that it ends with, and None if nothing else is left."""
+    """Return `layer` without a final activation of this kind, or None if nothing else is left."""
     if _is_called_as(kind, layer):
         return None
     if not _is_called_as(Sequential, layer):

@@ -1,4 +1,4 @@
-"""What a model makes of a data set, one batch after another: outputs, losses and classes."""
+"""Outputs, losses and predicted classes of a model on a data set, batch by batch."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xpnet.replay.foreign import compile_step
 
 Array = Any
 
-# Small enough for a batch of 784 float32 features to stay in a processor's cache, large enough to hide calls.
+# A batch of 784 float32 features stays in a processor's cache, and is large enough to hide the cost of calls.
 BATCH_SIZE = 1000
 # A step is replayed from its third call on.
 _FEW = 2
@@ -30,11 +30,11 @@ class Measure:
     dataset : Dataset
     batch_size : int
     name : str
-        What the caller knows the data set as.
+        The caller's name for the data set, for errors.
     keep : bool
-        Whether a later change of the data set must not be seen here.
+        Whether later changes of the data set must have no effect.
     once : bool
-        Whether it is called only once, so that a step for a few batches is not worth recording.
+        Whether it is called only once; recording a step for a few batches is then not worth it.
     """
 
     def __init__(
@@ -62,9 +62,9 @@ class Measure:
         return found[-1][1], self._xp.concat([predicted for predicted, _ in found])
 
     def outputs(self, params: Params) -> Iterator[tuple[Array, Array]]:
-        """Yield the outputs for one batch after another, and the sum of the losses so far.
+        """Yield the outputs for each batch, and the sum of the losses so far.
 
-        They are less the activation that the loss absorbs, and the next batch may overwrite them.
+        The activation that the loss absorbs is left out. The next batch may overwrite the outputs.
         """
         xp = self._xp
         total = xp.zeros((), dtype=self.batches.dtype)
@@ -75,11 +75,11 @@ class Measure:
 
     @property
     def report(self) -> str:
-        """Why the step is not sped up; empty if it is, or if the backend has nothing to speed it up with."""
+        """Why the step is not sped up; empty if it is, or if the backend does not compile steps."""
         return getattr(self._compiled, "report", "")
 
     def close(self) -> None:
-        """Let go of what the compiled step holds on the device."""
+        """Release what the compiled step holds on the device."""
         del self._compiled
 
     def _step(

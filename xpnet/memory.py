@@ -1,4 +1,4 @@
-"""The memory of a device: what to say when it is short, and giving it back."""
+"""The memory of a device: the error when it runs out, and releasing it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xpnet.namespace import Namespace
 
 @contextlib.contextmanager
 def watched(xp: Namespace, model: Sequential, *, dtype: str, batch_size: int) -> Iterator[None]:
-    """Return a context for work in batches, after which memory that no array uses is given back.
+    """Return a context for work in batches, at whose end memory that no array uses is released.
 
     Raises
     ------
@@ -35,7 +35,7 @@ def watched(xp: Namespace, model: Sequential, *, dtype: str, batch_size: int) ->
 
 
 def bytes_per_image(model: Sequential, dtype: str) -> int:
-    """Return what each image of a batch takes in a training step: what layers return, and their gradients."""
+    """Return the bytes per image in a training step: the outputs of layers and their gradients."""
     return np.dtype(dtype).itemsize * sum(_widths(model, model.n_in or 0))
 
 

@@ -1,4 +1,4 @@
-"""How good predictions are: accuracy, the confusion matrix, and the report known from scikit-learn."""
+"""Accuracy, the confusion matrix, and the report that scikit-learn prints."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = Any
 
 
 def accuracy(xp: Namespace, labels: Array, predicted: Array) -> float:
-    """Return the share of predictions that are right, in [0, 1].
+    """Return the share of correct predictions, in [0, 1].
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def accuracy(xp: Namespace, labels: Array, predicted: Array) -> float:
 
 
 def confusion_matrix(xp: Namespace, labels: Array, predicted: Array, classes: int) -> np.ndarray:
-    """Return how often each class was taken for each other.
+    """Return how often each class was predicted for each true class.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def confusion_matrix(xp: Namespace, labels: Array, predicted: Array, classes: in
     Raises
     ------
     ValueError
-        If the shapes differ, or a label is no class.
+        If the shapes differ, or a label is not a class.
     """
     classes = count("classes", classes)
     true, found = _on_host(xp, labels, predicted)
@@ -60,24 +60,24 @@ def confusion_matrix(xp: Namespace, labels: Array, predicted: Array, classes: in
 def classification_report(confusion: Any, names: Iterable[Any] | None = None) -> str:
     """Return precision, recall and F1 of each class and their averages, as scikit-learn prints them.
 
-    Classes that are neither true nor predicted anywhere are left out, and count in no average.
+    Classes that are neither true nor predicted anywhere are left out, also of the averages.
 
     Parameters
     ----------
     confusion : array_like, shape (classes, classes), int
         Rows are true classes, columns predicted ones.
     names : iterable of str, optional
-        What to call the classes, one name for each row of `confusion`; their numbers if omitted.
+        Names of the classes, one for each row of `confusion`; their numbers if omitted.
 
     Returns
     -------
     report : str
-        A ratio with a denominator of 0 is given as 0.
+        A ratio with a denominator of 0 is printed as 0.
 
     Raises
     ------
     ValueError, TypeError
-        If `confusion` is no such matrix, or `names` has another number of names.
+        If `confusion` is not such a matrix, or `names` has the wrong length.
     """
     counts = _checked_counts(confusion)
     labels = _checked_names(names, len(counts))
@@ -142,7 +142,7 @@ def _checked_names(names: Iterable[Any] | None, classes: int) -> list[str]:
 
 
 def _on_host(xp: Namespace, labels: Array, predicted: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Return both as NumPy arrays, or raise unless they are labels of the same examples."""
+    """Return both as NumPy arrays, or raise unless they are whole numbers of equal shape."""
     xp.check_array("labels", labels)
     xp.check_array("predicted", predicted)
     if labels.ndim != 1 or tuple(labels.shape) != tuple(predicted.shape) or labels.shape[0] == 0:

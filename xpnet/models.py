@@ -23,7 +23,7 @@ MOST_LEVELS = 100
 class Sequential:
     """Layers one after another; itself a layer.
 
-    The parameters of layer number `i` carry its number: ``"0.weight"``, ``"0.bias"``, ``"2.weight"``.
+    The names of the parameters of layer `i` begin with `i`: ``"0.weight"``, ``"0.bias"``, ``"2.weight"``.
 
     Parameters
     ----------
@@ -35,19 +35,19 @@ class Sequential:
     shapes : dict of str to tuple of int
         The names and shapes of all parameters, in order.
     n_in, n_out : int or None
-        The numbers of features that enter the first layer that has `n_in` and leave the last one that has
-        `n_out`, nested ones included; None if no layer has it.
+        `n_in` of the first layer that has it, and `n_out` of the last one, nested layers included; None if no
+        layer has it.
 
     Raises
     ------
     ValueError
-        If there is no layer, if one takes another number of features than the one before gives, or if more
-        than `MOST_LEVELS` (100) models are inside each other.
+        If there is no layer, if a layer takes another number of features than it is given, or if models are
+        nested more than `MOST_LEVELS` (100) deep.
     """
 
     layers: tuple[Layer, ...]
     _names: tuple[tuple[tuple[str, str], ...], ...] = dataclasses.field(repr=False, compare=False)
-    # Asked of each layer once: a nested model would ask its own layers again at every level.
+    # Computed once: a nested model would otherwise ask its own layers again at every level.
     _shapes: dict[str, tuple[int, ...]] = dataclasses.field(repr=False, compare=False)
     _widths: tuple[int | None, int | None] = dataclasses.field(repr=False, compare=False)
     _levels: int = dataclasses.field(repr=False, compare=False)
@@ -113,7 +113,7 @@ class Sequential:
             check_gradient(xp, dy, x)
             grads: Params = {}
             for i in range(len(pullbacks) - 1, -1, -1):
-                # Below the first layer with parameters, gradients serve the input alone.
+                # Below the first layer with parameters, gradients are needed only for the input.
                 wanted = input_gradient or any(self._names[:i])
                 dy, own = pullbacks[i](dy, input_gradient=wanted)
                 grads.update((full, own[name]) for name, full in self._names[i])
@@ -125,7 +125,7 @@ class Sequential:
 
 
 def check_params(xp: Namespace, model: Sequential, params: Params) -> str:
-    """Return the name of the dtype of `params`, or raise unless they are a whole set for `model` on `xp`."""
+    """Return the name of the dtype of `params`, or raise unless they are all of `model`'s, on `xp`."""
     if not isinstance(params, Mapping):
         raise TypeError(
             f"`params` must be a dict of arrays, got {type(params).__name__}; "
@@ -161,14 +161,14 @@ def _params_dtype(xp: Namespace, name: str, p: Array) -> str:
 
 def copy_params(xp: Namespace, params: Params) -> Params:
     """Return copies of arrays of `xp`, each stored row by row (C-contiguous)."""
-    # `asarray` keeps the order of what it copies; of what has one dimension, there is only one.
+    # `asarray` keeps the memory order of an array; one with a single axis has only one order.
     return {
         name: xp.reshape(xp.asarray(xp.reshape(p, (-1,)), copy=True), p.shape) for name, p in params.items()
     }
 
 
 def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None) -> Sequential:
-    """Return a multilayer perceptron, which gives logits: no activation follows the last linear layer.
+    """Return a multilayer perceptron, which returns logits: no activation follows the last linear layer.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None
     """
     if len(sizes) < 2:
         raise ValueError(
-            f"`sizes` must name inputs and outputs at least, got {sizes!r}; write them one by one, "
+            f"`sizes` must have at least inputs and outputs, got {sizes!r}; pass them one by one, "
             "for example `mlp(784, 64, 10)`"
         )
     hidden = ACTIVATIONS[checks.choice(ACTIVATIONS)("activation", activation)]
@@ -201,15 +201,15 @@ def _check_layers(layers: Sequence[Any]) -> None:
 
 
 def _checked_levels(layers: Sequence[Any]) -> int:
-    """Return how many models are inside each other in one of these layers."""
+    """Return how deep models are nested in these layers, the model made of them included."""
     levels = 1 + max(getattr(layer, "_levels", 0) for layer in layers)
     if levels > MOST_LEVELS:
-        raise ValueError(f"{levels} models are inside each other; nest at most {MOST_LEVELS}")
+        raise ValueError(f"models are nested {levels} deep; nest at most {MOST_LEVELS}")
     return levels
 
 
 def _checked_widths(layers: Sequence[Any]) -> tuple[int | None, int | None]:
-    """Return the numbers of features that enter and leave layers, or raise unless the layers fit together."""
+    """Return the numbers of features that enter and leave the layers, or raise unless these fit together."""
     entering, given, giver = None, None, None
     for i, layer in enumerate(layers):
         n_in, n_out = (_width(layer, name) for name in ("n_in", "n_out"))

@@ -1,4 +1,4 @@
-"""Files in the making: beside their place, locked while somebody writes them, removed if nobody does."""
+"""Partial files: written beside their target, locked meanwhile, and removed if their writer is gone."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
 
 
 class Partial:
-    """A file in the making, open and locked.
+    """A partial file, open and locked.
 
     Parameters
     ----------
     target : str
-        The place of the file; no symbolic link.
+        Path of the finished file; not a symbolic link.
     """
 
     def __init__(self, target: str) -> None:
@@ -33,7 +33,7 @@ class Partial:
         self._path, self._file = self._made()
 
     def _made(self) -> tuple[str, io.FileIO]:
-        # What is its owner's only must not be open to others before it has its mode.
+        # A file that only its owner may read must not be readable by others before its mode is set.
         mode = 0o666 if self._replaced is None else 0o600
         while True:
             path = os.path.join(self._folder, f"{self._prefix}{secrets.token_hex(8)}.part")
@@ -48,15 +48,15 @@ class Partial:
         pathlib.Path(self._path).write_bytes(data)
 
     def move(self) -> None:
-        """Move it to its place, with the mode and the owner of what it replaces."""
+        """Move it to its target, with the mode and the owner of the file that it replaces."""
         if _fcntl is None:
-            self._file.close()  # Windows moves no open file.
+            self._file.close()  # Windows cannot move an open file.
         elif self._replaced is not None:
             _keep_owner_and_mode(self._file.fileno(), self._replaced)
         os.replace(self._path, self._target)
 
     def close(self) -> None:
-        """Remove it, unless it was moved, and what killed writers of the same target left."""
+        """Remove it unless it was moved, and remove what killed writers of the same target left."""
         self._file.close()
         with contextlib.suppress(OSError):
             os.unlink(self._path)
@@ -65,7 +65,7 @@ class Partial:
 
 @contextlib.contextmanager
 def partial_file(target: str) -> Iterator[Partial]:
-    """Return a context with a file in the making for `target`."""
+    """Return a context with a partial file for `target`."""
     partial = Partial(target)
     try:
         yield partial
@@ -74,7 +74,7 @@ def partial_file(target: str) -> Iterator[Partial]:
 
 
 def _found(target: str) -> os.stat_result | None:
-    """Return what is known of the file at `target`, or None if there is none."""
+    """Return the status of the file at `target`, or None if there is no file."""
     try:
         return os.stat(target)
     except FileNotFoundError:
@@ -82,7 +82,7 @@ def _found(target: str) -> os.stat_result | None:
 
 
 def _prefix(target: str) -> str:
-    # A digest, because the name itself may be as long as a name can be.
+    # A digest, because the name itself may already have the greatest length that is allowed.
     name = os.fsencode(os.path.basename(target))
     return f".{hashlib.sha256(name).hexdigest()[:16]}-"
 
@@ -96,12 +96,12 @@ def _keep_owner_and_mode(number: int, replaced: os.stat_result) -> None:
         except OSError:
             with contextlib.suppress(OSError):
                 os.fchown(number, -1, replaced.st_gid)
-            mode &= 0o777  # Another owner must not be lent to those who run the file.
-    os.fchmod(number, mode)  # after the owner, whose change takes bits of it
+            mode &= 0o777  # Without set-uid and set-gid, because the owner is another.
+    os.fchmod(number, mode)  # after the owner, because changing it clears bits of the mode
 
 
 def _lock(number: int, *, wait: bool = False) -> bool:
-    """Return whether an open file is now locked by this process, which the end of the process undoes."""
+    """Return whether this process now has the lock of an open file; it is released when the process ends."""
     if _fcntl is None:
         return False
     try:
@@ -119,7 +119,7 @@ def _remove_stale(folder: str, prefix: str) -> None:
 
 
 def _remove_if_dead(path: str) -> None:
-    """Remove a file in the making unless a process has it locked."""
+    """Remove a partial file unless a process has locked it."""
     with contextlib.suppress(OSError):
         number = os.open(path, os.O_RDWR | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
         try:

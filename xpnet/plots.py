@@ -1,4 +1,4 @@
-"""Pictures of a training."""
+"""Plots of a training."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from xpnet.files import write_whole
 from xpnet.losses import find_loss
 from xpnet.run import Epoch
 
-# Okabe and Ito's blue and vermilion: told apart by colour-blind readers, and by their greys in print.
+# Okabe and Ito's blue and vermilion: distinct to colour-blind readers, and as greys in print.
 _TRAIN, _TEST = "#0072B2", "#D55E00"
 
 
 def check(path: str | os.PathLike[str]) -> None:
-    """Raise unless a picture can be drawn for `path`.
+    """Raise unless a plot can be written to `path`.
 
     Raises
     ------
     ImportError
         If Matplotlib is not installed.
     ValueError
-        If Matplotlib does not draw files of that suffix.
+        If Matplotlib does not write files with that suffix.
     """
     formats = _matplotlib().figure.Figure().canvas.get_supported_filetypes()
     suffix = pathlib.Path(path).suffix.lower().removeprefix(".")
@@ -36,16 +36,16 @@ def check(path: str | os.PathLike[str]) -> None:
 
 
 def history(epochs: Sequence[Epoch], path: str | os.PathLike[str], *, loss: str | None = None) -> None:
-    """Draw loss and test accuracy by epoch.
+    """Plot the loss and the test accuracy of each epoch.
 
     Parameters
     ----------
     epochs : sequence of Epoch
         At least one.
     path : str or path
-        The suffix names the format: PNG, SVG, PDF.
-    loss : {"softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"}, optional
-        What was minimised, for the unit of the axis; without it, no unit is named.
+        The suffix names the format: PNG, SVG or PDF.
+    loss : str, optional
+        Name of the loss that was minimised, for the unit of the axis. If omitted, no unit is shown.
     """
     unit = "mean loss" if loss is None else find_loss(loss).unit
     if not epochs:

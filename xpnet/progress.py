@@ -1,4 +1,4 @@
-"""A progress bar where a person watches, nothing elsewhere."""
+"""A progress bar, shown only in a terminal."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# Held by the one bar that is shown: a terminal has room for one, and Rich before 14.1 refuses a second.
+# Held by the bar that is shown: a terminal has room for one, and Rich before 14.1 refuses a second.
 _shown = threading.Lock()
 
 
 @contextlib.contextmanager
 def progress_bar(total: int, what: str, *, show: bool | None = None) -> Iterator[Callable[[int], object]]:
-    """Give a function that moves the bar on by so many steps; it does nothing where no bar is shown.
+    """Return a context with a function that advances the bar by a number of steps.
+
+    The function does nothing if no bar is shown.
 
     Parameters
     ----------
     total : int
         The number of steps.
     what : str
-        Stands before the bar.
+        Text before the bar.
     show : bool, optional
-        If omitted, the bar is shown where standard output is a terminal. There is none where standard output
-        is closed, or another bar is shown.
+        If omitted, the bar is shown if standard output is a terminal. It is never shown if standard output is
+        closed, or while another bar is shown.
     """
     wanted = _is_terminal() if show is None else show
     if not wanted or not _is_open() or not _shown.acquire(blocking=False):
@@ -38,7 +40,7 @@ def progress_bar(total: int, what: str, *, show: bool | None = None) -> Iterator
 
 
 def _is_terminal() -> bool:
-    with contextlib.suppress(Exception):  # None, or an object that raises what it will
+    with contextlib.suppress(Exception):  # Standard output may be None or any object.
         return bool(sys.stdout.isatty())
     return False
 
@@ -54,7 +56,7 @@ def _bar(total: int, what: str) -> Iterator[Callable[[int], object]]:
     # Imported here, because `import xpnet` must not pay for Rich.
     from rich import console, file_proxy, progress
 
-    if isinstance(sys.stdout, file_proxy.FileProxy):  # A display of the user's is shown.
+    if isinstance(sys.stdout, file_proxy.FileProxy):  # The user shows a display of Rich.
         yield lambda steps: None
         return
     columns = (
@@ -64,7 +66,7 @@ def _bar(total: int, what: str) -> Iterator[Callable[[int], object]]:
         progress.TimeElapsedColumn(),
         progress.TimeRemainingColumn(),
     )
-    # A console of its own, because Rich before 14.1 refuses a second display on one.
+    # A separate console, because Rich before 14.1 refuses a second display on one.
     screen: Any = console.Console(file=_Screen(sys.stdout))  # type: ignore[arg-type]
     with progress.Progress(*columns, console=screen, transient=True, refresh_per_second=5) as bar:
         task = bar.add_task(what, total=total)
@@ -72,7 +74,7 @@ def _bar(total: int, what: str) -> Iterator[Callable[[int], object]]:
 
 
 class _Screen:
-    """Standard output, whose errors do not matter: it may be closed while the bar is shown."""
+    """Standard output with its errors ignored, because it may be closed while the bar is shown."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream

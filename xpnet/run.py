@@ -1,4 +1,4 @@
-"""What `fit` gives back: a model, its parameters and how they came to be."""
+"""The result of `fit`: a trained model with its parameters and history."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from xpnet.namespace import Namespace, check_namespace
 
 @dataclasses.dataclass(frozen=True)
 class Epoch:
-    """One line of the history.
+    """One entry of the history.
 
     Attributes
     ----------
     epoch : int
         The first is 1.
     train_loss : float
-        The mean over the epoch's samples, each taken with the parameters before its step.
+        The mean over the epoch's samples, each with the parameters before its step.
     test_loss, test_accuracy : float or None
-        On the test set after the epoch; None where there is none. The accuracy is in [0, 1].
+        On the test set after the epoch; None without a test set. The accuracy is in [0, 1].
     seconds : float
-        Wall-clock time of the training part, the device waited for; testing is not in it.
+        Wall-clock time of training, until the device has finished; without testing.
     """
 
     epoch: int
@@ -52,7 +52,7 @@ class Epoch:
 class Run:
     """A model with its parameters on a backend.
 
-    A run can be copied and pickled, and is equal only to itself, because its parameters may change.
+    A run can be copied and pickled. It equals only itself, because its parameters may change.
 
     Attributes
     ----------
@@ -63,16 +63,16 @@ class Run:
     scaling : Scaling
         How pixels enter the model.
     initial_sha256 : str
-        Of the initial parameters' bytes: equal on every backend.
+        Of the initial parameters' bytes; the same on every backend.
     history : list of Epoch
     warm_up_seconds : float
-        What compiling and rehearsing took before the first epoch.
+        Time for compiling and warming up before the first epoch.
     inputs : Inputs or None
-        How the images of the training were stored, scaled and named; None if that is not known. Images that
-        do not seem to be scaled like them are refused here; `xpnet.evaluate` and `xpnet.predict` take any.
+        How the training images were stored, scaled and named; None if unknown. The methods refuse images that
+        seem to be scaled differently; `xpnet.evaluate` and `xpnet.predict` take any.
     report : str
-        Why the training or its tests ran without a compiled step; empty if they had one, or if the backend
-        has nothing to compile a step with.
+        Why training or testing ran without a compiled step; empty if it had one, or if the backend does not
+        compile steps.
     """
 
     xp: Namespace
@@ -106,7 +106,7 @@ class Run:
         Raises
         ------
         ValueError
-            If the outputs are no probabilities: see `xpnet.predict_proba`.
+            If the outputs are not probabilities: see `xpnet.predict_proba`.
         """
         return predict_proba(self.xp, self.model, self.params, self._checked(images), **self._how())
 
@@ -122,12 +122,11 @@ class Run:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write model, parameters and history to a safetensors file, whole or not at all.
 
-        Of a layer of a class of your own, the file holds the name and the parameters: pass the model to
-        `load`.
+        For a layer of your own class, the file has only its name and parameters: pass the model to `load`.
 
-        Equal runs make files of equal bytes but for the seconds of the history and the `about_sha256` of the
-        metadata. The `sha256` of the metadata, which covers model, parameters and history, is the same,
-        because the seconds are left out of it.
+        Files of equal runs have equal bytes, except for the seconds of the history and `about_sha256` in the
+        metadata. `sha256` in the metadata covers model, parameters and history without the seconds, so it is
+        the same.
 
         Raises
         ------
@@ -144,12 +143,12 @@ class Run:
         checkpoint.save(path, self.xp, self.model, self.params, about)
 
     def _check(self, name: str, dataset: Any) -> None:
-        """Raise if images do not seem to be scaled like those of the training."""
+        """Raise if images seem to be scaled differently from those of training."""
         if self.inputs is not None and isinstance(dataset, Dataset):
             self.inputs.check(name, Inputs.of(dataset, self.scaling))
 
     def _checked(self, images: Any) -> Dataset:
-        """Return images as a data set, or raise if they do not seem to be scaled like the training's."""
+        """Return images as a data set, or raise if they seem to be scaled differently from training's."""
         dataset = as_dataset(images)
         self._check("images", dataset)
         return dataset
@@ -159,7 +158,7 @@ class Run:
 
 
 def _inputs(found: dict[str, Any] | None) -> Inputs | None:
-    """Return what a file says of the images of the training; the first ones said nothing."""
+    """Return what a file says about the training images; the first files say nothing."""
     if found is None:
         return None
     inputs = Inputs(**found)
@@ -172,7 +171,7 @@ def _inputs(found: dict[str, Any] | None) -> Inputs | None:
 
 
 def _epoch(*, epoch: Any, train_loss: Any, test_loss: Any, test_accuracy: Any, seconds: Any) -> Epoch:
-    """Return a line of a saved history, in which null stands for what was not finite."""
+    """Return an entry of a saved history, in which null stands for a number that was not finite."""
     return Epoch(
         count("epoch", epoch),
         math.nan if train_loss is None else finite("train_loss", train_loss),
@@ -190,12 +189,12 @@ def _text(name: str, value: Any) -> str:
 
 @contextlib.contextmanager
 def in_reach(run: Run) -> Iterator[None]:
-    """Return a context that gives what is raised in it the attribute `run`, once there are parameters."""
+    """Return a context in which exceptions get the attribute `run`, once the run has parameters."""
     try:
         yield
     except BaseException as e:
         if run.params:
-            with contextlib.suppress(AttributeError):  # A class of errors may have no place for it.
+            with contextlib.suppress(AttributeError):  # An exception may not accept attributes.
                 e.run = run  # type: ignore[attr-defined]
         raise
 
@@ -211,15 +210,15 @@ def load(
     xp : Namespace, optional
         If omitted, ``xpnet.backend()``.
     model : Sequential, optional
-        The model that was saved. It is needed if a layer is of a class of your own, which no file can hold,
-        and it must be the same model. If omitted, it is built from the file.
+        The model that was saved. It is needed if the class of a layer is your own, because the file holds no
+        code. If omitted, the model is built from the file.
 
     Raises
     ------
     OSError
-        If the file cannot be read, or is none: a folder, a pipe or a device.
+        If the file cannot be read, or is a folder, a pipe or a device.
     ValueError
-        If it is damaged or was not written by `Run.save`, if it needs `model`, or if that is another model.
+        If it is damaged or was not written by `Run.save`, if it needs `model`, or if `model` is another one.
     """
     xp = backend() if xp is None else xp
     check_namespace(xp)

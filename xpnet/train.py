@@ -30,12 +30,12 @@ from xpnet.trainer import Trainer
 
 Array = Any
 
-# What a function with `yield` or `async` returns.
+# What a call of a function with `yield` or `async` returns.
 _NOT_RUN: Any = types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType
 
 
-# NumPy warns of overflow where training diverges; the error that `fit` raises then says what to do. Small
-# numbers that underflow are as good as 0.
+# NumPy warns of overflow when training diverges; the error that `fit` then raises says what to do. Numbers so
+# small that they underflow may become 0.
 @np.errstate(over="ignore", invalid="ignore", under="ignore")
 def fit(
     xp: Namespace,
@@ -57,37 +57,37 @@ def fit(
 ) -> Run:
     """Train a model and return it with its history.
 
-    Every epoch uses all samples once, in a new random order; the last batch holds the rest. One seed gives
-    the same initial parameters, orders and dropout masks on every backend; sums run in other orders, so the
-    trained parameters agree only to rounding. On `numpy` and `numba`, the same arguments give the same bytes
-    on one machine, whatever other threads do; on `numpy`, with the same number of BLAS threads.
+    Every epoch uses all samples once, in a new random order; the last batch has the rest. One seed gives the
+    same initial parameters, orders and dropout masks on every backend. Backends sum in different orders, so
+    trained parameters agree up to rounding. On `numpy` and `numba`, the same arguments give the same bytes on
+    one machine, whatever other threads do; on `numpy`, the number of BLAS threads must also be the same.
 
     Parameters
     ----------
     xp : Namespace
     model : Sequential
-        A final `Softmax` (or `Sigmoid`) is trained as a part of the cross-entropy that it belongs to.
+        A final `Softmax` (or `Sigmoid`) is trained as a part of its cross-entropy.
     train : Dataset
-        Copied to the device as it is, once, when the training begins; batches are made floating-point numbers
-        as they are gathered. uint8 or float images in any order of memory are as fast.
+        Copied to the device as it is, once, when training begins; batches become floating-point numbers when
+        they are gathered. uint8 and float images are equally fast, in any memory order.
     optimizer : Optimizer
     epochs, batch_size : int
     test : Dataset, optional
-        Measured after each epoch. Stored and scaled like `train`: see `Inputs.check`.
-    loss : {"softmax_cross_entropy", "sigmoid_cross_entropy", "squared_error"}
-        With one output, labels are 0 and 1.
+        Evaluated after each epoch. Stored and scaled like `train`: see `Inputs.check`.
+    loss : str
+        By its name in `xpnet.losses.LOSSES`. With one output, labels are 0 and 1.
     seed : int
     dtype : {"float32", "float64"}, or that dtype of `xp`
         Of the parameters and of all arithmetic.
     scale, offset : float
         uint8 pixels enter the model as ``pixel * scale + offset``; float images as they are.
     params : dict of arrays of `xp`, optional
-        Where training begins, in the dtype named; they are copied. If omitted, new ones are drawn.
+        Initial parameters, of that dtype; they are copied. If omitted, new ones are drawn.
     callbacks : iterable of callable
-        Each is called with the run after every epoch; if one returns anything true, training ends. What
-        ``run.params`` and ``run.history`` are then stays as it is, so ``best = dict(run.params)`` keeps it.
+        Each is called with the run after every epoch; training ends if one returns a true value. Later epochs
+        do not change these arrays and entries, so ``best = dict(run.params)`` keeps the parameters.
     progress : bool, optional
-        Whether to show a progress bar. If omitted, where standard output is a terminal.
+        Whether to show a progress bar. If omitted, it is shown if standard output is a terminal.
 
     Returns
     -------
@@ -96,16 +96,16 @@ def fit(
     Raises
     ------
     ValueError, TypeError
-        If an argument does not fit the others.
+        If an argument is invalid or does not fit the others.
     TrainingDivergedError
-        If a mean loss of an epoch or a parameter after it is not finite.
+        If the mean loss of an epoch, or a parameter after it, is not finite.
     DeviceMemoryError
-        If the device is out of memory: what was asked for, what is free, and which batch size would fit.
+        If the device is out of memory. It says what was asked for, what is free, and which batch size fits.
 
     Notes
     -----
-    An error or a KeyboardInterrupt that ends the training has the attribute `run`: the run as the last whole
-    epoch left it, to use and to save.
+    An error or a KeyboardInterrupt that ends training has an attribute `run`: the run after the last complete
+    epoch, ready to use or save.
     """
     criterion = find_loss(loss)
     check_namespace(xp)
@@ -146,8 +146,8 @@ def fit(
         with progress_bar(steps, "training", show=progress) as advance:
             for number in range(1, epochs + 1):
                 _train(run, number, trainer, held_out, order.permutation(len(train)), advance)
-                wishes = [callback(run) for callback in callbacks]
-                if any(map(_is_true, wishes)):
+                answers = [callback(run) for callback in callbacks]
+                if any(map(_is_true, answers)):
                     break
         trainer.close()
         if held_out is not None:
@@ -163,7 +163,7 @@ def _train(
     order: np.ndarray,
     advance: Callable[[int], object],
 ) -> None:
-    """Train epoch `number` over the samples in this order, and note in `run` what came of it."""
+    """Train epoch `number` over the samples in this order, and record the result in `run`."""
     start = time.perf_counter()
     total = trainer.epoch(order, advance)
     run.xp.synchronize()
@@ -188,9 +188,9 @@ def _epoch(
     held_out: Measure | None,
     seconds: float,
 ) -> Epoch:
-    """Return the epoch's line of the history; everything in it crosses to the host in one copy."""
+    """Return the epoch's entry of the history; all of its numbers reach the host in one copy."""
     finite = xp.all(xp.stack([xp.all(xp.isfinite(p)) for p in params.values()]))
-    # Parameters that are not finite are told by the loss, so that no figure more is read back.
+    # The loss is nan if a parameter is not finite, which saves reading back another number.
     figures = [xp.where(finite, total, xp.asarray(math.nan, dtype=total.dtype))]
     if held_out is not None:
         test_total, predicted = held_out(params)
@@ -213,18 +213,18 @@ def _epoch(
     return Epoch(number, train_loss, test_loss, test_accuracy, seconds)
 
 
-def _is_true(wish: Any) -> bool:
-    """Return whether this, which a callback returned, ends the training."""
-    if isinstance(wish, _NOT_RUN):  # True, but nobody meant that.
+def _is_true(answer: Any) -> bool:
+    """Return whether what a callback returned ends training."""
+    if isinstance(answer, _NOT_RUN):  # It counts as true, but the callback's code never ran.
         raise TypeError(
-            f"a callback returned a {type(wish).__name__}, whose code has not run; "
+            f"a callback returned a {type(answer).__name__}, whose code has not run; "
             "write it as a function without `yield` and `async`"
         )
     try:
-        return bool(wish)
-    except Exception as e:  # Each library has its own for an array of several elements.
+        return bool(answer)
+    except Exception as e:  # Each library raises its own for an array of several elements.
         raise TypeError(
-            f"a callback returned a {type(wish).__name__} that is neither true nor false ({e}); "
+            f"a callback returned a {type(answer).__name__} that is neither true nor false ({e}); "
             "return True to end the training, else None"
         ) from e
 

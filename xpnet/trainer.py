@@ -1,4 +1,4 @@
-"""Training an epoch at a time: what `fit` puts a clock and a history around."""
+"""Training, one epoch at a time; `fit` adds checks, tests and the history."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from xpnet.replay.foreign import checked_at_first, compile_step
 
 Array = Any
 
-# A backend may record the first step of a size, try its program in the second and load the rest in the third.
+# A backend may record the first step of a size, test its program in the second and finish in the third.
 REHEARSALS = 3
 
 
 class Trainer:
-    """One model on its way, with the data on the device. Arguments are trusted: `fit` checks them.
+    """A model in training, with its data on the device. Arguments are trusted: `fit` checks them.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class Trainer:
     Attributes
     ----------
     params : dict of arrays of `xp`
-        As they are after the last step; the next one may overwrite them, see `snapshot`.
+        After the last step; the next one may overwrite them, see `snapshot`.
     compiled : callable
         The step, as `xpnet.replay.foreign.compile_step` returned it.
     """
@@ -69,11 +69,11 @@ class Trainer:
 
     @property
     def report(self) -> str:
-        """Why the step is not sped up; empty if it is, or if the backend has nothing to speed it up with."""
+        """Why the step is not sped up; empty if it is, or if the backend does not compile steps."""
         return getattr(self.compiled, "report", "")
 
     def put(self, train: Dataset) -> None:
-        """Move a training set to the device, in place of the one before; later changes are not seen."""
+        """Replace the training set on the device; later changes of the data set have no effect."""
         self._images, self._labels = self._problem.on_device(self.xp, train, name="train", keep=True)
 
     def epoch(self, order: np.ndarray, advance: Callable[[int], object] = lambda steps: None) -> Array:
@@ -83,7 +83,7 @@ class Trainer:
         ----------
         order : NumPy array, shape (n,), int32
         advance : callable, optional
-            Is told of each step.
+            Called with 1 after each step.
         """
         xp = self.xp
         indices = xp.asarray(order)
@@ -98,13 +98,13 @@ class Trainer:
         return total
 
     def snapshot(self) -> Params:
-        """Return copies of the parameters, which no later step changes."""
+        """Return copies of the parameters, which later steps do not change."""
         return {name: self.xp.asarray(p, copy=True) for name, p in self.params.items()}
 
     def rehearse(self) -> None:
-        """Take steps of each size on copies, with other dropout masks, so that all is compiled.
+        """Take steps of each size on copies, with other dropout masks, so that everything is compiled.
 
-        If layers or the optimizer are not of `xpnet`, take none: they might notice.
+        Take none if layers or the optimizer are not from `xpnet`: extra calls might change their state.
         """
         xp = self.xp
         if not Captured(xp, self._step).own:
@@ -122,7 +122,7 @@ class Trainer:
             self._dropout = own
 
     def close(self) -> None:
-        """Drop the compiled step, what it holds, and the parameters, which may be parts of that."""
+        """Drop the compiled step with what it holds, and the parameters, which may share its memory."""
         del self.compiled, self.params, self._state
 
     def _step(
@@ -135,7 +135,7 @@ class Trainer:
         labels: Array,
         indices: Array,
     ) -> tuple[Params, State, Array]:
-        """Take one training step; nothing is read back to the host, and all arrays come as arguments."""
+        """Take one training step; all arrays are arguments, and nothing is read back to the host."""
         x = self._images.gather_from(xp, images, indices)
         wanted = xp.nn.gather_labels(labels, indices)
         outputs, pullback = self._trunk(xp, params, x, stream=self._dropout)

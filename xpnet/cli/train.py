@@ -40,7 +40,7 @@ _AVERAGED = [name for name, kind in OPTIMIZERS.items() if hasattr(kind, "beta")]
 
 
 def _usual_lrs() -> str:
-    """Return the default learning rates, for people."""
+    """Return the default learning rates as text for the help."""
     behind = [
         f"hidden {name} units {kind.usual_lr:g}"
         for name, kind in ACTIVATIONS.items()
@@ -51,12 +51,12 @@ def _usual_lrs() -> str:
 
 
 def widths(value: str) -> tuple[int, ...]:
-    """Return the widths of the hidden layers that ``64``, ``512,256`` or ``none`` spell."""
+    """Return the widths of the hidden layers written as ``64``, ``512,256`` or ``none``."""
     if value == "none":
         return ()
     if not re.fullmatch(r"[1-9]\d*(,[1-9]\d*)*", value):
         raise click.BadParameter(
-            f"{value!r} are no widths; pass one as in 64, several as in 512,256, or none"
+            f"{value!r} is no list of widths; pass one as in 64, several as in 512,256, or none"
         )
     return tuple(int(width) for width in value.split(","))
 
@@ -153,14 +153,14 @@ def train(
 
 
 def _say(line: str) -> None:
-    # Not click.echo, which would write through a progress bar. That nobody reads on must not end a training.
+    # click.echo would write through a progress bar. A closed pipe must not end a training.
     with contextlib.suppress(OSError, ValueError):
         print(line)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Wanted:
-    """What is wanted of a run, and what is needed for that."""
+    """The files that are wanted of a run, and what is needed to write them."""
 
     save: pathlib.Path | None
     json_path: pathlib.Path | None
@@ -170,9 +170,9 @@ class _Wanted:
     say: Callable[[str], object]
 
     def write(self, run: Run) -> Outputs:
-        """Measure a run and write the files; return what came of that."""
+        """Evaluate a run and write the files; return what was written and what failed."""
         outputs = Outputs()
-        outputs.write("saved", self.save, run.save)  # first, because it takes longest to make again
+        outputs.write("saved", self.save, run.save)  # first, because it would take longest to redo
         evaluation = run.evaluate(self.testing)
         median = statistics.median(epoch.seconds for epoch in run.history)
         if run.report:
@@ -190,7 +190,7 @@ class _Wanted:
 
 
 def _rescue(error: BaseException, run: Run, wanted: _Wanted) -> NoReturn:
-    """Write what `error` left of a training, and raise an error that says so."""
+    """Write the files of a training that `error` interrupted, and raise an error that says so."""
     text = shortened(error).removesuffix(".") or type(error).__name__
     if run.history:
         with uninterrupted():
@@ -205,7 +205,7 @@ def _rescue(error: BaseException, run: Run, wanted: _Wanted) -> NoReturn:
 
 
 def _optimizer(config: dict[str, Any]) -> Optimizer:
-    """Return the optimizer that `config` names, and complete `config` with its defaults."""
+    """Return the optimizer that `config` names; its defaults are filled in to `config`."""
     name = config["optimizer"]
     kind: Any = OPTIMIZERS[name]
     if config["beta"] is None:
