@@ -3,7 +3,7 @@ import pytest
 from checking import assert_close, put
 
 import xpnet
-from xpnet import Linear, Sequential, Sigmoid, Softmax, Tanh
+from xpnet import Linear, Sequential, Sigmoid, Softmax, Tanh, nn
 from xpnet.losses import LOSSES, find_loss
 
 LABELS = np.array([2, 0], dtype=np.int32)
@@ -45,6 +45,10 @@ def test_cross_entropy_absorbs_its_own_activation():
     linear = Linear(3, 2)
     assert LOSSES["softmax_cross_entropy"].trunk(Sequential(linear, Softmax())) == Sequential(linear)
     assert LOSSES["sigmoid_cross_entropy"].trunk(Sequential(linear, Sigmoid())) == Sequential(linear)
+
+
+def test_every_loss_of_nn_is_a_loss_by_name():
+    assert {f.name for f in nn.FUNCTIONS.values() if f.is_loss} == set(LOSSES)
 
 
 def test_activation_of_another_function_is_not_absorbed():

@@ -6,8 +6,9 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from xpnet import nn
 from xpnet.errors import shortened
-from xpnet.layers import Layer, Sigmoid, Softmax
+from xpnet.layers import Activation, Layer, Sigmoid, Softmax
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 
@@ -24,9 +25,6 @@ class Loss:
     function : callable
         Takes `xp`, outputs (batch, n_out) and labels (batch,); returns the mean loss, shape (), and its
         gradient at the outputs.
-    probabilities : callable
-        Takes `xp` and outputs; returns the probability of each class or, with one output, of class 1. Call it
-        only if `gives_probabilities`.
     unit : str
         Of the mean loss.
     threshold : float
@@ -42,10 +40,9 @@ class Loss:
 
     name: str
     function: Callable[[Namespace, Array, Array], tuple[Array, Array]]
-    probabilities: Callable[[Namespace, Array], Array]
     unit: str
     threshold: float = 0.0
-    absorbs: type[Layer] | None = None
+    absorbs: type[Activation] | None = None
     least_outputs: int = 1
     is_likelihood: bool = True
 
@@ -79,6 +76,13 @@ class Loss:
             return xp.astype(outputs[:, 0] > self.threshold, xp.int32)
         return xp.astype(xp.argmax(outputs, axis=1), xp.int32)
 
+    def probabilities(self, xp: Any, outputs: Array) -> Array:
+        """Return the probability of each class or, with one output, of class 1.
+
+        Call it only if `gives_probabilities`.
+        """
+        return outputs if self.absorbs is None else getattr(xp.nn, self.absorbs.function)(outputs)
+
     def gives_probabilities(self, model: Sequential) -> bool:
         """Return whether `probabilities` of the outputs of `model` are probabilities."""
         last: Any = model
@@ -109,49 +113,25 @@ def _is_called_as(kind: type[Any], layer: Any) -> bool:
     )
 
 
-def _softmax_cross_entropy(xp: Namespace, logits: Array, labels: Array) -> tuple[Array, Array]:
-    return xp.nn.softmax_cross_entropy(logits, labels)
+def _loss(name: str, **options: Any) -> Loss:
+    """Return a function of `nn`, which takes class labels or targets of the outputs' shape, as a loss."""
+    _, labelled = nn.FUNCTIONS[name].arrays.values()
 
+    def function(xp: Namespace, outputs: Array, labels: Array) -> tuple[Array, Array]:
+        if labelled.kind != "int":
+            # 0 or 1 for one output, else one-hot rows.
+            labels = xp.nn.one_hot(labels, outputs.shape[1], dtype=outputs.dtype)
+        return getattr(xp.nn, name)(outputs, labels)
 
-def _sigmoid_cross_entropy(xp: Namespace, logits: Array, labels: Array) -> tuple[Array, Array]:
-    return xp.nn.sigmoid_cross_entropy(logits, _targets(xp, logits, labels))
-
-
-def _squared_error(xp: Namespace, outputs: Array, labels: Array) -> tuple[Array, Array]:
-    return xp.nn.squared_error(outputs, _targets(xp, outputs, labels))
-
-
-def _targets(xp: Namespace, outputs: Array, labels: Array) -> Array:
-    """Return labels as numbers, shape of `outputs`: 0 or 1 for one output, else one-hot rows."""
-    return xp.nn.one_hot(labels, outputs.shape[1], dtype=outputs.dtype)
+    return Loss(name, function, **options)
 
 
 LOSSES = {
     loss.name: loss
     for loss in (
-        Loss(
-            "softmax_cross_entropy",
-            _softmax_cross_entropy,
-            lambda xp, outputs: xp.nn.softmax(outputs),
-            unit="nats per example",
-            absorbs=Softmax,
-            least_outputs=2,
-        ),
-        Loss(
-            "sigmoid_cross_entropy",
-            _sigmoid_cross_entropy,
-            lambda xp, outputs: xp.nn.sigmoid(outputs),
-            unit="nats per output",
-            absorbs=Sigmoid,
-        ),
-        Loss(
-            "squared_error",
-            _squared_error,
-            lambda xp, outputs: outputs,
-            unit="squared error per output",
-            threshold=0.5,
-            is_likelihood=False,
-        ),
+        _loss("softmax_cross_entropy", unit="nats per example", absorbs=Softmax, least_outputs=2),
+        _loss("sigmoid_cross_entropy", unit="nats per output", absorbs=Sigmoid),
+        _loss("squared_error", unit="squared error per output", threshold=0.5, is_likelihood=False),
     )
 }
 
