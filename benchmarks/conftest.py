@@ -13,11 +13,11 @@ import pytest
 import threadpoolctl
 
 import xpnet
-from xpnet.blas import loaded_blas
 from xpnet_bench.limit import Product, is_on_cuda, product_seconds
 from xpnet_bench.ours import Epochs
 from xpnet_bench.rounds import default_threads
 from xpnet_bench.workload import Workload
+from xpnet_numpy.blas import loaded_blas
 
 VARIABLE = "XPNET_THREADS"
 

@@ -9,7 +9,7 @@ import pytest
 
 import xpnet
 from xpnet import discovery
-from xpnet.blas import blas_advice
+from xpnet_numpy.blas import blas_advice
 
 
 @pytest.fixture

@@ -39,7 +39,6 @@ from typing import Any
 import numpy
 
 from xpnet import BackendUnavailableError, Namespace, standard
-from xpnet.blas import blas_advice
 from xpnet.replay.replayed import Replayed
 
 try:
@@ -89,6 +88,9 @@ def _compile(step: Any) -> Replayed:
 
 
 def _advice() -> list[str]:
+    # Imported here, because advice is all that this backend takes from the other one.
+    from xpnet_numpy.blas import blas_advice
+
     reason = settings.why_no_steps()
     return [*blas_advice(), *([reason] if reason else advice.advice())]
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy
 
 from xpnet import Namespace, standard
-from xpnet.blas import blas_advice
 from xpnet.replay.replayed import Replayed
+from xpnet_numpy.blas import blas_advice
 from xpnet_numpy.program import NumPyProgram
 
 

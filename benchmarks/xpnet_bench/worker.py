@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.blas import blas_advice
 from xpnet_bench.competitor import Competitor
 from xpnet_bench.errors import DishonestError, UnusableError
 from xpnet_bench.workload import Workload
+from xpnet_numpy.blas import blas_advice
 
 
 def make_competitor(kind: str, name: str) -> Competitor:

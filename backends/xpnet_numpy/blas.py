@@ -1,4 +1,4 @@
-"""What `xpnet backends` tells of the BLAS that NumPy's matrix products run on."""
+"""What `xpnet backends` says about the BLAS that computes NumPy's matrix products."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ _SHORT_OF_AVX512 = ("haswell", "zen")
 
 
 def blas_advice() -> list[str]:
-    """Return a line about NumPy's BLAS and, where other kernels may be faster, one about them."""
+    """Return a line about NumPy's BLAS and, if other kernels may be faster, one about them."""
     library = loaded_blas()
     if library is None:
-        return [f"BLAS: {_built_with()}, whose kernels and threads threadpoolctl cannot tell"]
+        return [f"BLAS: {_built_with()}, whose kernels and threads threadpoolctl cannot report"]
     advice = kernel_advice(library.get("architecture"), processor_flags())
     return [describe(library), *([advice] if advice else [])]
 
 
 def loaded_blas() -> dict[str, Any] | None:
-    """Return what threadpoolctl knows of the BLAS that NumPy uses; None if it knows none."""
+    """Return what threadpoolctl reports about the BLAS that NumPy uses; None if it finds none."""
     # Imported here, because only advice and benchmarks need it.
     import threadpoolctl
 
@@ -32,15 +32,15 @@ def loaded_blas() -> dict[str, Any] | None:
 
 
 def choose(libraries: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Return the one of several loaded libraries that is NumPy's, as far as its path can tell."""
+    """Return which of the loaded libraries is NumPy's, judged by its path; None if there is no BLAS."""
     found = [dict(library) for library in libraries if library["user_api"] == "blas"]
-    # SciPy and PyTorch bring a BLAS of their own; NumPy's wheels keep theirs in a folder of its name.
+    # SciPy and PyTorch ship their own BLAS; NumPy's wheels keep theirs in a folder named after NumPy.
     own = [library for library in found if "numpy" in pathlib.PurePath(library["filepath"]).parent.as_posix()]
     return next(iter(own or found), None)
 
 
 def describe(library: Mapping[str, Any]) -> str:
-    """Return one line: which library this is, which kernels it chose, how many threads it uses."""
+    """Return one line: the library, the kernels it chose, the number of threads it uses."""
     name = _NAMES.get(library["internal_api"], library["internal_api"])
     version, kernels, threads = (library.get(key) for key in ("version", "architecture", "num_threads"))
     parts = [f"{name} {version}" if version else name]
@@ -52,29 +52,29 @@ def describe(library: Mapping[str, Any]) -> str:
 
 
 def kernel_advice(architecture: str | None, flags: Collection[str]) -> str | None:
-    """Return what to try where OpenBLAS leaves AVX-512 unused; None where there is nothing.
+    """Return what to try if OpenBLAS does not use AVX-512; None if there is nothing to try.
 
     Parameters
     ----------
     architecture : str or None
         The kernels that OpenBLAS chose.
     flags : collection of str
-        What the processor can do, in the words of ``/proc/cpuinfo``.
+        The processor's features, as ``/proc/cpuinfo`` names them.
     """
     if (architecture or "").lower() not in _SHORT_OF_AVX512 or not set(flags) >= _AVX512:
         return None
     # Medians of the products of training, float32, SkylakeX against Haswell in turns, on 2 cores of an AMD
     # EPYC with AVX-512 (Zen 4, which does it in halves): 0.95 to 0.98 times the speed for 784-64-10 at batch
-    # 128, 0.93 to 0.97 for 784-1024-10 at batch 256. On 2 AVX-512 cores for which OpenBLAS chose Haswell
-    # unasked it was 1.4 (52 ms an epoch, not 73). So a person has to time it.
+    # 128, 0.93 to 0.97 for 784-1024-10 at batch 256. On 2 AVX-512 cores for which OpenBLAS chose
+    # Haswell by itself it was 1.4 (52 ms an epoch, not 73). So only timing can tell.
     return (
         f"the processor has AVX-512 and OpenBLAS uses its {architecture} kernels: "
-        "time a run with OPENBLAS_CORETYPE=SkylakeX too, which measured at 0.9 to 1.4 times the speed"
+        "time a run with OPENBLAS_CORETYPE=SkylakeX too, which measured 0.9 to 1.4 times the speed"
     )
 
 
 def processor_flags(path: str = "/proc/cpuinfo") -> frozenset[str]:
-    """Return what Linux says that the first processor can do; nothing elsewhere."""
+    """Return the features that Linux lists for the first processor; nothing on other systems."""
     try:
         lines = pathlib.Path(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

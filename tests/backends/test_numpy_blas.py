@@ -4,7 +4,7 @@ import sys
 import pytest
 import threadpoolctl
 
-from xpnet import blas
+from xpnet_numpy import blas
 
 AVX512 = ["fma", "avx2", "avx512f", "avx512cd", "avx512dq", "avx512bw", "avx512vl"]
 
@@ -81,10 +81,10 @@ def test_library_that_threadpoolctl_does_not_know_is_named(monkeypatch):
     config = {"Build Dependencies": {"blas": {"name": "accelerate"}}}
     monkeypatch.setattr(threadpoolctl, "threadpool_info", list)
     monkeypatch.setattr(blas.numpy, "show_config", lambda mode: config)
-    assert blas.blas_advice() == ["BLAS: Accelerate, whose kernels and threads threadpoolctl cannot tell"]
+    assert blas.blas_advice() == ["BLAS: Accelerate, whose kernels and threads threadpoolctl cannot report"]
 
 
 def test_import_leaves_threadpoolctl_alone():
-    code = "import sys, xpnet.blas; print('threadpoolctl' in sys.modules)"
+    code = "import sys, xpnet_numpy.blas; print('threadpoolctl' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
