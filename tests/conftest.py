@@ -31,8 +31,8 @@ def make_namespace(name):
             data_dependent_shapes=False,
             enabled_extensions=(),
         )
-        place = array_api_strict.Device(device) if device else None
-        return xpnet.Namespace(name, array_api_strict, device=place)
+        handle = array_api_strict.Device(device) if device else None
+        return xpnet.Namespace(name, array_api_strict, device=xpnet.Device(handle))
     try:
         return xpnet.backend(name)
     except xpnet.BackendUnavailableError as e:

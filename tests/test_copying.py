@@ -86,11 +86,13 @@ def test_namespace_is_copied_by_name(backend, copied):
 
 
 def test_namespace_of_a_device_is_copied_by_its_name(copied):
-    def make(text):
-        return xpnet.Namespace("mine", np, on=make, tf32=lambda: xpnet.Namespace("mine", np))
+    device = xpnet.Device(at=lambda xp, text: make())
 
-    plain = make("")
-    plain._remade = make, ("",)  # as `xpnet.backend` does
+    def make():
+        return xpnet.Namespace("mine", np, device=device, tf32=lambda: xpnet.Namespace("mine", np))
+
+    plain = make()
+    plain._remade = make, ()  # as `xpnet.backend` does
     for xp in (plain.on("1"), plain.with_tf32(), plain.on("1").with_tf32()):
         if copied in (copy.copy, copy.deepcopy):
             assert copied(xp) is xp

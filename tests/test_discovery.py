@@ -33,7 +33,7 @@ def install(tmp_path, monkeypatch):
         sys.modules.pop(module, None)
 
 
-TOY = "import numpy\nfrom xpnet import Namespace\nxp = Namespace('toy', numpy{})\n"
+TOY = "import numpy\nfrom xpnet import Device, Namespace\nxp = Namespace('toy', numpy{})\n"
 
 
 def infos():
@@ -86,9 +86,10 @@ def test_third_party_backend_is_found(install):
 
 def test_backend_that_is_asked_for_is_used_and_one_that_is_listed_is_not(install):
     install(
-        "import numpy\nfrom xpnet import Namespace\nused = []\n"
-        "def toy(device):\n"
-        "    return Namespace('toy', numpy, use=lambda: used.append(device), on=toy)\n"
+        "import numpy\nfrom xpnet import Device, Namespace\nused = []\n"
+        "def toy(text):\n"
+        "    device = Device(use=lambda: used.append(text), at=lambda xp, text: toy(text))\n"
+        "    return Namespace('toy', numpy, device=device)\n"
         "xp = toy('0')\n"
     )
     xpnet.backend("toy:1")
@@ -111,7 +112,7 @@ def test_broken_package_is_reported_in_its_own_words(install):
 
 
 FAILING = """
-class Device:
+class Handle:
     def __str__(self):
         fail()
 
@@ -119,7 +120,7 @@ class Unspoken(Exception):
     def __str__(self):
         fail()
 
-def fail():
+def fail(*args):
     raise {}
 
 """
@@ -132,9 +133,9 @@ def fail():
     ("source", "usable"),
     [
         ("fail()", False),
-        (TOY.format(", probe=fail"), False),
+        (TOY.format(", device=Device(probe=fail)"), False),
         (TOY.format(", advice=fail"), True),
-        (TOY.format("") + "xp.device = Device()", False),
+        (TOY.format("") + "xp.device = Handle()", False),
     ],
     ids=["import", "probe", "advice", "device"],
 )
@@ -147,7 +148,7 @@ def test_backend_that_raises_spoils_no_other_row(source, usable, error, install)
     assert error.partition("(")[0] in said
 
 
-@pytest.mark.parametrize("source", ["fail()", TOY.format(", probe=fail")])
+@pytest.mark.parametrize("source", ["fail()", TOY.format(", device=Device(probe=fail)")])
 def test_interruption_ends_the_listing(source, install):
     install(FAILING.format("KeyboardInterrupt") + source)
     with pytest.raises(KeyboardInterrupt):
@@ -170,7 +171,7 @@ def test_what_the_handler_of_a_signal_raises_is_not_the_fault_of_a_backend(kind,
 
 @pytest.mark.parametrize("error", ["SystemExit(3)", "OSError('no libfast')", "StopIteration()", "Unspoken()"])
 def test_backend_that_exits_raises_its_cause(error, install):
-    for source, package in (("fail()", "one"), (TOY.format(", probe=fail"), "two")):
+    for source, package in (("fail()", "one"), (TOY.format(", device=Device(probe=fail)"), "two")):
         install(FAILING.format(error) + source, name=package, package=package, folder=package)
         with pytest.raises(xpnet.BackendUnavailableError, match=error.partition("(")[0]):
             xpnet.backend(package)

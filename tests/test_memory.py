@@ -21,7 +21,7 @@ def namespace(free):
         return (2**20, free) if isinstance(error, ShortageError) else None
 
     release = lambda: released.append(True)  # noqa: E731
-    return xpnet.Namespace("small", numpy, shortage=shortage, release=release), released
+    return xpnet.Namespace("small", numpy, device=xpnet.Device(shortage=shortage, release=release)), released
 
 
 def test_each_image_takes_what_layers_return_and_its_gradients():

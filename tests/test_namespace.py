@@ -1,3 +1,4 @@
+import inspect
 import subprocess
 import sys
 import types
@@ -44,7 +45,7 @@ def own_names():
 @pytest.mark.parametrize("lazily", [False, True])
 def test_what_a_namespace_defines_wins_over_the_library(lazily):
     names = own_names()
-    assert {"compile", "device", "fold", "fused", "library", "name", "nn", "on", "use", "_probe"} <= set(
+    assert {"compile", "device", "fold", "fused", "library", "name", "nn", "on", "use", "_device"} <= set(
         names
     )
     made = dict.fromkeys([*names, "__name__", "matmul"], "the library's")
@@ -56,9 +57,9 @@ def test_what_a_namespace_defines_wins_over_the_library(lazily):
 
     library = types.ModuleType("library")
     vars(library).update({"__getattr__": find} if lazily else made)
-    xp = xpnet.Namespace("mine", library, standard=dict.fromkeys(names, "the standard's"))
+    xp = xpnet.Namespace("mine", library)
     assert xp.matmul == "the library's"
-    assert {name for name in names if getattr(xp, name) in ("the library's", "the standard's")} == set()
+    assert [name for name in names if getattr(xp, name) == "the library's"] == []
     assert (xp.name, xp.__name__, xp.fused, xp.library) == ("mine", "xpnet.mine", (), library)
 
     def step(x):
@@ -69,10 +70,15 @@ def test_what_a_namespace_defines_wins_over_the_library(lazily):
     assert xp.compile(step)(xp, 1) == "compiled"
 
 
-def test_function_given_for_the_standard_wins_over_the_librarys():
-    xp = xpnet.Namespace("mine", np, standard={"sort": sorted})
+def test_completed_library_has_the_given_names_and_the_librarys_others():
+    library = xpnet.standard.completed(np, sort=sorted)
+    xp = xpnet.Namespace("mine", library)
+    assert (library.__name__, library.ctypeslib, xp.library) == ("numpy", np.ctypeslib, library)
+    assert xp.versions == {"numpy": np.__version__}
     assert xp.sort is sorted
     assert xp.argsort is np.argsort
+    with pytest.raises(AttributeError, match="'numpy' has no attribute 'no_such_function'"):
+        library.no_such_function  # noqa: B018
 
 
 def test_unknown_kernel_is_refused_with_the_choices():
@@ -95,7 +101,7 @@ def test_every_function_of_nn_is_bound():
 
 def test_new_arrays_are_made_on_the_device():
     device = array_api_strict.Device("device1")
-    xp = xpnet.Namespace("mine", array_api_strict, device=device)
+    xp = xpnet.Namespace("mine", array_api_strict, device=xpnet.Device(device))
     assert xp.device == device
     assert xp.zeros((2,)).device == xp.asarray([1.0]).device == xp.arange(3).device == device
 
@@ -127,21 +133,52 @@ def test_compile_is_the_identity_by_default():
     assert xpnet.Namespace("mine", np).compile(step) is step
 
 
-def test_given_hooks_are_called():
+def test_namespace_asks_its_device():
     calls = []
-    xp = xpnet.Namespace(
-        "mine",
-        np,
-        synchronize=lambda: calls.append("synchronize"),
-        compile=lambda step: lambda x: ("compiled", step(x)),
+    device = xpnet.Device(
+        name=lambda xp: f"NVIDIA H200 of {xp.name!r}",
+        kind="gpu",
+        use=lambda: calls.append("use"),
+        at=lambda xp, text: (xp, text),
         to_host=lambda x: ("host", x),
-        on=lambda device: ("on", device),
+        synchronize=lambda: calls.append("synchronize"),
+        release=lambda: calls.append("release"),
+        shortage=lambda error: (2, 1),
     )
+    xp = xpnet.Namespace("mine", np, device=device)
+    xp.use()
     xp.synchronize()
-    assert calls == ["synchronize"]
-    assert xp.compile(lambda xp, x: (xp.name, x))(xp, 1) == ("compiled", ("mine", 1))
+    xp.release()
+    assert calls == ["use", "synchronize", "release"]
+    assert (xp.device_name(), xp.device_kind) == ("NVIDIA H200 of 'mine'", "gpu")
+    assert xp.on("1") == (xp, "1")
     assert xp.to_host(2) == ("host", 2)
-    assert xp.on("1") == ("on", "1")
+    assert xp.shortage(MemoryError()) == (2, 1)
+
+
+def test_device_of_a_library_is_refused_with_the_remedy():
+    with pytest.raises(
+        TypeError, match=r"must be an xpnet.Device, got 'cuda'; pass `xpnet.Device\('cuda'\)`"
+    ):
+        xpnet.Namespace("mine", np, device="cuda")
+
+
+def test_host_is_the_default():
+    xp = xpnet.Namespace("mine", np)
+    xp.use()
+    xp.synchronize()
+    xp.release()
+    assert (xp.device_name(), xp.device_kind) == ("cpu", "cpu")
+    assert xp.shortage(MemoryError()) is None
+
+
+def test_few_parameters_make_a_namespace():
+    assert len(inspect.signature(xpnet.Namespace).parameters) <= 8
+
+
+def test_compile_is_what_was_given():
+    xp = xpnet.Namespace("mine", np, compile=lambda step: lambda x: ("compiled", step(x)))
+    assert xp.compile(lambda xp, x: (xp.name, x))(xp, 1) == ("compiled", ("mine", 1))
 
 
 def test_advice_is_what_was_given_or_nothing():
@@ -150,15 +187,15 @@ def test_advice_is_what_was_given_or_nothing():
 
 
 def test_backend_with_one_device_names_it():
-    with pytest.raises(xpnet.BackendUnavailableError, match=r"'numpy' has no device '1'; .* on cpu alone"):
+    with pytest.raises(xpnet.BackendUnavailableError, match=r"'numpy' has no device '1'; .* on cpu only"):
         xpnet.backend("numpy:1")
 
 
 def test_failing_probe_is_reported_in_its_own_words():
-    def probe():
+    def probe(xp):
         raise OSError("libfast.so.3: cannot open shared object file")
 
-    xp = xpnet.Namespace("mine", np, probe=probe, remedy="install libfast 3")
+    xp = xpnet.Namespace("mine", np, device=xpnet.Device(probe=probe, remedy="install libfast 3"))
     with pytest.raises(xpnet.BackendUnavailableError) as caught:
         xp.probe()
     assert str(caught.value) == (
@@ -172,11 +209,11 @@ def test_probe_of_a_namespace_that_is_distrusted_runs_again(dataset):
     """As after a fork, in which CUDA cannot be used any more."""
     failures = []
 
-    def probe():
+    def probe(xp):
         if failures:
             raise RuntimeError(failures[0])
 
-    xp = xpnet.Namespace("mine", np, probe=probe, remedy="use 'spawn'")
+    xp = xpnet.Namespace("mine", np, device=xpnet.Device(probe=probe, remedy="use 'spawn'"))
     model, options = xpnet.mlp(12, 3), {"optimizer": xpnet.SGD(0.5), "epochs": 1}
     run = xpnet.fit(xp, model, dataset, **options)
     failures.append("initialization error")
@@ -189,10 +226,10 @@ def test_probe_of_a_namespace_that_is_distrusted_runs_again(dataset):
 
 def test_probe_runs_once():
     calls = []
-    xp = xpnet.Namespace("mine", np, probe=lambda: calls.append(1))
+    xp = xpnet.Namespace("mine", np, device=xpnet.Device(probe=calls.append))
     xp.probe()
     xp.probe()
-    assert calls == [1]
+    assert calls == [xp]
 
 
 def test_array_of_another_library_is_refused(xp):
@@ -221,7 +258,7 @@ def test_repr_names_backend_and_device():
 
 def test_array_of_another_device_is_refused():
     first, second = map(array_api_strict.Device, ("CPU_DEVICE", "device1"))
-    xp = xpnet.Namespace("strict", array_api_strict, device=second)
+    xp = xpnet.Namespace("strict", array_api_strict, device=xpnet.Device(second))
     xp.check_array("x", xp.zeros((2,)))
     with pytest.raises(ValueError, match=r"`x` is on .*CPU_DEVICE.*, but the model is on .*device1"):
         xp.check_array("x", array_api_strict.zeros((2,), device=first))
@@ -230,9 +267,3 @@ def test_array_of_another_device_is_refused():
 def test_without_tf32_the_error_names_the_backend_that_has_it():
     with pytest.raises(xpnet.BackendUnavailableError, match=r"'numpy' has no products in TF32; .*'cupy'"):
         xpnet.backend("numpy").with_tf32()
-
-
-def test_device_is_called_what_the_backend_calls_it():
-    assert xpnet.Namespace("mine", np).device_name() == "cpu"
-    named = xpnet.Namespace("mine", np, device_name=lambda: "NVIDIA H200")
-    assert named.device_name() == "NVIDIA H200"

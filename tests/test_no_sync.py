@@ -73,7 +73,7 @@ def guarded():
         copies.append(x.shape)
         return unguard(x)
 
-    xp = xpnet.Namespace("guarded", LIBRARY, to_host=to_host)
+    xp = xpnet.Namespace("guarded", LIBRARY, device=xpnet.Device(to_host=to_host))
     return xp, copies
 
 

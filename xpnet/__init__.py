@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet import datasets, initializers, losses, metrics, nn
 from xpnet.datasets import Dataset
+from xpnet.device import Device
 from xpnet.discovery import BackendInfo, backend, backends
 from xpnet.errors import (
     BackendUnavailableError,
@@ -36,6 +37,7 @@ __all__ = [
     "BackendInfo",
     "BackendUnavailableError",
     "Dataset",
+    "Device",
     "DeviceMemoryError",
     "Dropout",
     "Epoch",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import numbers
@@ -40,7 +41,7 @@ def checked(xp: Namespace) -> Namespace:
             checked=True,
             nn=types.SimpleNamespace(**vars(xp.nn) | functions),
             _compile=Unreplayed,
-            _on=lambda device: checked(xp.on(device)),
+            _device=dataclasses.replace(xp._device, at=lambda _, text: checked(xp.on(text))),
             _tf32=lambda: checked(xp.with_tf32()),
             _remade=(checked, (xp,)),
         )

@@ -13,12 +13,14 @@ import numpy
 
 from xpnet import nn
 from xpnet.compiled import Bound, Compiled
+from xpnet.device import Device
 from xpnet.errors import BackendUnavailableError
 from xpnet.folding import check_tuple, fold
 
 Array = Any
 Step = TypeVar("Step", bound=Callable[..., Any])
 
+_HOST = Device()
 _CREATION = (
     "arange",
     "asarray",
@@ -33,73 +35,57 @@ _CREATION = (
 
 
 class Namespace:
-    """An array library's standard functions, and `nn` beside them.
+    """An array library's standard functions, with `nn` beside them.
 
     Every public name of `library` is an attribute (``xp.matmul``, ``xp.float32``, ``xp.linalg``). If the
-    library has a name that this class defines, such as `compile` or `device`, the attribute is this class's.
-    Copies of a namespace are itself, and it is pickled by the name that `xpnet.backend` was given for it.
+    library has a name that this class defines, such as `compile` or `device`, this class's wins.
+    Copying a namespace returns the same one. It is pickled by the name that was passed to `xpnet.backend`.
 
     Parameters
     ----------
     name : str
-        What `xpnet.backend` knows it by.
+        The name under which `xpnet.backend` finds it.
     library : module
-        Any array-API namespace, version 2024.12 or later.
-    standard : mapping of str to object, optional
-        What the array API has and `library` has not, or has otherwise, by name. It wins over the library's.
+        Any array-API namespace, version 2024.12 or later; see `xpnet.standard` for one that lacks some of it.
     fused : mapping of str to callable, optional
-        Kernels that replace portable twins of `xpnet.nn`. Each has its twin's name and signature, less `xp`.
-    device : object, optional
-        The library's device on which creation functions make their arrays; its default one if omitted.
-    device_name : callable, optional
-        Returns what a person calls the device, such as the model of a GPU. If omitted, `device` as text.
-    probe : callable, optional
-        Raises if the backend cannot be used here. If omitted, one array is allocated.
-    to_host : callable, optional
-        Copies an array to NumPy. If omitted, by DLPack.
-    synchronize : callable, optional
-        Waits for the device. If omitted, nothing is waited for.
+        Kernels that replace portable twins of `xpnet.nn`. Each has its twin's name and signature, without
+        `xp`.
+    device : Device, optional
+        Where the arrays are. If omitted, the host, or whatever the library's default device is.
     compile : callable, optional
         Takes a step as a function of arrays and returns a faster one with the same results, as `jax.jit`
         does. If omitted, steps stay as they are.
-    on : callable, optional
-        Takes the text after the colon of ``"name:device"`` and returns the namespace of that device.
-    use : callable, optional
-        Makes this thread work on the device. If omitted, every thread does.
     tf32 : callable, optional
         Returns the namespace whose large matrix products in `nn` may round float32 factors to TF32.
-    release : callable, optional
-        Gives memory that no array uses back to the device. If omitted, there is nothing to give back.
-    shortage : callable, optional
-        Takes an error; returns how many bytes were asked for and how many are free if the device was out of
-        memory, else None.
-    remedy : str, optional
-        What to tell a person on whose machine the probe fails.
     versions : mapping of str to str, optional
-        The libraries underneath, the one that matters most first. If omitted, `library` alone.
+        The libraries underneath, the most important one first. If omitted, only `library`.
     advice : callable, optional
-        Returns lines for a person who wants to know what decides the speed here. If omitted, there are none.
+        Returns lines that say what decides the speed here. If omitted, there are none.
 
     Attributes
     ----------
     name : str
+    library : module
     device : object
-        The device of new arrays.
+        The library's device on which new arrays are made.
+    device_kind : {"cpu", "gpu"}
     fused : tuple of str
         The functions of `nn` that have a kernel of their own.
     versions : dict of str to str
         The libraries underneath.
     __name__ : str
-        ``"xpnet."`` and the name, where modules have theirs.
+        ``"xpnet."`` and the name, as a module would have it.
     nn : namespace
         The functions of `xpnet.nn`, bound to this namespace.
     checked : bool
-        Whether each call of them is checked: see `xpnet.backend`.
+        Whether each call of these functions is checked; see `xpnet.backend`.
 
     Raises
     ------
     ValueError
         If `fused` names a function that `xpnet.nn` does not have.
+    TypeError
+        If `device` is not a `Device`.
     """
 
     def __init__(
@@ -107,80 +93,56 @@ class Namespace:
         name: str,
         library: Any,
         *,
-        standard: Mapping[str, Any] | None = None,
         fused: Mapping[str, Callable[..., Any]] | None = None,
-        device: Any = None,
-        device_name: Callable[[], str] | None = None,
-        probe: Callable[[], object] | None = None,
-        to_host: Callable[[Array], numpy.ndarray] | None = None,
-        synchronize: Callable[[], object] | None = None,
+        device: Device = _HOST,
         compile: Callable[[Any], Any] | None = None,
-        on: Callable[[str], Namespace] | None = None,
-        use: Callable[[], object] | None = None,
         tf32: Callable[[], Namespace] | None = None,
-        release: Callable[[], object] | None = None,
-        shortage: Callable[[Exception], tuple[int, int] | None] | None = None,
-        remedy: str = "reinstall it or choose another backend",
         versions: Mapping[str, str] | None = None,
         advice: Callable[[], Iterable[str]] | None = None,
     ) -> None:
         fused = dict(fused or {})
-        unknown = sorted(set(fused) - set(nn.__all__))
-        if unknown:
-            raise ValueError(
-                f"`fused` names {', '.join(map(repr, unknown))}, which `xpnet.nn` does not have: "
-                f"choose among {', '.join(nn.__all__)}"
-            )
+        _check_kernels(fused)
+        _check_device(device)
         self.name = name
         self.__name__ = f"xpnet.{name}"
         self.library = library
-        self.device = _default_device(library) if device is None else device
+        self.device = _default_device(library) if device.handle is None else device.handle
+        self.device_kind = device.kind
         self.fused = tuple(sorted(fused))
         self.checked = False
         self.versions = dict(versions or _version(library))
         self.nn: Any = _bind(self, fused)
-        self._device_name = device_name or (lambda: str(self.device))
-        self._probe = probe or self._allocate
-        self._to_host = to_host or _copy_to_host
-        self._synchronize = synchronize
+        self._device = device
         self._compile = compile
-        self._on_device = device
-        self._on = on
-        self._use = use
         self._tf32 = tf32
-        self._release = release
-        self._shortage = shortage
-        self._remedy = remedy
-        self._advice = advice
+        self._advice = advice or list
         self._usable = False
-        # What pickle calls to get this namespace in another process; `xpnet.backend` says so.
+        # What pickle calls to get this namespace in another process; `xpnet.backend` sets it.
         self._remade: tuple[Callable[..., Namespace], tuple[Any, ...]] | None = None
         self._array_types: set[type] = set()
-        self._adopt(library, standard or {})
+        self._adopt(library)
 
-    def _adopt(self, library: Any, standard: Mapping[str, Any]) -> None:
-        """Take over the names of a library, except those that this class and this object have already."""
+    def _adopt(self, library: Any) -> None:
+        """Copy the public names of a library, except those that this class and this object already have."""
         # Copied, because an attribute of the instance costs a tenth of a look-up through __getattr__.
         names = {k: v for k, v in vars(library).items() if not k.startswith("_")}
-        names.update(standard)
         for key in ("__array_namespace_info__", "__array_api_version__"):
             if hasattr(library, key):
                 names[key] = getattr(library, key)
-        if self._on_device is not None:
+        if self._device.handle is not None:
             for key in _CREATION:
                 create = names.get(key) or getattr(library, key)
-                names[key] = functools.partial(create, device=self._on_device)
+                names[key] = functools.partial(create, device=self._device.handle)
         own = {*dir(type(self)), *vars(self)}
         vars(self).update((k, v) for k, v in names.items() if k not in own)
 
     def to_host(self, x: Array) -> numpy.ndarray:
         """Return `x` as a NumPy array, which may share memory with it and may be read-only."""
-        return self._to_host(x)
+        return self._device.to_host(x)
 
     def synchronize(self) -> None:
-        """Wait until the device has done everything asked of it; return at once on a CPU."""
-        if self._synchronize is not None:
-            self._synchronize()
+        """Wait until the device has finished all its work; return at once on a CPU."""
+        self._device.synchronize()
 
     def compile(self, step: Step) -> Step:
         """Return a function with the results of `step`, perhaps faster.
@@ -260,7 +222,7 @@ class Namespace:
 
     def device_name(self) -> str:
         """Return what a person calls the device: ``"cpu"``, or the model of a GPU."""
-        return self._device_name()
+        return self._device.name(self)
 
     def on(self, device: str) -> Namespace:
         """Return this backend on another device: ``"1"`` for the second GPU.
@@ -270,26 +232,21 @@ class Namespace:
         BackendUnavailableError
             If there is no such device.
         """
-        if self._on is None:
-            raise BackendUnavailableError(
-                self.name, f"has no device {device!r}", f"it runs on {self.device} alone"
-            )
-        return self._derived(self._on(device), "on", device)
+        return self._derived(self._device.at(self, device), "on", device)
 
     def use(self) -> None:
-        """Let this thread work on this backend's device, as `xpnet.backend` does."""
-        if self._use is not None:
-            self._use()
+        """Make this thread work on this backend's device, as `xpnet.backend` does."""
+        self._device.use()
 
     def with_tf32(self) -> Namespace:
         """Return this backend with large matrix products in `nn` that may round float32 factors to TF32.
 
-        TF32 keeps 10 bits after the first, where float32 keeps 23; sums are float32.
+        TF32 has a mantissa of 10 bits and float32 one of 23; sums are float32.
 
         Raises
         ------
         BackendUnavailableError
-            If it has none.
+            If it has no such products.
         """
         if self._tf32 is None:
             raise BackendUnavailableError(
@@ -298,63 +255,62 @@ class Namespace:
         return self._derived(self._tf32(), "with_tf32")
 
     def _derived(self, xp: Namespace, method: str, *args: str) -> Namespace:
-        """Return `xp`, which a method of this namespace made, and note how to make it again."""
-        # A backend may return itself, or what only looks like a namespace.
+        """Return `xp`, which a method of this namespace made, and record how to make it again."""
+        # A backend may return itself, or something that only looks like a namespace.
         if xp is not self and getattr(xp, "_remade", self) is None:
             xp._remade = operator.methodcaller(method, *args), (self,)
         return xp
 
     def release(self) -> None:
-        """Give memory that no array uses back to the device."""
-        if self._release is not None:
-            self._release()
+        """Return memory that no array uses to the device."""
+        self._device.release()
 
     def shortage(self, error: Exception) -> tuple[int, int] | None:
-        """Return the bytes asked for and those free if `error` says that memory is short, else None."""
-        return None if self._shortage is None else self._shortage(error)
+        """Return how many bytes were asked for and are free if `error` means too little memory, else None."""
+        return self._device.shortage(error)
 
     def probe(self) -> None:
-        """Use the backend for something small, once.
+        """Try the backend on something small, unless that has worked before.
 
         Raises
         ------
         BackendUnavailableError
-            If that failed; its text is the error's own.
+            If that fails; its text contains the error's own.
         """
         if self._usable:
             return
         try:
-            self._probe()
+            self._device.probe(self)
         except BackendUnavailableError:
             raise
         except Exception as e:
             cause = f"cannot be used: {type(e).__name__}: {e}"
-            raise BackendUnavailableError(self.name, cause, self._remedy) from e
+            raise BackendUnavailableError(self.name, cause, self._device.remedy) from e
         self._usable = True
 
     def distrust(self) -> None:
-        """Let `probe` use the backend once more, because what it found may hold no longer."""
+        """Make `probe` try the backend again, because its last result may no longer hold."""
         self._usable = False
 
     def advice(self) -> list[str]:
-        """Return what decides the speed here and what would raise it, a line each; perhaps nothing."""
-        advice = [] if self._advice is None else self._advice()
+        """Return lines that say what decides the speed here and what would raise it; there may be none."""
+        advice = self._advice()
         return [advice] if isinstance(advice, str) else list(advice)
 
     def check_array(self, name: str, x: Array) -> None:
-        """Raise an error that calls the argument `name` unless `x` is an array of this library and device.
+        """Raise an error about the argument `name` unless `x` is an array of this library and device.
 
         Raises
         ------
         TypeError
-            If it is no array of this library.
+            If it is not an array of this library.
         ValueError
-            If it is on another device than the one that this namespace was made for.
+            If it is on another device than this namespace's.
         """
         if type(x) in self._array_types:
-            if self._on_device is not None and x.device != self._on_device:
+            if self._device.handle is not None and x.device != self.device:
                 raise ValueError(
-                    f"`{name}` is on {x.device}, but the model is on {self._on_device}; "
+                    f"`{name}` is on {x.device}, but the model is on {self.device}; "
                     f"pass `xp.asarray(xp.to_host({name}))`"
                 )
             return
@@ -382,11 +338,8 @@ class Namespace:
             )
         return self._remade
 
-    def _allocate(self) -> None:
-        self.zeros((1,), dtype=self.float32)
-
     def __getattr__(self, name: str) -> Any:
-        # Reached only for names that the library makes on demand, such as numpy.fft.
+        # Reached only for names that the library creates on demand, such as numpy.fft.
         library = vars(self).get("library")
         if name.startswith("__") or not hasattr(library, name):
             raise AttributeError(f"neither xpnet.Namespace nor {library!r} has an attribute {name!r}")
@@ -399,9 +352,9 @@ class Namespace:
 
 
 class _Functions(types.SimpleNamespace):
-    """The functions of a namespace, copied and pickled as a part of it."""
+    """The functions of a namespace, copied and pickled as part of it."""
 
-    __slots__ = ("_xp",)  # so that it is no name beside those of the functions
+    __slots__ = ("_xp",)  # so that it is not among the names of the functions
 
     __eq__ = object.__eq__
     __hash__ = object.__hash__  # type: ignore[assignment]
@@ -420,7 +373,7 @@ class _Functions(types.SimpleNamespace):
 
 
 def _bind(xp: Namespace, fused: Mapping[str, Callable[..., Any]]) -> _Functions:
-    """Return the functions of `xpnet.nn` less their first parameter, with the kernels in their places."""
+    """Return the functions of `xpnet.nn` without their first parameter; kernels replace those they fuse."""
     bound = _Functions(xp)
     for name in nn.__all__:
         twin = getattr(nn, name)
@@ -433,13 +386,22 @@ def _bind(xp: Namespace, fused: Mapping[str, Callable[..., Any]]) -> _Functions:
 
 
 def _library(x: Array) -> Any:
-    # Not the one that is made compatible: to make that of NumPy takes 0.06 s, for it imports all of NumPy.
+    # Without the compatibility layer: NumPy's takes 0.06 s, because it imports all of NumPy.
     return array_api_compat.array_namespace(x, use_compat=False)
 
 
-def _copy_to_host(x: Array) -> numpy.ndarray:
-    # NumPy's scalars, which its reductions return, do not speak DLPack.
-    return numpy.asarray(x) if isinstance(x, numpy.ndarray | numpy.generic) else numpy.from_dlpack(x)
+def _check_kernels(fused: Mapping[str, object]) -> None:
+    unknown = sorted(set(fused) - set(nn.__all__))
+    if unknown:
+        raise ValueError(
+            f"`fused` names {', '.join(map(repr, unknown))}, which `xpnet.nn` does not have: "
+            f"choose among {', '.join(nn.__all__)}"
+        )
+
+
+def _check_device(device: object) -> None:
+    if not isinstance(device, Device):
+        raise TypeError(f"`device` must be an xpnet.Device, got {device!r}; pass `xpnet.Device({device!r})`")
 
 
 def _default_device(library: Any) -> Any:

@@ -1,11 +1,11 @@
-"""The functions of the array API that NumPy lacks or has otherwise, for the backends that run on NumPy.
+"""`NUMPY`: NumPy with the functions of the array API that it lacks, or has with other parameters.
 
-The others are NumPy's own. `array_api_compat.numpy` has them all, but to import it takes 0.06 s, because it
-imports all of NumPy.
+`array_api_compat.numpy` has them all too, but takes 0.06 s to import, because it imports all of NumPy.
 """
 
 from __future__ import annotations
 
+import functools
 import types
 from typing import Any
 
@@ -13,6 +13,17 @@ import numpy
 
 Array = Any
 DType = Any
+
+
+def completed(library: types.ModuleType, **names: Any) -> types.ModuleType:
+    """Return a module with the public names of `library`, except for `names`, which are added or replaced.
+
+    Names that the library creates on demand are found when they are used.
+    """
+    module = types.ModuleType(library.__name__, library.__doc__)
+    vars(module).update((k, v) for k, v in vars(library).items() if not k.startswith("_"))
+    vars(module).update(names, __getattr__=functools.partial(getattr, library))
+    return module
 
 
 def sort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bool = True) -> Array:
@@ -31,25 +42,25 @@ def argsort(x: Array, /, *, axis: int = -1, descending: bool = False, stable: bo
 
 def clip(x: Array, /, min: Any = None, max: Any = None) -> Array:
     """Return `x` with no element below `min` or above `max`, in the dtype of `x`."""
-    # Not array-api-compat's, which writes into bounds that the dtype of `x` cannot hold.
+    # Not array-api-compat's, which writes to bounds that the dtype of `x` cannot hold.
     dtype = numpy.asarray(x).dtype
     return numpy.clip(x, _bound(min, dtype), _bound(max, dtype))
 
 
 def _bound(bound: Any, dtype: DType) -> Any:
-    """Return a bound that does not promote `dtype`, nearest to the one given."""
+    """Return the bound nearest to `bound` that does not promote `dtype`."""
     if bound is None or type(bound) is int or (type(bound) is float and dtype.kind == "f"):
         return bound
     bound = numpy.asarray(bound)
     if bound.dtype != dtype and dtype.kind in "iu":
         limits = numpy.iinfo(dtype)
         bound = numpy.clip(bound, limits.min, limits.max)
-    with numpy.errstate(over="ignore"):  # What is beyond float32 becomes infinite there.
+    with numpy.errstate(over="ignore"):  # Bounds beyond float32 become infinite.
         return bound.astype(dtype, copy=False)
 
 
 def finfo(type: Any, /) -> types.SimpleNamespace:
-    """Return the limits of a floating-point dtype, or of that of an array, as Python's numbers."""
+    """Return the limits of a floating-point dtype, or of an array's, as Python numbers."""
     info = numpy.finfo(_dtype(type))
     return types.SimpleNamespace(
         bits=info.bits,
@@ -62,7 +73,7 @@ def finfo(type: Any, /) -> types.SimpleNamespace:
 
 
 def iinfo(type: Any, /) -> Any:
-    """Return the limits of an integer dtype, or of that of an array."""
+    """Return the limits of an integer dtype, or of an array's."""
     return numpy.iinfo(_dtype(type))
 
 
@@ -97,11 +108,4 @@ class _Fft:
         return dir(numpy.fft)
 
 
-NUMPY = {
-    "argsort": argsort,
-    "clip": clip,
-    "fft": _Fft(),
-    "finfo": finfo,
-    "iinfo": iinfo,
-    "sort": sort,
-}
+NUMPY = completed(numpy, argsort=argsort, clip=clip, fft=_Fft(), finfo=finfo, iinfo=iinfo, sort=sort)

@@ -23,6 +23,6 @@ except ImportError as e:
         "with `pip install 'xpnet[cupy12]'` if it serves CUDA 12, or choose 'numpy' or 'numba'",
     ) from e
 
-from xpnet_cupy.devices import on, xp
+from xpnet_cupy.devices import xp
 
-__all__ = ["on", "xp"]
+__all__ = ["xp"]

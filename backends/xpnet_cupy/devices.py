@@ -1,4 +1,4 @@
-"""The namespaces of this backend, one for each CUDA device."""
+"""The namespaces of this backend, one per CUDA device."""
 
 from __future__ import annotations
 
@@ -11,20 +11,62 @@ from typing import Any
 import cupy
 from array_api_compat import cupy as library
 
-from xpnet import BackendUnavailableError, Namespace
+from xpnet import BackendUnavailableError, Device, Namespace
 from xpnet.replay.replayed import Replayed
 from xpnet_cupy import blas, graphs, probing
 from xpnet_cupy.products import Products, functions
 
 
-def on(text: str) -> Namespace:
-    """Return the namespace of a device, and make that device current for this thread.
+def _namespace(number: int, *, tf32: bool = False) -> Namespace:
+    def with_tf32() -> Namespace:
+        blas.check_tf32(device.handle)
+        return _namespace(number, tf32=True)
 
-    A thread works on one device at a time: arrays and kernels made from here on are this device's, until this
-    is called again.
+    def compile_step(step: Any) -> Replayed:
+        return graphs.replayed(step, Products(tf32=tf32))
+
+    device = _device(number)
+    xp = Namespace(
+        "cupy",
+        library,
+        fused=functions(tf32=tf32),
+        device=device,
+        compile=compile_step,
+        tf32=with_tf32,
+        versions={"cupy": cupy.__version__},
+    )
+    _made.add(xp)
+    return xp
+
+
+def _device(number: int) -> Device:
+    handle = cupy.cuda.Device(number)  # Constructed, not used: this needs no driver.
+    return Device(
+        handle,
+        kind="gpu",
+        name=_model,
+        probe=lambda xp: probing.probe(xp.device),
+        use=handle.use,
+        at=_at,
+        to_host=cupy.asnumpy,
+        synchronize=handle.synchronize,
+        release=functools.partial(_release, handle),
+        shortage=functools.partial(shortage, handle),
+    )
+
+
+def _model(xp: Namespace) -> str:
+    """Return the model of a namespace's GPU."""
+    return str(cupy.cuda.runtime.getDeviceProperties(xp.device.id)["name"].decode())
+
+
+def _at(xp: Namespace, text: str) -> Namespace:
+    """Return the namespace of another device, and make that device current for this thread.
 
     Parameters
     ----------
+    xp : Namespace
+        Any of this backend's.
     text : str
         The number of the device, from 0.
 
@@ -35,60 +77,22 @@ def on(text: str) -> Namespace:
     """
     if not (text.isascii() and text.isdecimal()):
         raise BackendUnavailableError(
-            "cupy", f"has no device {text!r}", "give a device's number, as in 'cupy:0'"
+            xp.name, f"has no device {text!r}", "give a device's number, as in 'cupy:0'"
         )
     found = probing.count_devices()
     if int(text) >= found:
         choices = ", ".join(repr(f"cupy:{i}") for i in range(found))
-        raise BackendUnavailableError("cupy", f"has no device {text!r}", f"choose among {choices}")
+        raise BackendUnavailableError(xp.name, f"has no device {text!r}", f"choose among {choices}")
     named = _namespace(int(text))
     named.use()
     return named
-
-
-def _namespace(number: int, *, tf32: bool = False) -> Namespace:
-    device = cupy.cuda.Device(number)  # Constructed, not used: this needs no driver.
-
-    def with_tf32() -> Namespace:
-        blas.check_tf32(device)
-        return _namespace(number, tf32=True)
-
-    def compile_step(step: Any) -> Replayed:
-        return graphs.replayed(step, Products(tf32=tf32))
-
-    def device_name() -> str:
-        return str(cupy.cuda.runtime.getDeviceProperties(number)["name"].decode())
-
-    def release() -> None:
-        with device:
-            cupy.get_default_memory_pool().free_all_blocks()
-
-    xp = Namespace(
-        "cupy",
-        library,
-        fused=functions(tf32=tf32),
-        device=device,
-        device_name=device_name,
-        probe=functools.partial(probing.probe, device),
-        to_host=cupy.asnumpy,
-        synchronize=device.synchronize,
-        compile=compile_step,
-        on=on,
-        use=device.use,
-        tf32=with_tf32,
-        release=release,
-        shortage=functools.partial(shortage, device),
-        versions={"cupy": cupy.__version__},
-    )
-    _made.add(xp)
-    return xp
 
 
 _made: weakref.WeakSet[Namespace] = weakref.WeakSet()
 
 
 def _probe_again() -> None:
-    """Let the next use say that CUDA, once it is used, does not work in a forked process."""
+    """Make the next use of each namespace find out that CUDA does not work in a forked process."""
     for xp in [*_made]:
         xp.distrust()
 
@@ -97,8 +101,13 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_probe_again)
 
 
+def _release(device: Any) -> None:
+    with device:
+        cupy.get_default_memory_pool().free_all_blocks()
+
+
 def shortage(device: Any, error: Exception) -> tuple[int, int] | None:
-    """Return how many bytes were asked for and how many are free, if a device was out of memory."""
+    """Return how many bytes were asked for and how many are free if `device` was out of memory, else None."""
     if not isinstance(error, cupy.cuda.memory.OutOfMemoryError):
         return None
     with device:

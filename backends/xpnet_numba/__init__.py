@@ -38,7 +38,7 @@ from typing import Any
 
 import numpy
 
-from xpnet import BackendUnavailableError, Namespace, standard
+from xpnet import BackendUnavailableError, Device, Namespace, standard
 from xpnet.replay.replayed import Replayed
 
 try:
@@ -53,15 +53,15 @@ except ImportError as e:
     ) from e
 
 
-def _probe() -> None:
+def _probe(xp: Namespace) -> None:
     settings.check()
     if settings.why_no_steps():
-        _probe_function()
+        _probe_function(xp)
     else:
         _probe_machine_code()
 
 
-def _probe_function() -> None:
+def _probe_function(xp: Namespace) -> None:
     found = xp.nn.relu(numpy.asarray([-1.0, 2.0], dtype=numpy.float32))
     if found.tolist() != [0.0, 2.0]:
         raise RuntimeError(f"relu of [-1, 2] is {found.tolist()} here")
@@ -97,13 +97,10 @@ def _advice() -> list[str]:
 
 xp: Namespace = Namespace(
     "numba",
-    numpy,
-    standard=standard.NUMPY,
+    standard.NUMPY,
     fused={} if settings.interpreted() else lazy.functions(_replace),
-    probe=_probe,
-    to_host=numpy.asarray,
+    device=Device(probe=_probe, remedy=settings.REMEDY),
     compile=_compile,
-    remedy=settings.REMEDY,
     versions={"numba": _NUMBA, "numpy": numpy.__version__},
     advice=_advice,
 )

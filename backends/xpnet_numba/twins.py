@@ -12,6 +12,7 @@ from typing import Any
 import numpy
 
 from xpnet import Namespace
+from xpnet.standard import completed
 from xpnet_numba import layout, machine_code
 from xpnet_numba.program import LARGEST_PRODUCT
 from xpnet_numba.team import address
@@ -58,4 +59,4 @@ def _operation(x1: Array, x2: Array) -> Any:
         return None
 
 
-xp = Namespace("numba", numpy, standard={"matmul": matmul})
+xp = Namespace("numba", completed(numpy, matmul=matmul))

@@ -20,7 +20,7 @@ def _compile(step: Any) -> Replayed:
     return Replayed(step, functools.partial(NumPyProgram, stacks=weakref.WeakValueDictionary()))
 
 
-xp: Namespace = Namespace("numpy", numpy, standard=standard.NUMPY, compile=_compile, advice=blas_advice)
+xp: Namespace = Namespace("numpy", standard.NUMPY, compile=_compile, advice=blas_advice)
 
 # Small numbers that underflow, such as exp() of what is far below the largest logit, are as good as 0, even
 # if the user tells NumPy to raise. This takes 0.7 us a call; programs of compiled steps call what is inside.

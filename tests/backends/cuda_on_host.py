@@ -172,7 +172,6 @@ def namespace(package, *, tf32=False):
         "cupy",
         package.cupy,
         fused=products.functions(tf32=tf32),
-        to_host=numpy.asarray,
         compile=lambda step: package.graphs.replayed(xp, step, products.Products(tf32=tf32)),
     )
     return xp

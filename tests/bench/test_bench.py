@@ -37,7 +37,7 @@ def to_host(x):
     # A device far away that is still busy when a value is asked for; `synchronize` does not wait for it.
     time.sleep(3)  # a tenth of the slowest epoch on a loaded machine
     return numpy.asarray(x)
-xp = xpnet.Namespace("fake", numpy, to_host=to_host)
+xp = xpnet.Namespace("fake", numpy, device=xpnet.Device(to_host=to_host))
 """
 LAZY = """
 import numpy
