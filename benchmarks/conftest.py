@@ -13,7 +13,7 @@ import pytest
 import threadpoolctl
 
 import xpnet
-from xpnet_bench.limit import Product, is_on_cuda, product_seconds
+from xpnet_bench.limit import Product, product_seconds
 from xpnet_bench.ours import Epochs
 from xpnet_bench.rounds import default_threads
 from xpnet_bench.workload import Workload
@@ -78,7 +78,7 @@ def record(benchmark: Any, xp: xpnet.Namespace, threads: int) -> Callable[..., N
     def record(
         *, batch: int, sizes: Sequence[int], examples: int, products: Sequence[Product], **more: Any
     ) -> None:
-        library = (loaded_blas() if not is_on_cuda(xp) else None) or {}
+        library = (loaded_blas() if xp.device_kind == "cpu" else None) or {}
         benchmark.extra_info.update(
             backend=xp.name,
             batch=batch,

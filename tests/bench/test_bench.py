@@ -47,6 +47,12 @@ def momentum_step(param, grad, velocity, lr, beta):
 xp = xpnet.Namespace("fake", numpy, fused={"momentum_step": momentum_step})
 """
 
+ON_A_GPU = """
+import numpy
+import xpnet
+xp = xpnet.Namespace("fake", numpy, device=xpnet.Device(kind="gpu"))
+"""
+
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
@@ -125,6 +131,14 @@ def test_backend_that_trains_less_is_caught(install):
     message = bench("--backend", "numpy", "--backend", "fake", status=1)
     assert "'xpnet fake' reached" in message
     assert "they did not do the same work" in message
+
+
+def test_limits_of_a_gpu_are_raced_on_a_backend_whose_device_is_one(install):
+    install(ON_A_GPU)
+    entries = "rounds.default_entries(['numpy', 'fake'], [])"
+    code = f"from xpnet_bench import rounds; print([entry.name for entry in {entries}])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(["numpy", "fake", "gemm on numpy", "gemm on fake", "bandwidth on fake"])
 
 
 def test_accuracies_within_a_point_pass():
