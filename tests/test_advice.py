@@ -15,10 +15,11 @@ from xpnet.lessons import LESSONS, find_lesson
 ROOT = pathlib.Path(__file__).parents[1]
 OURS = sorted((ROOT / "xpnet").rglob("*.py"))
 SOURCES = OURS + [p for folder in ("backends", "benchmarks") for p in sorted((ROOT / folder).rglob("*.py"))]
+WITH_OPTIONS = [*OURS, ROOT / "benchmarks" / "xpnet_bench" / "cli.py"]
 # The commands that the texts of a module are about; other texts are about all of them.
 COMMANDS = {
     "app": ["train", "evaluate", "predict", "lesson", "bench"],
-    "bench": ["bench"],
+    "cli": ["bench"],
     "doubts": ["train"],
     "idx": ["train", "evaluate", "predict"],
     "lesson": ["lesson"],
@@ -52,7 +53,7 @@ def commands(path):
     return [options(name) for name in COMMANDS.get(path.stem, app.commands)]
 
 
-@pytest.mark.parametrize("path", OURS, ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize("path", WITH_OPTIONS, ids=lambda p: str(p.relative_to(ROOT)))
 def test_texts_name_options_that_the_command_at_hand_has(path):
     for text in texts(path):
         for option in re.findall(r"(?<![\w-])--[a-z][\w-]+", text):

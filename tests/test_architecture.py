@@ -35,8 +35,7 @@ def test_import_loads_no_heavy_library():
 def test_xpnet_imports_no_backend_and_no_array_library(path):
     found = set(imported(ast.parse(path.read_text())))
     assert not found & LIBRARIES
-    # `xpnet bench` hands over to the package that times, which is no backend.
-    assert not [name for name in found if name.startswith("xpnet_") and name != "xpnet_bench"]
+    assert not [name for name in found if name.startswith("xpnet_")]
 
 
 @pytest.mark.parametrize("path", PORTABLE, ids=lambda p: str(p.relative_to(PACKAGE)))

@@ -1,5 +1,5 @@
 """``python -m xpnet`` is the command `xpnet`."""
 
-from xpnet.cli import main
+from xpnet.cli.app import main
 
 main()

@@ -11,7 +11,7 @@ import click
 
 import xpnet
 from xpnet.cli.backends import backends
-from xpnet.cli.bench import bench
+from xpnet.cli.installed import installed_commands
 from xpnet.cli.interruption import Interruption, listen
 from xpnet.cli.lesson import lesson
 from xpnet.cli.models import evaluate, predict
@@ -35,7 +35,10 @@ def app(context: click.Context) -> None:
         click.echo(context.get_help())
 
 
-for command in (train, evaluate, predict, backends, lesson, bench):
+for name, command in installed_commands():
+    app.add_command(command, name)
+# Last, so that no package replaces one of them.
+for command in (train, evaluate, predict, backends, lesson):
     app.add_command(command)
 
 

@@ -54,7 +54,7 @@ def bench(
     Each competitor runs in its own process and does the same work: 784-64-10, batch 128, float32.
     Compare the ratios of the medians, because single times drift with the machine.
     """
-    # The package that times is beside this one, and imports it.
+    # Imported here, because the command line loads this module at every start.
     from xpnet_bench.comparisons import LARGE_NAME, comparisons, shares
     from xpnet_bench.errors import UnusableError
     from xpnet_bench.ours import IN_TF32
