@@ -51,7 +51,7 @@ class Namespace:
         Kernels that replace portable twins of `xpnet.nn`. Each has its twin's name and signature, without
         `xp`.
     device : Device, optional
-        Where the arrays are. If omitted, the host, or whatever the library's default device is.
+        Where the arrays are. If omitted, the library's default device, taken to be the host.
     compile : callable, optional
         Takes a step as a function of arrays and returns a faster one with the same results, as `jax.jit`
         does. If omitted, steps stay as they are.
