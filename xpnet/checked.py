@@ -34,12 +34,10 @@ def checked(xp: Namespace) -> Namespace:
     if xp.checked:
         return xp
     if "_checked" not in vars(xp):
-        other: Any = object.__new__(type(xp))
-        vars(other).update(vars(xp))
         functions = {name: check_calls(xp, name, _found(xp, name)) for name in nn.__all__}
+        other = xp.with_functions(types.SimpleNamespace(**vars(xp.nn) | functions))
         vars(other).update(
             checked=True,
-            nn=types.SimpleNamespace(**vars(xp.nn) | functions),
             _compile=Unreplayed,
             _device=dataclasses.replace(xp._device, at=lambda _, text: checked(xp.on(text))),
             _tf32=lambda: checked(xp.with_tf32()),
