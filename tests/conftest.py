@@ -32,7 +32,7 @@ def make_namespace(name):
             enabled_extensions=(),
         )
         handle = array_api_strict.Device(device) if device else None
-        return xpnet.Namespace(name, array_api_strict, device=xpnet.Device(handle))
+        return xpnet.Namespace(name, array_api_strict, device=handle)
     try:
         return xpnet.backend(name)
     except xpnet.BackendUnavailableError as e:

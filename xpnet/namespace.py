@@ -20,7 +20,6 @@ from xpnet.folding import check_tuple, fold
 Array = Any
 Step = TypeVar("Step", bound=Callable[..., Any])
 
-_HOST = Device()
 _CREATION = (
     "arange",
     "asarray",
@@ -50,8 +49,9 @@ class Namespace:
     fused : mapping of str to callable, optional
         Kernels that replace portable twins of `xpnet.nn`. Each has its twin's name and signature, without
         `xp`.
-    device : Device, optional
-        Where the arrays are. If omitted, the library's default device, taken to be the host.
+    device : Device or object, optional
+        Where the arrays are; a device of the library's own stands for ``Device(device)``. If omitted, the
+        library's default device, taken to be the host.
     compile : callable, optional
         Takes a step as a function of arrays and returns a faster one with the same results, as `jax.jit`
         does. If omitted, steps stay as they are.
@@ -84,8 +84,6 @@ class Namespace:
     ------
     ValueError
         If `fused` names a function that `xpnet.nn` does not have.
-    TypeError
-        If `device` is not a `Device`.
     """
 
     def __init__(
@@ -94,7 +92,7 @@ class Namespace:
         library: Any,
         *,
         fused: Mapping[str, Callable[..., Any]] | None = None,
-        device: Device = _HOST,
+        device: Any = None,
         compile: Callable[[Any], Any] | None = None,
         tf32: Callable[[], Namespace] | None = None,
         versions: Mapping[str, str] | None = None,
@@ -102,7 +100,7 @@ class Namespace:
     ) -> None:
         fused = dict(fused or {})
         _check_kernels(fused)
-        _check_device(device)
+        device = device if isinstance(device, Device) else Device(device)
         self.name = name
         self.__name__ = f"xpnet.{name}"
         self.library = library
@@ -397,11 +395,6 @@ def _check_kernels(fused: Mapping[str, object]) -> None:
             f"`fused` names {', '.join(map(repr, unknown))}, which `xpnet.nn` does not have: "
             f"choose among {', '.join(nn.__all__)}"
         )
-
-
-def _check_device(device: object) -> None:
-    if not isinstance(device, Device):
-        raise TypeError(f"`device` must be an xpnet.Device, got {device!r}; pass `xpnet.Device({device!r})`")
 
 
 def _default_device(library: Any) -> Any:
