@@ -143,43 +143,46 @@ class Namespace:
         self._device.synchronize()
 
     def compile(self, step: Step) -> Step:
-        """Return a function with the results of `step`, perhaps faster.
+        """Return the same function, perhaps faster.
 
-        It is called like `step`, with arrays, whole numbers, and dicts, tuples and lists of them. Like the
-        steps of an optimizer, it may overwrite what it is given: use what it returns. `step` must not
+        A step takes a namespace first: ``step(xp, ...)``. So does what comes back. Its other arguments and
+        its results are arrays, whole numbers, and dicts, tuples and lists of them. It may overwrite the arrays
+        that it is given, as the steps of an optimizer do: use those that it returns.
 
-        - read values from arrays;
-        - use a whole number that it is given other than by adding to it, passing it to `nn.adam_step` and
-          returning it;
-        - be given images that change in place between calls with the same array of them;
-        - gather out of range, where the step may raise an error and its program take another row.
+        What a step must do:
 
-        The shipped backends run the Python of `step` only in its first calls, and again if something changes
-        that it reaches: its variables, globals and defaults, the attributes that its code names, and the
-        items of containers and the values of NumPy arrays among them.
+        - Call the functions of the `xp` that it is given.
+        - Read no values from arrays.
+        - Add to a whole number that it is given, pass it on as the number of an optimizer's step, return it;
+          do nothing else with it.
+        - Leave the images of a data set as they are between calls.
+        - Gather within range. Out of range, a step may raise an error and its program take another row.
 
-        - A change between two calls, or between two items of a fold, is used from the next one on.
-        - A step that changes such a thing itself, and not just once, runs as it is. So does one for which
-          something changes before every call.
-        - So does one that reaches what cannot be watched: a generator of random numbers, an iterator, an
-          array of more than 64 KiB, a container of more than 1000 items.
-        - So does a step whose results differ from those of its program in the trial, at the second call.
-        - So does one that looks things up by text: `eval`, `exec`, `globals`, `sys.modules`.
-        - Not watched are files, the clock, the environment, loggers, and what installed C code holds. What a
-          step prints or logs or writes, it does only while its Python runs.
+        The shipped backends run the Python of a step in its first two calls with new shapes. From the third
+        call on they replay the calls of `nn` that they recorded. They watch what the step captures: its
+        variables, globals and defaults, the attributes that its code names, the items of containers and the
+        values of NumPy arrays among them.
 
-        The attribute `report` of what these backends return says why `step`, or its last call that was not
-        sped up, ran as it is, and is empty if there was none.
+        - A change of a captured value takes effect at the next call, or at the next item of a fold.
+        - A captured value that cannot be watched is never replayed: a generator of random numbers, an
+          iterator, an array above 64 KiB, a container of more than 1000 items.
+        - A value that changes before every call, or that the step itself changes again and again, is never
+          replayed.
+        - Names that are looked up by text are never replayed: `eval`, `exec`, `globals`, `sys.modules`.
+        - Files, the clock, the environment, loggers and the memory of C code are not watched.
+        - What a step prints, logs or writes, it does only while its Python runs.
+        - A step whose program gives other results is never replayed. The second call compares them.
 
-        - A call that is given one array twice, views of one memory of which the step changes one, an array
-          that is not C-contiguous, or what is neither an array nor a whole number runs as it is; other calls
-          are still sped up.
-        - So does a call with new shapes once 8 sets of shapes are known, if they took turns so often that it
-          does not pay to record the step anew.
-        - Threads may compile and call steps at once. One that they share is used by one thread at a time;
-          while a thread records it, tries it or folds with it, the calls of others run as they are.
+        A step that is not replayed runs as it is written. The attribute `report` of what comes back says why,
+        or why the last such call was not replayed; it is empty if there was none. Some calls run as they are
+        written while others are still replayed:
 
-        Another `compile` (`jax.jit`) keeps its own promises; `fit` watches it in the same way.
+        - those that are given one array twice, or views of memory that the step changes, or an array that is
+          not C-contiguous, or what is neither an array nor a whole number;
+        - those with new shapes, once 8 sets of shapes took turns too often to record them again;
+        - those of a thread that finds the step in use by another thread that records, tries or folds it.
+
+        Another compiler, such as `jax.jit`, keeps its own promises. `fit` watches what its step captures.
         """
         if self._compile is None:
             return step
@@ -187,17 +190,17 @@ class Namespace:
         return made
 
     def fold(self, step: Callable[..., Any], carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
-        """Return what ``for item in items: carry = step(*carry, *item)`` makes of `carry`.
+        """Return `carry` after ``for item in items: carry = step(xp, *carry, *item)``.
 
-        A step that `compile` returned passes its results on to itself with less Python in between. What is
-        carried is lost if an exception ends the loop, and what was given as `carry` may be overwritten then.
+        With a step that `compile` returned, less Python runs between two steps. If an exception ends the
+        loop, what was carried is lost, and the arrays given as `carry` may have been overwritten.
 
         Parameters
         ----------
         step : callable
-            Returns a tuple as long as `carry`.
+            Takes a namespace first. Returns a tuple as long as `carry`.
         carry : tuple
-            The step's first arguments.
+            The step's next arguments.
         items : iterable of tuple
             Its other arguments, one tuple for each call.
 
