@@ -72,6 +72,8 @@ class Function:
     results : dict of str to Form
     gradient : str or None
         The name of the function that takes `dy` and returns the gradients at the arguments.
+    declaration : str
+        The text that all this was read from.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Function:
     arguments: Mapping[str, Form]
     results: Mapping[str, Form]
     gradient: str | None = None
+    declaration: str = ""
 
     @functools.cached_property
     def arrays(self) -> dict[str, Form]:
@@ -91,6 +94,12 @@ class Function:
         return tuple(name for name, form in self.arrays.items() if form.changed)
 
     @functools.cached_property
+    def axes(self) -> tuple[str, ...]:
+        """The names of all axes, in order."""
+        forms = [*self.arrays.values(), *self.results.values()]
+        return tuple(dict.fromkeys(axis for form in forms for axis in form.axes or ()))
+
+    @functools.cached_property
     def numbers(self) -> dict[str, Any]:
         """The types of the other parameters: numbers, flags and a dtype."""
         parameters = list(inspect.signature(self.twin, eval_str=True).parameters.values())[1:]
@@ -99,9 +108,7 @@ class Function:
     @functools.cached_property
     def varying(self) -> tuple[str, ...]:
         """The counts that may differ from call to call: those that are the length of no axis."""
-        forms = [*self.arrays.values(), *self.results.values()]
-        axes = {axis for form in forms for axis in form.axes or ()}
-        return tuple(name for name in self.arguments if name not in self.arrays and name not in axes)
+        return tuple(name for name in self.arguments if name not in self.arrays and name not in self.axes)
 
     @functools.cached_property
     def is_elementwise(self) -> bool:
@@ -179,7 +186,26 @@ def declared(twin: Callable[..., Any], declaration: str, *, gradient: str | None
         )
     arguments = {name.removesuffix("!"): _form(text, changed=name.endswith("!")) for name, text in pairs}
     changed = [name for name, form in arguments.items() if form.changed]
-    return Function(twin.__name__, twin, arguments, dict(_results(given, changed)), gradient)
+    made = Function(twin.__name__, twin, arguments, dict(_results(given, changed)), gradient, declaration)
+    _require_lengths(made)
+    return made
+
+
+def _require_lengths(function: Function) -> None:
+    """Raise ValueError unless the arguments give each length that a result, a limit or the twin needs."""
+    known = {axis for form in function.arrays.values() for axis in _axes(form)}
+    known.update(function.arguments.keys() - function.arrays.keys())
+    for name, form in (*function.arguments.items(), *function.results.items()):
+        for axis in (*_axes(form), *form.below):
+            if axis not in known and not axis.isdecimal():
+                raise ValueError(f"`{name}` of {function.name!r} has {axis!r}, which no argument has")
+    for name, kind in function.numbers.items():
+        if kind is int:
+            raise ValueError(f"`{name}` of {function.name!r} is an int; declare it as `count`")
+
+
+def _axes(form: Form) -> tuple[str, ...]:
+    return ("*",) if form.axes is None else form.axes
 
 
 def _results(given: str, changed: list[str]) -> list[tuple[str, Form]]:
@@ -189,6 +215,10 @@ def _results(given: str, changed: list[str]) -> list[tuple[str, Form]]:
         raise ValueError(f"{', '.join(changed)} are changed and so returned, but the results are {given!r}")
     names = [*changed, *(f"result{i}" for i in range(len(changed), len(texts)))]
     pairs = [_named(text) if ": " in text else (name, text) for name, text in zip(names, texts, strict=True)]
+    if changed != [name for name, _ in pairs[: len(changed)]]:
+        raise ValueError(
+            f"{', '.join(changed)} are changed, so the first results must be these, got {given!r}"
+        )
     return [(name, _form(text)) for name, text in pairs]
 
 
