@@ -48,3 +48,61 @@ def assert_gradient(xp, function, x, dx, *, seed=0, step=1e-6, tolerance=1e-7):
         down = function(xp.asarray(x - step * direction))
         slope = (float(xp.to_host(up)) - float(xp.to_host(down))) / (2 * step)
         assert slope == pytest.approx(float(np.sum(dx * direction)), rel=tolerance, abs=tolerance)
+
+
+def has(xp, dtype):
+    """Return whether the device has this dtype and arithmetic with it, as some checkers have not."""
+    return dtype in xp.__array_namespace_info__().dtypes(device=xp.device)
+
+
+def results_of(made):
+    """Return what a function of `nn` returned as a tuple."""
+    return made if isinstance(made, tuple) else (made,)
+
+
+def assert_as_twin(xp, function, arguments, actual):
+    """Compare results with those of the twin in float64, element by element.
+
+    Allowed are a few times the errors of the twin itself in the dtype of the results, when each number that
+    it is given is rounded the other way.
+    """
+    actual = [None if x is None else np.asarray(xp.to_host(x)) for x in actual]
+    dtype = next((x.dtype for x in actual if x is not None and x.dtype.kind == "f"), np.dtype("float64"))
+    expected = _results_of_twin(function, arguments, np.dtype("float64"))
+    rounded = [_results_of_twin(function, _rounded(arguments, dtype, seed), dtype) for seed in range(6)]
+    for i, (one, other) in enumerate(zip(actual, expected, strict=True)):
+        if other is None:
+            assert one is None
+            continue
+        assert one.shape == other.shape
+        with np.errstate(all="ignore"):
+            errors = np.nan_to_num(np.max([abs(results[i] - other) for results in rounded], axis=0))
+            limit = 8 * errors + TOLERANCE[dtype.name] * abs(other) + np.finfo(dtype).tiny
+            right = (abs(one - other) <= limit) | (one == other) | (np.isnan(one) & np.isnan(other))
+        found = [values[~right][:3].tolist() for values in (one, other, limit)]
+        assert right.all(), f"result {i} has {found[0]}, but its twin {found[1]}, give or take {found[2]}"
+
+
+def _results_of_twin(function, arguments, dtype):
+    with np.errstate(all="ignore"):
+        given = {name: _as_dtype(value, dtype) for name, value in arguments.items()}
+        return results_of(function.twin(np, **given))
+
+
+def _as_dtype(value, dtype):
+    if isinstance(value, np.dtype):
+        return dtype
+    if isinstance(value, np.ndarray):
+        return value.astype(dtype if value.dtype.kind == "f" else value.dtype)  # a copy
+    return value
+
+
+def _rounded(arguments, dtype, seed):
+    """Return arguments with each floating-point number of arrays moved by one rounding, up or down."""
+    random = np.random.Generator(np.random.Philox(seed))
+    return {
+        name: value * (1 + np.finfo(dtype).eps * random.choice([-1.0, 1.0], value.shape))
+        if isinstance(value, np.ndarray) and value.dtype.kind == "f"
+        else value
+        for name, value in arguments.items()
+    }
