@@ -1,0 +1,129 @@
+"""Each declaration agrees with its twin, and one that does not is refused."""
+
+import itertools
+import re
+
+import array_api_strict
+import numpy as np
+import pytest
+from checking import results_of
+
+import xpnet
+from xpnet import nn
+from xpnet.checked import checked
+from xpnet.drawing import drawn, placed
+from xpnet.nn import declared
+
+XP = checked(xpnet.Namespace("strict", array_api_strict))
+functions = pytest.mark.parametrize("function", nn.FUNCTIONS.values(), ids=lambda f: f.name)
+SIZES = {"*": (4, 6)}
+
+
+def run(function, arguments):
+    """Return the results of a twin under array-api-strict with checks, and its arguments afterwards."""
+    given = placed(XP, function, {name: _writable(value) for name, value in arguments.items()})
+    with np.errstate(invalid="ignore"):
+        results = results_of(getattr(XP.nn, function.name)(**given))
+    host = [None if x is None else np.array(XP.to_host(x)) for x in results]
+    return dict(zip(function.results, host, strict=True)), {
+        name: np.array(XP.to_host(given[name])) for name in function.arrays
+    }
+
+
+def _writable(value):
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def examine(function):
+    """Raise an error unless a declaration says what its twin does with drawn arguments."""
+    flags = [name for name, kind in function.numbers.items() if kind is bool]
+    for seed, *values in itertools.product(range(3), *[[True, False]] * len(flags)):
+        fixed = dict(zip(flags, values, strict=True))
+        for sizes in (SIZES, SIZES | {"batch": 1}):
+            arguments = drawn(function, seed=seed, sizes=sizes) | fixed
+            results, after = run(function, arguments)
+            assert tuple(function.results)[: len(function.changed)] == function.changed
+            for name in function.arrays:
+                expected = results[name] if name in function.changed else arguments[name]
+                np.testing.assert_array_equal(after[name], expected)
+            for name, form in function.results.items():
+                if form.kind == "float" and results[name] is not None:
+                    assert np.isfinite(results[name]).all()
+                    assert (results[name] >= form.interval[0]).all()
+                    assert (results[name] <= form.interval[1]).all()
+        arguments = drawn(function, seed=seed, sizes=SIZES) | fixed
+        for name, value in arguments.items():
+            if name in function.arrays and value.ndim:
+                _examine_dependence(function, arguments, name)
+
+
+def _examine_dependence(function, arguments, name):
+    """Change the first element of an argument: only the same row, or the same element, may change with it."""
+    first = (0,) * arguments[name].ndim
+    changed = arguments[name].copy()
+    changed[first] = changed[changed != changed[first]][0]
+    before, after = (run(function, arguments | {name: x})[0] for x in (arguments[name], changed))
+    for result, form in function.results.items():
+        if before[result] is not None and function.reads_own_rows(name, result):
+            same = np.isclose(before[result], after[result], rtol=1e-6)
+            same[first if form.axes is None else 0] = True
+            assert same.all(), f"`{result}` of {function.name!r} does not read its own rows of `{name}`"
+
+
+@functions
+def test_declaration_agrees_with_its_twin(function):
+    examine(function)
+
+
+def broken(function):
+    """Yield declarations of a function, each with one mistake."""
+    text = function.declaration
+    pieces = re.split("( -> |, )", text)  # forms, with what is between them
+    forms = [*function.arguments.items(), *function.results.items()]
+    yield text.rpartition(", " if len(function.results) > 1 else " -> ")[0]  # a result too few
+    if all(form.axes for _, form in forms):
+        yield re.sub(rf"\b({'|'.join(function.axes)})( \w+)*", "*", text)  # element by element
+    for i, (name, form) in enumerate(forms):
+        for mistake in _mistakes(pieces[2 * i], name, form, is_result=i >= len(function.arguments)):
+            yield "".join([*pieces[: 2 * i], mistake, *pieces[2 * i + 1 :]])
+
+
+def _mistakes(piece, name, form, *, is_result):
+    """Yield one form with a mistake in it."""
+    head, colon, tail = piece.rpartition(": ")
+    if form.kind == "count":
+        return
+    if "!" in head:
+        yield piece.replace("!", "")
+    elif not is_result:
+        yield f"{head}!: {tail}"
+    if form.optional:
+        yield piece.replace("? ", "")
+    for axis in form.axes or ():
+        yield head + colon + re.sub(rf"\b{axis}\b", "mistaken", tail)
+    if form.axes:
+        yield piece.removesuffix(" ".join(form.axes)) + "*"
+    elif form.axes == () and is_result:
+        yield piece.replace("()", "*")
+    if form.kind == "int":
+        yield re.sub(r"int(\[.*\])? ", "", piece)
+    axes = tail.removeprefix("? ").partition("] ")[2] or tail.removeprefix("? ")
+    if form.kind == "float" and is_result:
+        yield f"{head}{colon}int {axes}"
+        yield f"{head}{colon}float[{'-1 0.4' if np.isfinite(form.interval[1]) else '1000 1001'}] {axes}"
+    elif form.interval == (0, np.inf):
+        yield f"{head}{colon}{axes}"
+
+
+CASES = [(f, text) for f in nn.FUNCTIONS.values() for text in broken(f)]
+
+
+@pytest.mark.parametrize(("function", "text"), CASES, ids=[f"{f.name}: {text}" for f, text in CASES])
+def test_declaration_with_a_mistake_is_refused(function, text, monkeypatch):
+    def examine_mistaken():
+        mistaken = declared(function.twin, text, gradient=function.gradient)
+        monkeypatch.setitem(nn.FUNCTIONS, function.name, mistaken)
+        examine(mistaken)
+
+    with pytest.raises((AssertionError, IndexError, TypeError, ValueError)):
+        examine_mistaken()
