@@ -60,6 +60,43 @@ def batch_products(sizes: Sequence[int], batch: int) -> list[Product]:
     return products
 
 
+def products_of(xp: Any, function: Callable[[Any], Any]) -> list[Product]:
+    """Return the products that portable code makes, in order, noted while it runs on a namespace."""
+    noting = _Noting(xp)
+    function(noting)
+    return noting.products
+
+
+class _Noting:
+    """A namespace that notes the products of matrices made on another."""
+
+    def __init__(self, xp: Any) -> None:
+        self._xp = xp
+        self._stored: list[tuple[Array, Array]] = []  # transposed matrices, and what they are views of
+        self.products: list[Product] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._xp, name)
+
+    def matrix_transpose(self, x: Array) -> Array:
+        made = self._xp.matrix_transpose(x)
+        self._stored.append((made, x))
+        return made
+
+    def matmul(self, left: Array, right: Array) -> Array:
+        first, second = self._as_stored(left), self._as_stored(right)
+        if first is not left:
+            self.products.append(Product(first.shape, right.shape, "left"))
+        elif second is not right:
+            self.products.append(Product(left.shape, second.shape, "right"))
+        else:
+            self.products.append(Product(left.shape, right.shape))
+        return self._xp.matmul(left, right)
+
+    def _as_stored(self, x: Array) -> Array:
+        return next((stored for transposed, stored in self._stored if transposed is x), x)
+
+
 def epoch_products(sizes: Sequence[int], n: int, batch_size: int) -> list[Product]:
     """Return the products of an epoch over `n` examples, the last batch holding the rest."""
     return [p for begin, end in spans(n, batch_size) for p in batch_products(sizes, end - begin)]

@@ -10,7 +10,17 @@ import types
 import pytest
 
 import xpnet
-from xpnet_bench.limit import Product, batch_products, epoch_bytes, epoch_products, gemm_seconds
+from xpnet import nn
+from xpnet_bench.limit import (
+    Product,
+    backward_products,
+    batch_products,
+    epoch_bytes,
+    epoch_products,
+    forward_product,
+    gemm_seconds,
+    products_of,
+)
 from xpnet_bench.ours import Copies, Epochs
 from xpnet_bench.workload import Workload
 
@@ -51,6 +61,15 @@ def test_epoch_includes_the_ragged_batch():
     products = epoch_products((784, 64, 10), 300, 128)
     assert [product.left[0] for product in products[::5]] == [128, 128, 44]
     assert len(products) == 15
+
+
+def test_products_of_a_function_are_those_of_the_hand_calculation(numpy_xp):
+    x, weight, dy = (numpy_xp.zeros(shape) for shape in ((128, 784), (784, 64), (128, 64)))
+    forward = products_of(numpy_xp, lambda xp: nn.linear(xp, x, weight, weight[0, :]))
+    backward = products_of(numpy_xp, lambda xp: nn.linear_backward(xp, x, weight, dy))
+    assert forward == [forward_product(128, 784, 64)]
+    assert backward == backward_products(128, 784, 64, input_gradient=True)[::-1]
+    assert products_of(numpy_xp, lambda xp: nn.relu(xp, x)) == []
 
 
 def test_least_bytes_are_those_of_the_hand_calculation():
