@@ -1,10 +1,13 @@
 """How values and gradients are compared, on any namespace, and the optimizers to try."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
 
+from xpnet.checked import checked
+from xpnet.drawing import passed, placed
 from xpnet.optim import OPTIMIZERS
 
 # Relative to the size of the values compared.
@@ -60,11 +63,33 @@ def results_of(made):
     return made if isinstance(made, tuple) else (made,)
 
 
-def assert_as_twin(xp, function, arguments, actual):
+def assert_returns_what_its_twin_does(xp, function, arguments):
+    """Call a function with each value of its flags, and compare what comes back and what it changed."""
+    flags = [name for name, kind in function.numbers.items() if kind is bool]
+    for values in itertools.product([True, False], repeat=len(flags)):
+        given = arguments | dict(zip(flags, values, strict=True))
+        on_device = placed(xp, function, given)
+        args, kwargs = passed(function, on_device)
+        with np.errstate(invalid="ignore", over="ignore"):
+            results = results_of(getattr(checked(xp).nn, function.name)(*args, **kwargs))
+        _assert_close_to_twin(xp, function, given, results)
+        after = dict(zip(function.changed, results, strict=False)) if _can_change(xp) else {}
+        for name in function.arrays.keys() - set(function.changed) | after.keys():
+            expected = xp.to_host(after[name]) if name in after else given[name]
+            np.testing.assert_array_equal(xp.to_host(on_device[name]), expected, err_msg=name)
+
+
+def _can_change(xp):
+    x = y = xp.zeros((1,), dtype=xp.float32)
+    y += 1
+    return float(x[0]) == 1
+
+
+def _assert_close_to_twin(xp, function, arguments, actual):
     """Compare results with those of the twin in float64, element by element.
 
     Allowed are a few times the errors of the twin itself in the dtype of the results, when each number that
-    it is given is rounded the other way.
+    it is given is rounded the other way; and where elements meet, a few roundings of the largest.
     """
     actual = [None if x is None else np.asarray(xp.to_host(x)) for x in actual]
     dtype = next((x.dtype for x in actual if x is not None and x.dtype.kind == "f"), np.dtype("float64"))
@@ -77,7 +102,10 @@ def assert_as_twin(xp, function, arguments, actual):
         assert one.shape == other.shape
         with np.errstate(all="ignore"):
             errors = np.nan_to_num(np.max([abs(results[i] - other) for results in rounded], axis=0))
-            limit = 8 * errors + TOLERANCE[dtype.name] * abs(other) + np.finfo(dtype).tiny
+            size = np.where(np.isfinite(other), abs(other), 0)
+            limit = 8 * errors + TOLERANCE[dtype.name] * size + np.finfo(dtype).tiny
+            if not function.is_elementwise:
+                limit += 4 * np.finfo(dtype).eps * np.max(size, initial=0)
             right = (abs(one - other) <= limit) | (one == other) | (np.isnan(one) & np.isnan(other))
         found = [values[~right][:3].tolist() for values in (one, other, limit)]
         assert right.all(), f"result {i} has {found[0]}, but its twin {found[1]}, give or take {found[2]}"

@@ -16,7 +16,7 @@ LENGTHS = 2, 3, 5, 8, 10, 17, 33, 64, 70, 130
 """Lengths of axes, whole vectors and whole tiles of kernels among them, and others."""
 
 # exp() of the larger ones overflows; some of the smaller ones are subnormal, or 0 in float32.
-EXTREMES = 0.0, -0.0, 1e4, -1e4, 88.0, -104.0, 1e-30, -1e-38, 1e-44, 1e-300, 1.0, -1.0
+EXTREMES = 0.0, -0.0, 1e4, -1e4, 88.0, -80.0, -104.0, 1e-30, -1e-38, 1e-44, 1e-300, 5e-324, 1.0, -1.0
 
 
 def drawn(

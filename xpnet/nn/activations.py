@@ -98,7 +98,7 @@ def tanh_backward(xp: Any, y: Array, dy: Array) -> Array:
     return dy * (1 - y * y)
 
 
-@function("z: batch classes -> y: batch classes", gradient="softmax_backward")
+@function("z: batch classes -> y: float[0 1] batch classes", gradient="softmax_backward")
 def softmax(xp: Any, z: Array) -> Array:
     """Return ``exp(z) / sum(exp(z))`` along the last axis.
 
@@ -116,7 +116,7 @@ def softmax(xp: Any, z: Array) -> Array:
     return e / xp.sum(e, axis=-1, keepdims=True)
 
 
-@function("y: batch classes, dy: batch classes -> dz: batch classes")
+@function("y: float[0 1] batch classes, dy: batch classes -> dz: batch classes")
 def softmax_backward(xp: Any, y: Array, dy: Array) -> Array:
     """Return ``y * (dy - sum(dy * y))``, the gradient at the input of ``y = softmax(z)``.
 
@@ -131,7 +131,7 @@ def softmax_backward(xp: Any, y: Array, dy: Array) -> Array:
     return y * (dy - xp.sum(dy * y, axis=-1, keepdims=True))
 
 
-@function("z: batch classes -> y: batch classes", gradient="log_softmax_backward")
+@function("z: batch classes -> y: float[-inf 0] batch classes", gradient="log_softmax_backward")
 def log_softmax(xp: Any, z: Array) -> Array:
     """Return ``z - log(sum(exp(z)))`` along the last axis.
 
@@ -147,7 +147,7 @@ def log_softmax(xp: Any, z: Array) -> Array:
     return shifted - xp.log(xp.sum(xp.exp(shifted), axis=-1, keepdims=True))
 
 
-@function("y: batch classes, dy: batch classes -> dz: batch classes")
+@function("y: float[-inf 0] batch classes, dy: batch classes -> dz: batch classes")
 def log_softmax_backward(xp: Any, y: Array, dy: Array) -> Array:
     """Return ``dy - exp(y) * sum(dy)``, the gradient at the input of ``y = log_softmax(z)``.
 

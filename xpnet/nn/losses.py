@@ -45,7 +45,9 @@ def one_hot(xp: Any, labels: Array, classes: int, *, dtype: Any) -> Array:
     return xp.astype(column, dtype)
 
 
-@function("logits: batch classes, labels: int[classes] batch -> loss: (), d_logits: batch classes")
+@function(
+    "logits: batch classes, labels: int[classes] batch -> loss: float[0 inf] (), d_logits: batch classes"
+)
 def softmax_cross_entropy(xp: Any, logits: Array, labels: Array) -> tuple[Array, Array]:
     """Return the mean of ``-log(softmax(logits)[label])`` and its gradient.
 
@@ -71,7 +73,7 @@ def softmax_cross_entropy(xp: Any, logits: Array, labels: Array) -> tuple[Array,
     return loss, (e / total - xp.astype(is_label, logits.dtype)) / batch
 
 
-@function("logits: *, targets: float[0 1] * -> loss: (), d_logits: *")
+@function("logits: *, targets: float[0 1] * -> loss: float[0 inf] (), d_logits: *")
 def sigmoid_cross_entropy(xp: Any, logits: Array, targets: Array) -> tuple[Array, Array]:
     """Return the mean of ``-t log(p) - (1 - t) log(1 - p)`` with ``p = sigmoid(logits)``, and its gradient.
 
@@ -94,7 +96,7 @@ def sigmoid_cross_entropy(xp: Any, logits: Array, targets: Array) -> tuple[Array
     return loss, (p - targets) / _size(logits)
 
 
-@function("outputs: *, targets: * -> loss: (), d_outputs: *")
+@function("outputs: *, targets: * -> loss: float[0 inf] (), d_outputs: *")
 def squared_error(xp: Any, outputs: Array, targets: Array) -> tuple[Array, Array]:
     """Return the mean of ``(output - target)**2`` over all elements, and its gradient.
 
