@@ -7,112 +7,72 @@ import pickle
 import array_api_strict
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import xpnet
 from xpnet import nn
 from xpnet.checked import checked
+from xpnet.drawing import drawn, placed
 
-LENGTHS = {"batch": 4, "n": 6, "features": 5, "n_in": 3, "n_out": 2, "classes": 3}
+SIZES = {"*": (4, 3), "batch": 4, "n_in": 3, "n_out": 2}
+
+NO_COUNTS = [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError), (None, TypeError)]
 
 
-def drawn(xp, name, *, lengths=LENGTHS, seed=0):
-    """Return arguments of a function by name, made from its line; what changes can be written to."""
-    rng = np.random.default_rng(seed)
-    arguments = {}
-    for key, form in nn.FUNCTIONS[name].arguments.items():
-        shape = (4, 3) if form.axes is None else tuple(lengths[axis] for axis in form.axes)
+def arguments_of(xp, name):
+    """Return drawn arguments of a function by name; what changes can be written to."""
+    function = nn.FUNCTIONS[name]
+    return placed(xp, function, drawn(function, seed=0, sizes=SIZES))
+
+
+def misuses(xp, function, good):
+    """Yield a parameter, a value that it must not have beside good arguments, and the error."""
+    lengths = {key: good[key] for key in function.arguments.keys() - function.arrays.keys()}
+    known = set()  # axes that an argument before had
+    for key, form in function.arguments.items():
         if form.kind == "count":
-            arguments[key] = lengths.get(key, 7)
+            yield from ((key, value, error) for value, error in NO_COUNTS)
+            known.add(key)
             continue
-        if form.kind == "int":
-            limit = max(lengths.get(axis, 0) for axis in form.below) if form.below else 9
-            values = rng.integers(0, limit, shape).astype("int32")
-        else:
-            values = rng.random(shape).astype("float32")
-        arguments[key] = xp.asarray(values)
-    for key, parameter in inspect.signature(getattr(nn, name)).parameters.items():
-        if key == "dtype":
-            arguments[key] = xp.float32
-        elif key not in ("xp", *arguments):
-            arguments[key] = True if parameter.annotation is bool else 0.5
-    return arguments
-
-
-@pytest.mark.parametrize("name", nn.__all__)
-@settings(max_examples=5, deadline=None)
-@given(st.fixed_dictionaries({axis: st.integers(1, 5) for axis in LENGTHS}), st.integers(0, 99))
-def test_declarations_agree_with_the_twins(name, lengths, seed):
-    xp = checked(xpnet.Namespace("strict", array_api_strict))
-    getattr(xp.nn, name)(**drawn(xp, name, lengths=lengths, seed=seed))
-
-
-@pytest.mark.parametrize("name", nn.__all__)
-def test_checked_function_returns_what_the_function_returns(xp, name):
-    expected = getattr(xp.nn, name)(**drawn(xp, name))
-    found = getattr(checked(xp).nn, name)(**drawn(xp, name))
-    assert type(found) is type(expected)
-    for f, e in zip(*(x if isinstance(x, tuple) else (x,) for x in (found, expected)), strict=True):
-        np.testing.assert_array_equal(xp.to_host(f), xp.to_host(e))
-
-
-def misuses(xp, name):
-    """Yield what is wrong, the parameter, the arguments and the error."""
-    other = array_api_strict if isinstance(xp.zeros((1,)), np.ndarray) else np
-    good = drawn(xp, name)
-    forms = nn.FUNCTIONS[name].arguments
-    seen = set()  # axes whose lengths are known
-    for key, form in forms.items():
-        if form.kind == "count":
-            for value, error in (
-                (0, ValueError),
-                (-1, ValueError),
-                (2.0, TypeError),
-                (True, TypeError),
-                (None, TypeError),
-            ):
-                yield key, good | {key: value}, error
-            seen.add(key)
-            continue
-        x = good[key]
-        dtypes = {"float": ["int32", "bool"], "stored": ["int32", "bool"], "int": ["float32", "bool"]}[
-            form.kind
-        ]
-        for dtype in dtypes:
-            yield key, good | {key: xp.astype(x, getattr(xp, dtype))}, TypeError
-        yield key, good | {key: other.asarray(np.asarray(xp.to_host(x)))}, TypeError
-        for value in (None, 1.5, np.asarray(xp.to_host(x)).tolist()):
-            yield key, good | {key: value}, TypeError
-        if form.axes is not None:
-            yield key, good | {key: xp.expand_dims(x, axis=0)}, ValueError
-            if form.axes:
-                yield key, good | {key: x[0, ...]}, ValueError
-        elif len([f for f in forms.values() if f.axes is None]) > 1:
-            yield None, good | {key: x[:1, ...]}, ValueError
-            yield None, good | {key: x[..., 0]}, ValueError
-        for i, axis in enumerate(form.axes or ()):
-            if axis in seen:
-                longer = xp.concat([x, x], axis=i)
-                yield key, good | {key: longer}, ValueError
-        seen.update(form.axes or ())
+        yield from ((key, value, TypeError) for value in of_other_kinds(xp, good[key], form))
+        if form.axes is not None or len(function.arrays) > 1:
+            yield from ((key, value, ValueError) for value in of_other_shapes(xp, good[key], form, known))
+        if form.axes:
+            lengths.update(zip(form.axes, good[key].shape, strict=True))
+            known.update(form.axes)
         if form.below:
-            for value in (-1, 2**31 - 1, 6 if "n" in form.below else 3):
-                values = np.asarray(xp.to_host(x)).copy()
-                values[-1] = value
-                yield key, good | {key: xp.asarray(values)}, ValueError
-    for key, parameter in inspect.signature(getattr(nn, name)).parameters.items():
-        if key not in ("xp", *forms):
-            for value in ("fast", None, [1.0], 1j if parameter.annotation is float else 0.5):
-                yield key, good | {key: value}, TypeError
+            limit = max(int(axis) if axis.isdecimal() else lengths[axis] for axis in form.below)
+            for value in (-1, limit, 2**31 - 1):
+                yield key, xp.concat([good[key][1:], xp.asarray(np.array([value], "int32"))]), ValueError
+    for key, kind in function.numbers.items():
+        for value in ("fast", None, [1.0], 1j if kind is float else 0.5):
+            yield key, value, TypeError
+
+
+def of_other_kinds(xp, x, form):
+    """Return what is no array, and arrays of other libraries and dtypes."""
+    host = np.asarray(xp.to_host(x))
+    other = array_api_strict if isinstance(x, np.ndarray) else np
+    dtype = xp.float32 if form.kind == "int" else xp.int32
+    return [None, 1.5, host.tolist(), other.asarray(host), xp.astype(x, dtype), xp.astype(x, xp.bool)]
+
+
+def of_other_shapes(xp, x, form, known):
+    """Return arrays that have more or fewer axes, or other lengths than those that are known."""
+    if form.axes is None:
+        return [x[:1, ...], x[..., 0]]
+    longer = [xp.concat([x, x], axis=i) for i, axis in enumerate(form.axes) if axis in known]
+    return [xp.expand_dims(x, axis=0), *([x[0, ...]] if form.axes else []), *longer]
 
 
 @pytest.mark.parametrize("name", nn.__all__)
 def test_misuse_is_refused_by_the_names_of_function_and_argument(xp, name):
-    function = getattr(checked(xp).nn, name)
-    for key, arguments, error in misuses(xp, name):
-        with pytest.raises(error, match=rf"^nn\.{name}: `{key or '.*'}` ") as caught:
-            function(**arguments)
+    function, good = nn.FUNCTIONS[name], arguments_of(xp, name)
+    for key, value, error in misuses(xp, function, good):
+        # Of arrays that must have one shape, the first that is not like the others may be named.
+        may_be_another = error is ValueError and key in function.arrays and function.arrays[key].axes is None
+        blamed = "|".join(function.arrays) if may_be_another else key
+        with pytest.raises(error, match=rf"^nn\.{name}: `({blamed})` ") as caught:
+            getattr(checked(xp).nn, name)(**good | {key: value})
         assert "\n" not in str(caught.value)
 
 
@@ -121,7 +81,7 @@ def test_floats_of_two_dtypes_are_refused(xp64, name):
     forms = nn.FUNCTIONS[name].arguments
     floats = [key for key, form in forms.items() if form.kind == "float"]
     for key in floats if len(floats) > 1 else ():
-        arguments = drawn(xp64, name)
+        arguments = arguments_of(xp64, name)
         arguments[key] = xp64.astype(arguments[key], xp64.float64)
         with pytest.raises(TypeError, match=rf"^nn\.{name}: .* as the others do"):
             getattr(checked(xp64).nn, name)(**arguments)
@@ -131,7 +91,7 @@ def test_floats_of_two_dtypes_are_refused(xp64, name):
 def test_read_only_array_is_no_place_for_a_step(name):
     xp = xpnet.backend("numpy", checked=True)
     for key in nn.FUNCTIONS[name].changed:
-        arguments = drawn(xp, name)
+        arguments = arguments_of(xp, name)
         arguments[key].flags.writeable = False
         with pytest.raises(ValueError, match=rf"^nn\.{name}: `{key}` is read-only"):
             getattr(xp.nn, name)(**arguments)
@@ -175,7 +135,7 @@ def test_missing_and_unknown_arguments_are_refused(xp):
 def test_kernel_of_a_backend_that_returns_something_else_is_named(name, kernel, error, message):
     xp = checked(xpnet.Namespace("mine", np, fused={name: kernel}))
     with pytest.raises(error, match=rf"^nn\.{name}: .*{message}"):
-        getattr(xp.nn, name)(**drawn(xp, name))
+        getattr(xp.nn, name)(**arguments_of(xp, name))
 
 
 def test_checked_namespace_is_one_and_can_be_copied_and_pickled(backend):
