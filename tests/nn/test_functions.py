@@ -35,6 +35,12 @@ def test_function_takes_axes_of_length_one(xp, function, dtype):
 
 
 @functions
+def test_function_takes_long_axes(xp, function, dtype):
+    sizes = dict.fromkeys(function.axes, 257) | {"batch": 129, "*": (37, 100)}
+    assert_returns_what_its_twin_does(xp, function, drawn(function, seed=0, dtype=dtype, sizes=sizes))
+
+
+@functions
 def test_function_bears_extreme_values(xp, function, dtype):
     for seed in range(6):
         arguments = drawn(function, seed=seed, dtype=dtype, extreme=True)
