@@ -1,22 +1,18 @@
 """Small numbers that become 0, under a NumPy that was told to raise whatever happens."""
 
-import functools
-
 import numpy as np
 import pytest
-from checking import optimizers, put
+from checking import optimizers, results_of
 
 import xpnet
 from xpnet import Dropout, Linear, Momentum, Sequential, Softmax, metrics, mlp, nn
+from xpnet.drawing import drawn, passed, placed
 from xpnet.layers import ACTIVATIONS
 from xpnet.losses import LOSSES
 
 # exp() of the differences, their products and their quotients are denormal or 0 in either dtype.
 LOGITS = np.array([[-100.0, 0.0, 95.0], [400.0, -340.0, -700.0], [0.0, 745.0, 20.0], [1e4, 0.0, -1e4]])
-TINY = np.array([[1e-30, 1e-44, 0.9], [3e-38, 1e-300, 1e-20], [-1e-25, 5e-324, 1e-160], [1e-44, 0.0, 1.0]])
 LABELS = np.array([0, 2, 1, 2], dtype=np.int32)
-WEIGHT = np.array([[1e-30, 1e-200], [1e-20, -1e-30], [1e-38, 1e-150]])
-NUMBERS = {"lr": 1e-10, "eps": 1e-8}  # of a step; 0.9 for the others
 
 
 @pytest.fixture(autouse=True)
@@ -26,41 +22,15 @@ def raising():
         yield
 
 
-def arguments(name, dtype):
-    """Return arrays and options of a function of `nn` that make it underflow if anything does."""
-    with np.errstate(under="ignore"):
-        logits, tiny, weight = (x.astype(dtype) for x in (LOGITS, TINY, WEIGHT))
-    options = {
-        "accumulate": ([tiny[0, 1], tiny[0, 1]], [1e-3]),
-        "gather_batch": ([tiny, LABELS], {"scale": 1e-30, "offset": 0.0, "dtype": np.dtype(dtype)}),
-        "gather_labels": ([LABELS, LABELS], []),
-        "linear": ([tiny, weight, np.zeros(2, dtype)], []),
-        "linear_backward": ([tiny, weight, tiny[:, :2]], []),
-        "one_hot": ([LABELS, 3], {"dtype": np.dtype(dtype)}),
-        "softmax_cross_entropy": ([logits, LABELS], []),
-        "sigmoid_cross_entropy": ([logits, abs(tiny)], []),
-        "squared_error": ([tiny, -tiny], []),
-    }
-    function = nn.FUNCTIONS[name]
-    if function.is_step:
-        arrays = [abs(tiny) if form.interval[0] == 0 else tiny for form in function.arrays.values()]
-        return arrays, [*(3 for _ in function.varying), *(NUMBERS.get(key, 0.9) for key in function.numbers)]
-    if name in options:
-        return options[name]
-    return ([tiny, tiny], []) if name.endswith("_backward") else ([logits], [])
-
-
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", nn.__all__)
 def test_functions_underflow_in_silence(backend, name, dtype):
-    arrays, options = arguments(name, dtype)
-    arrays = [put(backend, x) if isinstance(x, np.ndarray | np.generic) else x for x in arrays]
-    if nn.FUNCTIONS[name].is_step:
-        arrays = [backend.asarray(backend.to_host(x), copy=True) for x in arrays]
-    call = functools.partial(getattr(backend.nn, name), *arrays)
-    made = call(**options) if isinstance(options, dict) else call(*options)
-    for x in made if isinstance(made, tuple) else (made,):
-        assert np.isfinite(backend.to_host(x)).all()
+    function = nn.FUNCTIONS[name]
+    for seed in range(6):
+        arguments = drawn(function, seed=seed, dtype=dtype, stored=dtype, extreme=True)
+        args, kwargs = passed(function, placed(backend, function, arguments))
+        for x in results_of(getattr(backend.nn, name)(*args, **kwargs)):
+            assert np.isfinite(backend.to_host(x)).all()
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
