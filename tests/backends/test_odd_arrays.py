@@ -1,9 +1,13 @@
 """Arrays that compiled code cannot read as they are: functions of `nn` do with them what twins do."""
 
+import functools
+
 import numpy
 import pytest
+from checking import results_of
 
 from xpnet import nn
+from xpnet.drawing import drawn, passed
 
 pytest.importorskip("numba")
 from xpnet_numba import xp
@@ -57,45 +61,19 @@ FORMS = {
 X, Y = (numpy.linspace(-2, k, 12).astype(numpy.float32).reshape(4, 3) for k in (2, 3))
 LABELS, INDICES = numpy.array([0, 2, 1, 1], numpy.int32), numpy.array([3, 0, 0, 1], numpy.int32)
 IMAGES = numpy.arange(12, dtype=numpy.uint8).reshape(4, 3)
-TARGETS = numpy.linspace(0, 1, 12).astype(numpy.float32).reshape(4, 3)
 GATHER = {"scale": 0.5, "offset": 1.0, "dtype": numpy.float32}
 
-CALLS = {
-    "accumulate": ((X, Y, 0.5), {}),
-    "adam_step": ((X, Y, X + 1, Y + 3, 2, 0.1, 0.9, 0.99, 1e-3), {}),
-    "gather_batch": ((IMAGES, INDICES), GATHER),
-    "gather_labels": ((LABELS, INDICES), {}),
-    "linear": ((X, Y[:3], Y[0]), {}),
-    "linear_backward": ((X, Y[:3], Y), {}),
-    "log_softmax": ((X,), {}),
-    "log_softmax_backward": ((X, Y), {}),
-    "momentum_step": ((X, Y, X + 1, 0.1, 0.9), {}),
-    "nesterov_step": ((X, Y, X + 1, 0.1, 0.9), {}),
-    "one_hot": ((LABELS, 3), {"dtype": numpy.float32}),
-    "relu": ((X,), {}),
-    "relu_backward": ((X, Y), {}),
-    "sgd_step": ((X, Y, 0.1), {}),
-    "sigmoid": ((X,), {}),
-    "sigmoid_backward": ((X, Y), {}),
-    "sigmoid_cross_entropy": ((X, TARGETS), {}),
-    "softmax": ((X,), {}),
-    "softmax_backward": ((X, Y), {}),
-    "softmax_cross_entropy": ((X, LABELS), {}),
-    "squared_error": ((X, Y), {}),
-    "tanh": ((X,), {}),
-    "tanh_backward": ((X, Y), {}),
-}
 # Read-only or seen twice, an array cannot be changed, and NumPy says so in one line.
 REFUSED = {"repeated", "read-only"}
 
 
-def outcome(function, args, kwargs):
+def outcome(function, given):
     """Return the results, in one tuple, or the error."""
+    args, kwargs = given
     try:
-        made = function(*args, **kwargs)
+        return results_of(function(*args, **kwargs))
     except Exception as e:
         return type(e), str(e)
-    return made if isinstance(made, tuple) else (made,)
 
 
 def assert_same_outcome(got, want):
@@ -108,46 +86,50 @@ def assert_same_outcome(got, want):
         numpy.testing.assert_allclose(g, w, rtol=1e-5, atol=1e-6)
 
 
+def of_form(arguments, form, names):
+    """Return copies of arguments, those of these names in another form."""
+    copies = {key: numpy.array(x) if isinstance(x, numpy.ndarray) else x for key, x in arguments.items()}
+    return copies | {key: FORMS[form](copies[key]) for key in names if copies[key].ndim}
+
+
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("name", nn.__all__)
 def test_function_takes_arrays_of_any_form_like_its_twin(name, form):
-    args, kwargs = CALLS[name]
-    arrays = [i for i, x in enumerate(args) if isinstance(x, numpy.ndarray)]
-    for which in (*([i] for i in arrays), arrays):
-        mine, twins = (
-            [
-                FORMS[form](numpy.array(x)) if i in which else numpy.array(x) if i in arrays else x
-                for i, x in enumerate(args)
-            ]
-            for _ in range(2)
-        )
-        want = outcome(getattr(nn, name), (numpy, *twins), kwargs)
-        got = outcome(getattr(xp.nn, name), mine, kwargs)
+    function = nn.FUNCTIONS[name]
+    arguments = drawn(function, seed=0, sizes={"*": (4, 3)})
+    for which in (*([key] for key in function.arrays), [*function.arrays]):
+        mine, twins = (of_form(arguments, form, which) for _ in range(2))
+        got = outcome(getattr(xp.nn, name), passed(function, mine))
+        want = outcome(functools.partial(function.twin, numpy), passed(function, twins))
         assert_same_outcome(got, want)
-        for x, y in zip(mine, twins, strict=True):
-            numpy.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
+        for key in function.arrays:
+            numpy.testing.assert_allclose(mine[key], twins[key], rtol=1e-5, atol=1e-6)
+
+
+STEPS = [name for name, function in nn.FUNCTIONS.items() if function.is_step]
+
+
+def changed_in_place(name, form):
+    """Return results and arguments of a step that is given arrays of another form."""
+    function = nn.FUNCTIONS[name]
+    arguments = of_form(drawn(function, seed=0, sizes={"*": (4, 3)}), form, [*function.arrays])
+    args, kwargs = passed(function, arguments)
+    return results_of(getattr(xp.nn, name)(*args, **kwargs)), [arguments[key] for key in function.changed]
 
 
 @pytest.mark.parametrize("form", sorted(FORMS.keys() - REFUSED))
-@pytest.mark.parametrize("name", [name for name in nn.__all__ if name.endswith("_step")])
+@pytest.mark.parametrize("name", STEPS)
 def test_steps_change_the_arrays_that_they_are_given(name, form):
-    args, _ = CALLS[name]
-    args = [FORMS[form](numpy.array(x)) if isinstance(x, numpy.ndarray) else x for x in args]
-    results = getattr(xp.nn, name)(*args)
-    for result, given in zip(
-        results if isinstance(results, tuple) else (results,), (args[0], *args[2:]), strict=False
-    ):
+    for result, given in zip(*changed_in_place(name, form), strict=True):
         numpy.testing.assert_array_equal(result, given)
         assert numpy.shares_memory(result, given) or not given.size
 
 
 @pytest.mark.parametrize("form", sorted(REFUSED))
-@pytest.mark.parametrize("name", [name for name in nn.__all__ if name.endswith("_step")])
+@pytest.mark.parametrize("name", STEPS)
 def test_steps_refuse_arrays_that_cannot_change(name, form):
-    args, _ = CALLS[name]
-    args = [FORMS[form](numpy.array(x)) if isinstance(x, numpy.ndarray) else x for x in args]
     with pytest.raises(ValueError, match="read-only"):
-        getattr(xp.nn, name)(*args)
+        changed_in_place(name, form)
 
 
 @pytest.mark.parametrize("number", [[1.0], numpy.linspace(0, 1, 3, dtype=numpy.float32), numpy.asarray(0.5)])
