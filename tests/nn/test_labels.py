@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from checking import assert_close, put
+from checking import assert_close, has, put
 
 DTYPES = ["int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"]
 # More classes than 8 bits can count, and more than 16 bits can.
@@ -17,11 +17,6 @@ def dtype(request):
 def labels_of(dtype, classes):
     """Return labels, the largest that both the dtype and the classes have among them."""
     return np.array([0, 2, min(classes - 1, np.iinfo(dtype).max), 1], dtype)
-
-
-def has(xp, dtype):
-    """Return whether the device has this dtype and arithmetic with it, as some checkers have not."""
-    return dtype in xp.__array_namespace_info__().dtypes(device=xp.device)
 
 
 @pytest.mark.parametrize("classes", CLASSES)
