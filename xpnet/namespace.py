@@ -146,7 +146,7 @@ class Namespace:
         """Return the same function, perhaps faster.
 
         A step takes a namespace first: ``step(xp, ...)``. So does what comes back. Its other arguments and
-        its results are arrays, whole numbers, and dicts, tuples and lists of them. It may overwrite the arrays
+        its results are arrays, whole numbers, and dicts, tuples and lists of them. It may overwrite arrays
         that it is given, as the steps of an optimizer do: use those that it returns.
 
         What a step must do:
