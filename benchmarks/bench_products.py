@@ -24,23 +24,23 @@ STEPS = 20
 def bench_layer_by_who_multiplies(benchmark, record, monkeypatch, xp, shape, by):
     if xp.name != "cupy":
         pytest.skip("cuBLAS is for a GPU")
-    from xpnet_cupy import capture, products
+    from xpnet_cupy import capture, dense
 
-    monkeypatch.setattr(products, "LARGEST_PRODUCT", 2**62 if by == "ours" else 0)
-    layer = products.Products(tf32=by == "cuBLAS in TF32")
+    monkeypatch.setattr(dense, "LARGEST_PRODUCT", 2**62 if by == "ours" else 0)
+    layer = dense.Dense(tf32=by == "cuBLAS in TF32")
     batch, n_in, n_out = shape
     random = np.random.Generator(np.random.Philox(0))
     x, weight, dy = (
         xp.asarray(random.random(size, np.float32)) for size in ((batch, n_in), (n_in, n_out), (batch, n_out))
     )
     bias = xp.zeros((n_out,), dtype=xp.float32)
-    velocities = xp.zeros_like(weight), xp.zeros_like(bias)
+    velocities, numbers = (xp.zeros_like(weight), xp.zeros_like(bias)), {"lr": 1e-9, "beta": 0.9}
 
     def train():
         for _ in range(STEPS):
             layer.activated("sigmoid", x, weight, bias)
             layer.backward("sigmoid", weight, dy, x)
-            layer.step("momentum_step", x, dy, (weight, velocities[0]), (bias, velocities[1]), 1e-9, 0.9)
+            layer.step("momentum_step", x, dy, (weight, velocities[0]), (bias, velocities[1]), numbers)
 
     launch = capture.Captured(train)
 

@@ -1,8 +1,8 @@
 """The backend `cupy`: CuPy's arrays, resident on a CUDA device, with `kernels.cu` for the functions of `nn`.
 
-`compile` captures whole steps: `xpnet.replay` traces what a step calls, `fusion` makes tasks of the calls,
-and `graphs` captures their launches as a CUDA graph. `kernels` and `products` hold the functions, `blas` the
-products that are cuBLAS's.
+`compile` captures whole steps: `fusion` turns the calls of a trace into tasks, and `graphs` captures their
+launches as a CUDA graph. `functions` has the functions of `nn`, from `kernels`, `rules` and `dense`; `source`
+reads `kernels.cu`; `blas` calls cuBLAS.
 
 A thread works on one device at a time, and uses an array on the device that it was made on:
 ``xpnet.backend("cupy:1")`` makes the second device current for the thread that calls it, and
@@ -15,7 +15,7 @@ from xpnet import BackendUnavailableError
 try:
     import cupy as _cupy  # noqa: F401
 except ImportError as e:
-    # CuPy wraps what went wrong in a page of advice for its own packages.
+    # CuPy wraps the cause in a page of advice for its own packages.
     raise BackendUnavailableError(
         "cupy",
         f"cannot be loaded: {e.__cause__ or e}",

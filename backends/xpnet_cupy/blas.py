@@ -1,8 +1,8 @@
 """Matrix products by cuBLAS, with a handle of our own.
 
-CuPy refuses to call cuBLAS while a stream captures, because cuBLAS may allocate then; ours has its workspace
-beforehand. cuBLAS stores matrices by columns, and a matrix by rows is its own transpose by columns: so the
-product ``A B`` by rows is asked for as ``B^T A^T``.
+CuPy refuses to call cuBLAS while a stream captures, because cuBLAS may allocate memory then; our handle gets
+its workspace in advance. cuBLAS stores matrices by columns, and a matrix stored by rows is its transpose by
+columns: the product ``A B`` by rows is computed as ``B^T A^T``.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ _STATUS = {
 }
 
 
-# Held from a handle's settings to its product, which are calls in which other threads may run.
+# Held from the settings of a handle to its product: other threads may run between these calls.
 _asking = threading.Lock()
 
 
 class Gemm(NamedTuple):
-    """The whole numbers of a call of gemm: which factors are transposed, sizes, and steps between columns."""
+    """The whole numbers of a call of gemm: which factors are transposed, sizes and leading dimensions."""
 
     trans_a: int
     trans_b: int
@@ -57,9 +57,9 @@ class Gemm(NamedTuple):
 
 
 def gemm(left: tuple[int, int], right: tuple[int, int], transposed: str) -> Gemm:
-    """Return how to ask for the product of two matrices stored by rows.
+    """Return the call of gemm for the product of two matrices stored by rows.
 
-    Its first factor, `A` in the names of the BLAS, is the right one.
+    Its first factor, `A` in BLAS, is the right one.
 
     Parameters
     ----------
@@ -91,7 +91,7 @@ def multiply(left: Array, right: Array, *, transposed: str = "", tf32: bool = Fa
     transposed : {"", "left", "right"}
         Which one is transposed first.
     tf32 : bool
-        Whether float32 factors may be rounded to TF32, 10 bits after the first.
+        Whether float32 factors may be rounded to TF32, which has 10 bits after the first.
     """
     call = gemm(left.shape, right.shape, transposed)
     out = cupy.empty((call.n, call.m), left.dtype)
@@ -112,7 +112,7 @@ def multiply(left: Array, right: Array, *, transposed: str = "", tf32: bool = Fa
 
 
 def check_tf32(device: Any) -> None:
-    """Raise a `BackendUnavailableError` unless a device has products in TF32."""
+    """Raise a `BackendUnavailableError` unless a device computes products in TF32."""
     capability = int(device.compute_capability)
     if capability < 80:
         raise BackendUnavailableError(
@@ -124,7 +124,7 @@ def check_tf32(device: Any) -> None:
 
 @functools.cache
 def _library() -> Any:
-    from cuda import pathfinder  # CuPy brings it, and finds its own libraries so.
+    from cuda import pathfinder  # It comes with CuPy, which finds its libraries by it.
 
     return ctypes.CDLL(pathfinder.load_nvidia_dynamic_lib("cublas").abs_path)
 

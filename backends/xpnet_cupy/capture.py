@@ -1,4 +1,4 @@
-"""Launches captured as a CUDA graph, which costs the host one launch for all of them."""
+"""Launches captured as a CUDA graph, so that the host launches all of them at once."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import cupy
 def capture(stream: Any, work: Callable[[], object]) -> Any:
     """Return the graph of what `work` launches on `stream`, which must be the current one.
 
-    Nothing may be compiled, loaded or read back meanwhile, so `work` must have run before.
+    Nothing may be compiled, loaded or read back during the capture, so `work` must have run before.
     """
     stream.begin_capture()
     try:
         work()
     except BaseException:
-        with contextlib.suppress(Exception):  # It would report what the first error left behind.
+        with contextlib.suppress(Exception):  # It would report a consequence of the first error.
             stream.end_capture()
         raise
     return stream.end_capture()
@@ -30,7 +30,7 @@ class Captured:
     Parameters
     ----------
     work : callable
-        Runs twice here, on a stream and with memory that stay the graph's own; its results are dropped.
+        Runs twice here, on a stream and in memory of the graph's own; its results are dropped.
     """
 
     def __init__(self, work: Callable[[], object]) -> None:

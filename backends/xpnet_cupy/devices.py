@@ -12,9 +12,9 @@ import cupy
 from array_api_compat import cupy as library
 
 from xpnet import BackendUnavailableError, Device, Namespace
-from xpnet.replay.replayed import Replayed
 from xpnet_cupy import blas, graphs, probing
-from xpnet_cupy.products import Products, functions
+from xpnet_cupy.dense import Dense
+from xpnet_cupy.functions import functions
 
 
 def _namespace(number: int, *, tf32: bool = False) -> Namespace:
@@ -22,16 +22,13 @@ def _namespace(number: int, *, tf32: bool = False) -> Namespace:
         blas.check_tf32(device.handle)
         return _namespace(number, tf32=True)
 
-    def compile_step(step: Any) -> Replayed:
-        return graphs.replayed(step, Products(tf32=tf32))
-
-    device = _device(number)
+    device, dense = _device(number), Dense(tf32=tf32)
     xp = Namespace(
         "cupy",
         library,
-        fused=functions(tf32=tf32),
+        fused=functions(dense),
         device=device,
-        compile=compile_step,
+        compile=functools.partial(graphs.replayed, dense=dense),
         tf32=with_tf32,
         versions={"cupy": cupy.__version__},
     )

@@ -1,4 +1,4 @@
-"""`xp.compile`: the tasks of a recorded step, captured as a CUDA graph and launched in the step's place."""
+"""`xp.compile`: the tasks of a traced step, captured as a CUDA graph and launched in the step's place."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from xpnet.replay.replayed import Replayed
 from xpnet.replay.trace import Trace, Value
 from xpnet_cupy import scratch
 from xpnet_cupy.capture import capture
-from xpnet_cupy.fusion import fuse
-from xpnet_cupy.products import Products
+from xpnet_cupy.dense import Dense
+from xpnet_cupy.fusion import Fusion
 
 Array = Any
 
@@ -26,43 +26,41 @@ Array = Any
 class CuPyProgram:
     """A traced step on other arrays of the same shapes, see `xpnet.replay.program.Program`.
 
-    A graph keeps the addresses of the arrays that it was captured with. So it is captured when arrays come
-    for the second time in a row; until then the tasks are launched one by one. Indices, totals and numbers of
-    steps, which differ from call to call, are read from a table on the device, and the graph itself moves on
-    in the table: the host writes there only where it finds that something else comes next.
+    A graph keeps the addresses of the arrays that it was captured with. So it is captured when the same
+    arrays come twice in a row; until then the tasks are launched one by one. Indices, totals and counts,
+    which differ from call to call, are read from a table on the device.
 
     Parameters
     ----------
     trace : Trace
-    products : Products
+    dense : Dense
 
     Attributes
     ----------
+    tasks : list of Task
     captures : int
         How often a graph has been captured.
     """
 
-    def __init__(self, trace: Trace, products: Products) -> None:
+    def __init__(self, trace: Trace, dense: Dense) -> None:
+        fusion = Fusion(trace, dense)
+        self.tasks, self._table, self._totals = fusion.tasks, fusion.table, fusion.totals
+        self.changed = trace.changed | {*fusion.totals.values()}
         self.captures = 0
-        self._plan = plan = fuse(trace, products)
-        self.changed = plan.changed
         self._given = trace.given
         self._arrays: dict[Value, Array] = {}  # the arguments
         self._copies: dict[Value, Array] = {}
-        moving = {place.argument for place in plan.places}
-        self._tasks = Tasks(plan.tasks, trace.arguments)
-        self._values, self._places = self._tasks.values, self._tasks.places
-        self._fixed = {i: self._places[value] for i, value in self._given.items() if i not in moving}
-        made = {value for task in plan.tasks for value in task.results if value is not None}
+        tasks = Tasks(self.tasks, trace.arguments)
+        self._launch_each, self._values, self._places = tasks.run, tasks.values, tasks.places
+        in_table = self._table.leaves
+        self._fixed = {i: self._places[value] for i, value in self._given.items() if i not in in_table}
+        made = {value for task in self.tasks for value in task.results if value is not None}
         self._made = {self._places[value] for value in made.difference(self._given.values())}
         self._device = cupy.cuda.Device()
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.cuda.MemoryPool()
-        self._table = cupy.zeros((len(plan.places),), "int64")
-        for i, place in enumerate(plan.places):
-            self._values[self._places[place.number]] = self._table[i : i + 1]
+        self._table.allocate(self._values, self._places)
         self._graph: Any = None
-        self.forget()
         weakref.finalize(self, scratch.drop, self._device.id, self._stream.ptr)
 
     @property
@@ -84,7 +82,7 @@ class CuPyProgram:
 
     def getter(self, value: Value) -> Callable[[], Array]:
         """See `xpnet.replay.program.Program`."""
-        return functools.partial(self._array, self._plan.same.get(value, value))
+        return functools.partial(self._array, self._totals.get(value, value))
 
     def _array(self, value: Value) -> Array:
         if value in self._arrays:
@@ -102,10 +100,9 @@ class CuPyProgram:
         self._graph = None
         self._arrays.clear()
         self._copies.clear()
-        for number in self._fixed.values():
-            self._values[number] = None
-        # What the table holds, as far as the host knows.
-        self._held: list[int | None] = [None] * len(self._plan.places)
+        self._table.forget()
+        for place in self._fixed.values():
+            self._values[place] = None
 
     def run(self, leaves: list[Any], moved: list[int]) -> None:
         """See `xpnet.replay.program.Program`."""
@@ -122,58 +119,49 @@ class CuPyProgram:
             for i in moved:
                 self._arrays[self._given[i]] = leaves[i]
             self._copies.clear()
-            self._write_places(leaves)
+            self._table.write(leaves)
             if self._graph is None:
-                self._tasks.run()
+                self._launch_each()
             else:
                 self._graph.launch()
 
-    def _has(self, number: int, array: Array) -> bool:
+    def _has(self, place: int, array: Array) -> bool:
         """Return whether a value lies where this array does."""
-        bound = self._values[number]
+        bound = self._values[place]
         return bound is not None and bound.data.ptr == array.data.ptr
 
-    def _bind(self, values: list[Any]) -> None:
-        for i, number in self._fixed.items():
-            self._values[number] = values[i]
+    def _bind(self, leaves: list[Any]) -> None:
+        for i, place in self._fixed.items():
+            self._values[place] = leaves[i]
 
-    def _write_places(self, values: list[Any]) -> None:
-        for i, place in enumerate(self._plan.places):
-            value = values[place.argument]
-            wanted = place.added + (value.data.ptr if place.argument in self._given else value)
-            if self._held[i] != wanted:
-                self._table[i] = wanted
-            self._held[i] = wanted + place.advance
-
-    def _warm_up(self, values: list[Any]) -> None:
-        """Launch each task once on copies, so that nothing is compiled or loaded in a capture."""
-        copies = [
-            value.copy() if self._given.get(i) in self.changed else value for i, value in enumerate(values)
-        ]
+    def _warm_up(self, leaves: list[Any]) -> None:
+        """Launch each task once on copies, so that nothing is compiled or loaded during a capture."""
+        changed = {value.leaf for value in self.changed}
+        copies = [leaf.copy() if i in changed else leaf for i, leaf in enumerate(leaves)]
         self._bind(copies)
-        self._write_places(copies)
+        self._table.write(copies)
         with self._on_own_stream():
-            self._tasks.run()
+            self._launch_each()
             self._stream.synchronize()
         self.forget()
 
     def _capture(self) -> Any:
         with self._on_own_stream():
-            graph = capture(self._stream, self._tasks.run)
+            graph = capture(self._stream, self._launch_each)
         self.captures += 1
         return graph
 
     @contextlib.contextmanager
     def _on_own_stream(self) -> Iterator[None]:
         """Work on a stream that can capture, with memory that nobody else reuses."""
-        # What came before on the caller's stream may still use the arrays, or the memory of the graph before.
+        # Earlier work on the caller's stream may still use the arrays, or the memory of the previous graph.
         cupy.cuda.get_current_stream().synchronize()
-        for number in self._made:
-            self._values[number] = None
+        for place in self._made:
+            self._values[place] = None
         with self._stream, cupy.cuda.using_allocator(self._pool.malloc):
             yield
 
 
-def replayed(step: Any, products: Products) -> Replayed:
+def replayed(step: Any, dense: Dense) -> Replayed:
     """Return a step that is replaced by graphs of what it does."""
-    return Replayed(step, functools.partial(CuPyProgram, products=products))
+    return Replayed(step, functools.partial(CuPyProgram, dense=dense))

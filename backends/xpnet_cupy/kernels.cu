@@ -1,11 +1,16 @@
 // The kernels of the backend cupy, each with the values of its twin in xpnet/nn.
 //
-// CuPy compiles each kernel with NVRTC when it is first asked for; the tests compile this file for the host
-// as well, so it includes nothing. launch.py defines MAX_THREADS, TILE and DEPTH and chooses the grids:
-// - a function of single numbers strides over n of them with as many blocks as the device holds;
-// - a function of rows has one block for each row, and a power of two of threads in it;
-// - a matrix product has one block of MAX_THREADS for each tile of its result.
+// CuPy compiles each kernel with NVRTC at its first use; the tests compile this file for the host too, so it
+// includes nothing. launch.py defines MAX_THREADS, TILE and DEPTH and chooses the grids:
+// - an elementwise function strides over n numbers with as many blocks as the device holds;
+// - a function of rows has one block per row, with a power of two of threads;
+// - a matrix product has one block of MAX_THREADS per tile of its result.
 // No two threads add to one number, so the same arguments give the same bits.
+//
+// source.py reads from this file which kernels there are and what they are templates of: T is a floating-point
+// type, S the type of stored images, I that of labels and indices, F an activation, Rule an optimizer's rule.
+// An activation, or a rule, is a struct with the name of the function of xpnet.nn: `Relu` for relu, `Sgd` for
+// sgd_step.
 
 using Index = long long;  // A set of images can hold more than 2^31 numbers.
 
@@ -17,7 +22,7 @@ template <typename T> __device__ T add(T a, T b) { return a + b; }
 // As xp.maximum has it: a nan on either side is the result.
 template <typename T> __device__ T larger(T a, T b) { return a > b || a != a ? a : b; }
 
-// Combines one number of each thread, and returns the result to all of them.
+// Combines one number of each thread and returns the result to all of them.
 template <typename T, T (*op)(T, T)> __device__ T over_block(T mine)
 {
     __shared__ T slots[MAX_THREADS];
@@ -28,7 +33,7 @@ template <typename T, T (*op)(T, T)> __device__ T over_block(T mine)
         __syncthreads();
     }
     T result = slots[0];
-    __syncthreads();  // Else a fast thread's next call overwrites what a slow one has yet to read.
+    __syncthreads();  // Otherwise a fast thread's next call overwrites what a slow one has yet to read.
     return result;
 }
 
@@ -56,7 +61,8 @@ template <typename T> __device__ T sigmoid_of(T z)
 
 template <typename T> __device__ T square(T x) { return x * x; }
 
-// Activations: what becomes of a number, and of the gradient `dy` of a result `y`.
+// Activations: `of` is the function, `backward` its gradient. `kept` is what the gradient needs: the result of
+// the function, or its argument if the declaration in xpnet.nn says so.
 
 struct Identity {
     template <typename T> static __device__ T of(T z) { return z; }
@@ -83,15 +89,23 @@ template <typename F, typename T> __global__ void activate(const T* z, T* y, Ind
     for (Index i = first(); i < n; i += stride()) y[i] = F::of(z[i]);
 }
 
-template <typename F, typename T> __global__ void activate_backward(const T* y, const T* dy, T* dz, Index n)
+template <typename F, typename T> __global__ void activate_backward(const T* kept, const T* dy, T* dz, Index n)
 {
-    for (Index i = first(); i < n; i += stride()) dz[i] = F::backward(y[i], dy[i]);
+    for (Index i = first(); i < n; i += stride()) dz[i] = F::backward(kept[i], dy[i]);
 }
 
-// The tail of a linear layer whose product came from elsewhere; in place.
-template <typename F, typename T> __global__ void add_bias(T* z, const T* bias, Index n, Index columns)
+// Writes element i of the result of a linear layer with an activation; `z`, its argument, may be null.
+template <typename F, typename T> __device__ void finish_layer(T sum, T* z, T* y, Index i)
 {
-    for (Index i = first(); i < n; i += stride()) z[i] = F::of(z[i] + bias[i % columns]);
+    if (z) z[i] = sum;
+    y[i] = F::of(sum);
+}
+
+// The tail of a linear layer whose product is cuBLAS's; `z` or `y` may be the product itself.
+template <typename F, typename T>
+__global__ void add_bias(const T* product, const T* bias, T* z, T* y, Index n, Index columns)
+{
+    for (Index i = first(); i < n; i += stride()) finish_layer<F>(product[i] + bias[i % columns], z, y, i);
 }
 
 // Activations of rows
@@ -135,14 +149,14 @@ template <typename T> __global__ void log_softmax_backward(const T* y, const T* 
     for (Index k = threadIdx.x; k < classes; k += blockDim.x) dz[k] = dy[k] - exp(y[k]) * sum;
 }
 
-// Losses: each block leaves a part of the sum, and the last one to do so makes the mean of them.
+// Losses: each block leaves a part of the sum; the last one forms the mean.
 
-// Whether all other blocks have come here before this one; `arrived` is 0 again then.
+// Whether all other blocks have been here before this one; `arrived` is then 0 again.
 __device__ bool is_last(unsigned* arrived)
 {
     __shared__ bool last;
     if (threadIdx.x == 0) {
-        __threadfence();  // The other blocks' parts are seen by whoever sees that they have arrived.
+        __threadfence();  // Whoever sees that a block has arrived sees its part of the sum too.
         last = atomicAdd(arrived, 1u) == gridDim.x - 1;
         if (last) *arrived = 0;
         __threadfence();
@@ -151,7 +165,7 @@ __device__ bool is_last(unsigned* arrived)
     return last;
 }
 
-// Writes the mean over n numbers, whose sums the blocks have; adds it to a total, if there is one.
+// Writes the mean over n numbers, of which each block has a partial sum; adds it to a total unless that is null.
 template <typename T>
 __device__ void finish(T part, T* parts, Index n, unsigned* arrived, T* loss, T* const* total, T weight)
 {
@@ -179,7 +193,7 @@ __global__ void softmax_cross_entropy(
     for (Index k = threadIdx.x; k < classes; k += blockDim.x) {
         d_logits[k] = (d_logits[k] / sum - T(k == label)) / batch;
     }
-    // A label that is no class counts as in the twin, where it meets no column.
+    // A label that is no class has no column, as in the twin.
     T at_label = 0 <= label && label < classes ? logits[label] - top : T(0);
     finish(log(sum) - at_label, parts, gridDim.x, arrived, loss, total, weight);
 }
@@ -218,10 +232,10 @@ template <typename T> __global__ void accumulate(const T* total, const T* value,
     *result = *total + weight * *value;
 }
 
-// A batch: a block for each image
+// A batch: one block per image
 
-// The one of n rows that an index stands for, a negative one counted from the end. Out of range it is the nearest:
-// a kernel cannot raise an error, and must not read past an array.
+// The row, of n, that an index means; a negative one counts from the end. Out of range it is the nearest one: a
+// kernel cannot raise an error and must not read past an array.
 __device__ Index row_of(Index index, Index n)
 {
     Index row = index < 0 ? index + n : index;
@@ -255,14 +269,14 @@ template <typename T, typename I> __global__ void one_hot(const I* labels, T* ta
     }
 }
 
-// What a captured step is given anew each time, run by one block: it moves on by itself.
+// What differs from call to call of a captured step; one block. Each leaves the value for the next call.
 
-template <typename I> __global__ void fetch(const I** place, I* indices, Index n)
+template <typename I> __global__ void fetch(const I** address, I* indices, Index n)
 {
-    const I* from = *place;
+    const I* from = *address;
     for (Index i = threadIdx.x; i < n; i += blockDim.x) indices[i] = from[i];
     __syncthreads();
-    if (threadIdx.x == 0) *place = from + n;
+    if (threadIdx.x == 0) *address = from + n;
 }
 
 template <typename T> __global__ void count(Index* steps, T* unbias, double beta1, double beta2)
@@ -273,8 +287,9 @@ template <typename T> __global__ void count(Index* steps, T* unbias, double beta
     ++*steps;
 }
 
-// Steps: a rule changes element i of a parameter, and of its state, by a gradient. `share` is 1 - beta,
-// rounded once, by Python, as in the twins.
+// Optimizer rules: each changes element i of a parameter, and of its state, by a gradient. kernels.py fills a
+// rule by the names of its fields: pointers to the state, the numbers of the twin, and for each `beta` of these
+// `rest`, 1 - beta, and `unbias`, 1 - beta**step, both rounded once, as in the twins.
 
 template <typename T> struct Store {
     __device__ void operator()(T* d_param, Index i, T g) const { d_param[i] = g; }
@@ -287,10 +302,10 @@ template <typename T> struct Sgd {
 
 template <typename T> struct Momentum {
     T* velocity;
-    T lr, beta, share;
+    T lr, beta, rest;
     __device__ void operator()(T* param, Index i, T g) const
     {
-        T v = beta * velocity[i] + share * g;
+        T v = beta * velocity[i] + rest * g;
         velocity[i] = v;
         param[i] -= lr * v;
     }
@@ -298,68 +313,45 @@ template <typename T> struct Momentum {
 
 template <typename T> struct Nesterov {
     T* velocity;
-    T lr, beta, share;
+    T lr, beta, rest;
     __device__ void operator()(T* param, Index i, T g) const
     {
-        T v = beta * velocity[i] + share * g;
+        T v = beta * velocity[i] + rest * g;
         velocity[i] = v;
-        param[i] -= lr * (beta * v + share * g);
+        param[i] -= lr * (beta * v + rest * g);
     }
 };
 
 template <typename T> struct Adam {
     T *mean, *variance;
-    T lr, eps, beta1, share1, unbias1, beta2, share2, unbias2;  // an `unbias` is 1 - beta**step
+    const T* counted;  // in a captured step, both `unbias`, by the kernel count; else null
+    T lr, eps, beta1, rest1, unbias1, beta2, rest2, unbias2;
     __device__ void operator()(T* param, Index i, T g) const
     {
-        T m = beta1 * mean[i] + share1 * g;
-        T v = beta2 * variance[i] + share2 * square(g);
+        T m = beta1 * mean[i] + rest1 * g;
+        T v = beta2 * variance[i] + rest2 * square(g);
         mean[i] = m;
         variance[i] = v;
-        param[i] -= lr * (m / unbias1) / (sqrt(v / unbias2) + eps);
+        T unbiased_mean = m / (counted ? counted[0] : unbias1);
+        T unbiased_variance = v / (counted ? counted[1] : unbias2);
+        param[i] -= lr * unbiased_mean / (sqrt(unbiased_variance) + eps);
     }
 };
 
-template <typename T, typename Rule> __device__ void step(T* param, const T* grad, Index n, Rule rule)
+template <template <typename> class Rule, typename T>
+__global__ void step(T* param, const T* grad, Index n, Rule<T> rule)
 {
     for (Index i = first(); i < n; i += stride()) rule(param, i, grad[i]);
 }
 
-template <typename T> __global__ void sgd_step(T* param, const T* grad, Index n, T lr)
-{
-    step(param, grad, n, Sgd<T>{lr});
-}
+// Matrix products so small that starting a kernel takes most of the time: so the same kernel does the tail of a
+// layer, or the step of its parameters.
 
-template <typename T>
-__global__ void momentum_step(T* param, const T* grad, Index n, T* velocity, T lr, T beta, T share)
-{
-    step(param, grad, n, Momentum<T>{velocity, lr, beta, share});
-}
-
-template <typename T>
-__global__ void nesterov_step(T* param, const T* grad, Index n, T* velocity, T lr, T beta, T share)
-{
-    step(param, grad, n, Nesterov<T>{velocity, lr, beta, share});
-}
-
-template <typename T>
-__global__ void adam_step(
-    T* param, const T* grad, Index n, T* mean, T* variance,
-    T lr, T eps, T beta1, T share1, T unbias1, T beta2, T share2, T unbias2, const T* unbias)
-{
-    if (unbias) unbias1 = unbias[0], unbias2 = unbias[1];
-    Adam<T> rule{mean, variance, lr, eps, beta1, share1, unbias1, beta2, share2, unbias2};
-    step(param, grad, n, rule);
-}
-
-// Matrix products, of sizes at which starting a kernel is what takes the time: so the tail of a layer, or the
-// step of its parameters, is in the same kernel. TILE and DEPTH are as launch.py has them.
-
-// Where a thread of this block has its number of the result; its tile begins with `top` and `left`.
-struct Place {
+// Which number of the result a thread computes: the one at i, j of the tile that begins at `top`, `left`.
+struct Element {
     Index top, left;
     int i, j, split;
-    __device__ explicit Place(Index columns)
+    __device__ explicit Element(Index columns)
         : top(blockIdx.x / tiles(columns) * TILE), left(blockIdx.x % tiles(columns) * TILE),
           i(threadIdx.x / TILE % TILE), j(threadIdx.x % TILE), split(threadIdx.x / (TILE * TILE))
     {
@@ -369,12 +361,12 @@ struct Place {
     __device__ Index column() const { return left + j; }
 };
 
-// Returns the sum over k < inner of a(row, k) * b(k, column), which are 0 outside, to the threads of split 0.
-// Neighbours in memory are fetched by neighbouring threads: those along k if A_BY_K, or B_BY_K, else across.
+// Returns to the threads of split 0 the sum over k < inner of a(row, k) * b(k, column), which are 0 outside.
+// Neighbouring threads fetch neighbours in memory: along k if A_BY_K, or B_BY_K, else across.
 template <typename T, bool A_BY_K, bool B_BY_K, typename A, typename B>
-__device__ T product(Place at, Index inner, A a, B b)
+__device__ T product(Element at, Index inner, A a, B b)
 {
-    constexpr int SPLITS = MAX_THREADS / (TILE * TILE);  // threads that share one number of the result
+    constexpr int SPLITS = MAX_THREADS / (TILE * TILE);  // threads per number of the result
     constexpr int LOADS = TILE * DEPTH / MAX_THREADS;    // numbers of a factor that a thread fetches at once
     __shared__ T rows[TILE][DEPTH + 1], columns[DEPTH][TILE + 1], sums[MAX_THREADS];
     T from_a[LOADS], from_b[LOADS];
@@ -410,38 +402,37 @@ __device__ T product(Place at, Index inner, A a, B b)
 
 template <typename F, typename T>
 __global__ void linear(
-    const T* x, const T* weight, const T* bias, T* y, Index batch, Index n_in, Index n_out)
+    const T* x, const T* weight, const T* bias, T* z, T* y, Index batch, Index n_in, Index n_out)
 {
-    Place at(n_out);
-    T z = product<T, true, false>(
+    Element at(n_out);
+    T sum = product<T, true, false>(
         at, n_in, [=](Index i, Index k) { return i < batch ? x[i * n_in + k] : T(0); },
         [=](Index k, Index j) { return j < n_out ? weight[k * n_out + j] : T(0); });
     if (at.split > 0 || at.row() >= batch || at.column() >= n_out) return;
-    y[at.row() * n_out + at.column()] = F::of(z + bias[at.column()]);
+    finish_layer<F>(sum + bias[at.column()], z, y, at.row() * n_out + at.column());
 }
 
-// The gradient of what F made `y` of, and what the layer was given.
+// The gradient at the argument of F, whose result is the layer's input.
 template <typename F, typename T>
 __global__ void linear_backward(
-    const T* dy, const T* weight, const T* y, T* dz, Index batch, Index n_in, Index n_out)
+    const T* dy, const T* weight, const T* kept, T* dz, Index batch, Index n_in, Index n_out)
 {
-    Place at(n_in);
+    Element at(n_in);
     T dx = product<T, true, true>(
         at, n_out, [=](Index i, Index k) { return i < batch ? dy[i * n_out + k] : T(0); },
         [=](Index k, Index j) { return j < n_in ? weight[j * n_out + k] : T(0); });
     if (at.split > 0 || at.row() >= batch || at.column() >= n_in) return;
     Index i = at.row() * n_in + at.column();
-    dz[i] = F::backward(y[i], dx);
+    dz[i] = F::backward(kept[i], dx);
 }
 
-// What a rule makes of the gradients of a layer's weight and bias; the bias is the weight's row number n_in,
-// whose inputs are 1.
-template <typename T, typename Rule>
-__device__ void linear_rule(
+// A step of a layer's weight and bias by their gradients. The bias is row n_in of the weight, whose inputs are 1.
+template <template <typename> class Rule, typename T>
+__global__ void linear_step(
     const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias,
-    Rule on_weight, Rule on_bias)
+    Rule<T> on_weight, Rule<T> on_bias)
 {
-    Place at(n_out);
+    Element at(n_out);
     T g = product<T, false, false>(
         at, batch,
         [=](Index i, Index k) { return i < n_in ? x[k * n_in + i] : T(i == n_in); },
@@ -449,50 +440,4 @@ __device__ void linear_rule(
     if (at.split > 0 || at.row() > n_in || at.column() >= n_out) return;
     if (at.row() < n_in) on_weight(weight, at.row() * n_out + at.column(), g);
     else on_bias(bias, at.column(), g);
-}
-
-template <typename T>
-__global__ void linear_gradient(
-    const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* d_weight, T* d_bias)
-{
-    linear_rule(x, dy, batch, n_in, n_out, d_weight, d_bias, Store<T>{}, Store<T>{});
-}
-
-template <typename T>
-__global__ void linear_sgd_step(
-    const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias, T lr)
-{
-    linear_rule(x, dy, batch, n_in, n_out, weight, bias, Sgd<T>{lr}, Sgd<T>{lr});
-}
-
-template <typename T>
-__global__ void linear_momentum_step(
-    const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias,
-    T* of_weight, T* of_bias, T lr, T beta, T share)
-{
-    linear_rule(
-        x, dy, batch, n_in, n_out, weight, bias,
-        Momentum<T>{of_weight, lr, beta, share}, Momentum<T>{of_bias, lr, beta, share});
-}
-
-template <typename T>
-__global__ void linear_nesterov_step(
-    const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias,
-    T* of_weight, T* of_bias, T lr, T beta, T share)
-{
-    linear_rule(
-        x, dy, batch, n_in, n_out, weight, bias,
-        Nesterov<T>{of_weight, lr, beta, share}, Nesterov<T>{of_bias, lr, beta, share});
-}
-
-template <typename T>
-__global__ void linear_adam_step(
-    const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias,
-    T* mean_of_weight, T* mean_of_bias, T* variance_of_weight, T* variance_of_bias,
-    T lr, T eps, T beta1, T share1, T unbias1, T beta2, T share2, T unbias2, const T* unbias)
-{
-    if (unbias) unbias1 = unbias[0], unbias2 = unbias[1];
-    Adam<T> on_weight{mean_of_weight, variance_of_weight, lr, eps, beta1, share1, unbias1, beta2, share2, unbias2};
-    Adam<T> on_bias{mean_of_bias, variance_of_bias, lr, eps, beta1, share1, unbias1, beta2, share2, unbias2};
-    linear_rule(x, dy, batch, n_in, n_out, weight, bias, on_weight, on_bias);
 }

@@ -1,56 +1,50 @@
-"""The functions of `xpnet.nn` that are kernels of `kernels.cu`, on the thread's current device and stream.
+"""Kernels of `kernels.cu` on arrays, on the thread's current device and stream.
 
-Each has the parameters of its twin less `xp`, and its results; the twins describe them. An array that is not
-contiguous, or not of the first one's dtype, is copied first. Nothing is read back to the host.
+Functions of `xpnet.nn` have the parameters of their twins less `xp`, and their results; the twins describe
+them. An array that is not contiguous, or not of the first one's dtype, is copied first. Nothing is read back
+to the host.
 """
 
 from __future__ import annotations
 
 import functools
-import pathlib
-from collections.abc import Callable
 from typing import Any
 
 import cupy
 import numpy
 
-from xpnet_cupy import launch, scratch
+from xpnet import nn
+from xpnet_cupy import launch, scratch, source
 
 Array = Any
 
 _INDICES = (numpy.dtype("int32"), numpy.dtype("int64"))
-NOWHERE = numpy.uintp(0)
-"""A null pointer."""
+_NULL = numpy.uintp(0)
 
 
 @functools.cache
-def _source() -> str:
-    return pathlib.Path(__file__).with_name("kernels.cu").read_text(encoding="utf-8")
-
-
-@functools.cache
-def _kernel(name: str, *keys: object) -> Any:
-    """Return a kernel, compiled by itself: 0.1 s, where all would take 4; CuPy keeps it on disk."""
-    symbol = launch.symbol(name, *keys)
-    module = cupy.RawModule(code=_source(), options=launch.OPTIONS, name_expressions=(symbol,))
+def _kernel(symbol: str) -> Any:
+    """Return a kernel, compiled by itself: 0.1 s, all of them would take 4; CuPy keeps it on disk."""
+    module = cupy.RawModule(code=source.CODE, options=launch.OPTIONS, name_expressions=(symbol,))
     return module.get_function(symbol)
 
 
-def run(name: str, keys: tuple[object, ...], blocks: int, threads: int, *args: Any) -> None:
+def run(name: str, blocks: int, threads: int, *args: Any, **made_for: object) -> None:
     """Launch a kernel, unless there is nothing to do.
 
     Parameters
     ----------
     name : str
-    keys : tuple
-        What it is made for, see `launch.symbol`.
     blocks, threads : int
-    *args : array, int or NumPy scalar
-        An int is an `Index`.
+    *args : array, int, NumPy scalar, struct or None
+        An int is an `Index`. A struct is a NumPy array of one element, passed by value. None is a null
+        pointer.
+    **made_for
+        See `source.symbol`.
     """
-    kernel = _kernel(name, *keys)
+    kernel = _kernel(source.symbol(name, **made_for))
     if blocks:  # CuPy would launch one block for none.
-        kernel((blocks,), (threads,), args)
+        kernel((blocks,), (threads,), tuple([_NULL if arg is None else arg for arg in args]))
 
 
 def ready(x: Array, dtype: numpy.dtype) -> Array:
@@ -64,28 +58,59 @@ def _ready_indices(x: Array, dtype: numpy.dtype | None = None) -> Array:
     return ready(x, dtype or (x.dtype if x.dtype in _INDICES else _INDICES[-1]))
 
 
-def _each(name: str, *arrays: Array, keys: tuple[object, ...]) -> Array:
-    """Return what a kernel makes of each number, or of each pair in the same place."""
+def each(name: str, *arrays: Array, **made_for: object) -> Array:
+    """Return what a kernel makes of each number, or of the numbers in the same place of several arrays."""
     dtype = arrays[0].dtype
     out = cupy.empty(arrays[0].shape, dtype)
     inputs = [ready(x, dtype) for x in arrays]
-    run(name, (*keys, dtype), launch.blocks(out.size), launch.THREADS, *inputs, out, out.size)
+    run(name, launch.blocks(out.size), launch.THREADS, *inputs, out, out.size, T=dtype, **made_for)
     return out
 
 
-def _each_row(name: str, *arrays: Array) -> Array:
-    """Return what a kernel makes of each row, or of each pair of rows."""
+def each_row(name: str, *arrays: Array) -> Array:
+    """Return what a kernel makes of each row, or of the same row of several arrays."""
     dtype, shape = arrays[0].dtype, arrays[0].shape
     out = cupy.empty(shape, dtype)
     inputs = [ready(x, dtype) for x in arrays]
-    run(name, (dtype,), launch.rows(shape), launch.threads(shape[-1]), *inputs, out, shape[-1])
+    run(name, launch.rows(shape), launch.threads(shape[-1]), *inputs, out, shape[-1], T=dtype)
     return out
 
 
-def _finish(dtype: numpy.dtype, blocks: int, total: Any, weight: float) -> tuple[Array, ...]:
-    """Return the last arguments of a loss, of which the third is the loss."""
-    parts, arrived = cupy.empty((blocks,), dtype), scratch.current().arrived
-    return parts, arrived, cupy.empty((), dtype), total, dtype.type(weight)
+def loss(
+    name: str, outputs: Array, targets: Array, total: Array | None = None, weight: float = 0.0
+) -> tuple[Array, Array]:
+    """Return a loss of `xpnet.nn` and its gradient; ``weight * loss`` is added to a total.
+
+    Parameters
+    ----------
+    name : str
+    outputs, targets : array
+    total : array of one int64, optional
+        The address of a number.
+    weight : float
+    """
+    dtype, made_for = outputs.dtype, {"T": outputs.dtype}
+    of_outputs, of_targets = nn.FUNCTIONS[name].arrays.values()
+    if of_targets.kind == "int":
+        targets = _ready_indices(targets)
+        made_for["I"] = targets.dtype
+    if of_outputs.axes is None:
+        blocks, width, threads = launch.blocks(outputs.size), outputs.size, launch.THREADS
+    else:
+        blocks, width = outputs.shape
+        threads = launch.threads(width)
+    outputs, targets = ready(outputs, dtype), ready(targets, made_for.get("I", dtype))
+    value, gradient, sums = (cupy.empty(shape, dtype) for shape in ((), outputs.shape, (blocks,)))
+    last = sums, scratch.current().arrived, value, total, dtype.type(weight)
+    run(name, blocks, threads, outputs, targets, gradient, width, *last, **made_for)
+    return value, gradient
+
+
+def accumulate(total: Array, value: Array, weight: float) -> Array:
+    """See `xpnet.nn.accumulate`."""
+    dtype, result = total.dtype, cupy.empty((), total.dtype)
+    run("accumulate", 1, 1, total, ready(value, dtype), result, dtype.type(weight), T=dtype)
+    return result
 
 
 def gather_batch(images: Array, indices: Array, *, scale: float, offset: float, dtype: Any) -> Array:
@@ -98,17 +123,17 @@ def gather(
 ) -> tuple[Array, Array | None]:
     """Return a batch of images and, if there are labels, their labels: see `xpnet.nn.gather_batch`."""
     dtype, (n, features) = numpy.dtype(dtype), images.shape
-    indices = _ready_indices(indices)
-    # Whatever comes is in range of both: see `row_of` in the source.
-    n = n if labels is None else min(n, labels.size)
-    _check_not_empty(n, indices)
-    x, batch = cupy.empty((indices.size, features), dtype), None
-    last: list[Any] = [features, dtype.type(scale), dtype.type(offset), NOWHERE, NOWHERE]
+    images, indices, batch = ready(images, images.dtype), _ready_indices(indices), None
     if labels is not None:
-        batch = cupy.empty(indices.shape, indices.dtype)
-        last[-2:] = _ready_indices(labels, indices.dtype), batch
-    keys, size = (images.dtype, dtype, indices.dtype), (indices.size, launch.threads(features))
-    run("gather_batch", keys, *size, ready(images, images.dtype), indices, x, *last, n)
+        # The kernel keeps an index in the range of both: see `row_of` in the source.
+        n = min(n, labels.size)
+        labels, batch = _ready_indices(labels, indices.dtype), cupy.empty(indices.shape, indices.dtype)
+    _check_not_empty(n, indices)
+    x = cupy.empty((indices.size, features), dtype)
+    numbers = features, dtype.type(scale), dtype.type(offset)
+    made_for = {"S": images.dtype, "T": dtype, "I": indices.dtype}
+    size = indices.size, launch.threads(features)
+    run("gather_batch", *size, images, indices, x, *numbers, labels, batch, n, **made_for)
     return x, batch
 
 
@@ -125,58 +150,8 @@ def gather_labels(labels: Array, indices: Array) -> Array:
     batch = cupy.empty(indices.shape, labels.dtype)
     inputs = _ready_indices(labels), _ready_indices(indices, labels.dtype)
     size = launch.blocks(batch.size), launch.THREADS
-    run("gather_labels", (labels.dtype,), *size, *inputs, batch, batch.size, labels.size)
+    run("gather_labels", *size, *inputs, batch, batch.size, labels.size, I=labels.dtype)
     return batch
-
-
-def sigmoid(z: Array) -> Array:
-    """See `xpnet.nn.sigmoid`."""
-    return _each("activate", z, keys=("sigmoid",))
-
-
-def sigmoid_backward(y: Array, dy: Array) -> Array:
-    """See `xpnet.nn.sigmoid_backward`."""
-    return _each("activate_backward", y, dy, keys=("sigmoid",))
-
-
-def relu(z: Array) -> Array:
-    """See `xpnet.nn.relu`."""
-    return _each("activate", z, keys=("relu",))
-
-
-def relu_backward(y: Array, dy: Array) -> Array:
-    """See `xpnet.nn.relu_backward`."""
-    return _each("activate_backward", y, dy, keys=("relu",))
-
-
-def tanh(z: Array) -> Array:
-    """See `xpnet.nn.tanh`."""
-    return _each("activate", z, keys=("tanh",))
-
-
-def tanh_backward(y: Array, dy: Array) -> Array:
-    """See `xpnet.nn.tanh_backward`."""
-    return _each("activate_backward", y, dy, keys=("tanh",))
-
-
-def softmax(z: Array) -> Array:
-    """See `xpnet.nn.softmax`."""
-    return _each_row("softmax", z)
-
-
-def softmax_backward(y: Array, dy: Array) -> Array:
-    """See `xpnet.nn.softmax_backward`."""
-    return _each_row("softmax_backward", y, dy)
-
-
-def log_softmax(z: Array) -> Array:
-    """See `xpnet.nn.log_softmax`."""
-    return _each_row("log_softmax", z)
-
-
-def log_softmax_backward(y: Array, dy: Array) -> Array:
-    """See `xpnet.nn.log_softmax_backward`."""
-    return _each_row("log_softmax_backward", y, dy)
 
 
 def one_hot(labels: Array, classes: int, *, dtype: Any) -> Array:
@@ -184,183 +159,19 @@ def one_hot(labels: Array, classes: int, *, dtype: Any) -> Array:
     labels, dtype = _ready_indices(labels), numpy.dtype(dtype)
     targets = cupy.empty((labels.size, classes), dtype)
     size = launch.blocks(targets.size), launch.THREADS
-    run("one_hot", (dtype, labels.dtype), *size, labels, targets, targets.size, classes)
+    run("one_hot", *size, labels, targets, targets.size, classes, T=dtype, I=labels.dtype)
     return targets
 
 
-def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
-    """See `xpnet.nn.softmax_cross_entropy`."""
-    return loss("softmax_cross_entropy", logits, labels)
-
-
-def sigmoid_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
-    """See `xpnet.nn.sigmoid_cross_entropy`."""
-    return loss("sigmoid_cross_entropy", logits, targets)
-
-
-def squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
-    """See `xpnet.nn.squared_error`."""
-    return loss("squared_error", outputs, targets)
-
-
-def loss(
-    name: str, outputs: Array, targets: Array, total: Any = NOWHERE, weight: float = 0.0
-) -> tuple[Array, Array]:
-    """Return a loss of this name and its gradient; ``weight * loss`` is added to a total.
-
-    Parameters
-    ----------
-    name : str
-    outputs, targets : array
-        As `xpnet.nn` has them; `targets` may be labels.
-    total : array of one int64, optional
-        The address of a number.
-    weight : float
-    """
-    dtype, gradient = outputs.dtype, cupy.empty(outputs.shape, outputs.dtype)
-    keys: tuple[object, ...] = (dtype,)
-    if name == "softmax_cross_entropy":
-        targets = _ready_indices(targets)
-        keys = dtype, targets.dtype
-        blocks, width = outputs.shape
-        threads = launch.threads(width)
-    else:
-        targets = ready(targets, dtype)
-        blocks, width, threads = launch.blocks(outputs.size), outputs.size, launch.THREADS
-    last = _finish(dtype, blocks, total, weight)
-    run(name, keys, blocks, threads, ready(outputs, dtype), targets, gradient, width, *last)
-    return last[2], gradient
-
-
-def accumulate(total: Array, value: Array, weight: float) -> Array:
-    """See `xpnet.nn.accumulate`."""
-    dtype, result = total.dtype, cupy.empty((), total.dtype)
-    run("accumulate", (dtype,), 1, 1, total, ready(value, dtype), result, dtype.type(weight))
-    return result
-
-
-def sgd_step(param: Array, grad: Array, lr: float) -> Array:
-    """See `xpnet.nn.sgd_step`. The parameter is overwritten."""
-    return _step("sgd_step", grad, (param,), lr)[0]
-
-
-def momentum_step(param: Array, grad: Array, velocity: Array, lr: float, beta: float) -> tuple[Array, ...]:
-    """See `xpnet.nn.momentum_step`. The parameter and the velocity are overwritten."""
-    return _step("momentum_step", grad, (param, velocity), lr, beta)
-
-
-def nesterov_step(param: Array, grad: Array, velocity: Array, lr: float, beta: float) -> tuple[Array, ...]:
-    """See `xpnet.nn.nesterov_step`. The parameter and the velocity are overwritten."""
-    return _step("nesterov_step", grad, (param, velocity), lr, beta)
-
-
-def adam_step(
-    param: Array,
-    grad: Array,
-    mean: Array,
-    variance: Array,
-    step: int,
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-) -> tuple[Array, ...]:
-    """See `xpnet.nn.adam_step`. The parameter and both moments are overwritten.
-
-    `step` may also be an array of two numbers, ``1 - beta1**step`` and ``1 - beta2**step``: see `count`.
-    """
-    return _step("adam_step", grad, (param, mean, variance), step, lr, beta1, beta2, eps)
-
-
-def _sgd_numbers(dtype: numpy.dtype, lr: float) -> list[Any]:
-    return [dtype.type(lr)]
-
-
-def _momentum_numbers(dtype: numpy.dtype, lr: float, beta: float) -> list[Any]:
-    return [dtype.type(number) for number in (lr, beta, 1 - beta)]
-
-
-def _adam_numbers(
-    dtype: numpy.dtype, step: Any, lr: float, beta1: float, beta2: float, eps: float
-) -> list[Any]:
-    known = isinstance(step, int)
-    unbias1, unbias2 = (1 - beta1**step, 1 - beta2**step) if known else (1.0, 1.0)
-    numbers = lr, eps, beta1, 1 - beta1, unbias1, beta2, 1 - beta2, unbias2
-    return [*map(dtype.type, numbers), NOWHERE if known else step]
-
-
-_NUMBERS: dict[str, Callable[..., list[Any]]] = {
-    "sgd_step": _sgd_numbers,
-    "momentum_step": _momentum_numbers,
-    "nesterov_step": _momentum_numbers,
-    "adam_step": _adam_numbers,
-}
-
-
-def step_numbers(name: str, dtype: numpy.dtype, *numbers: Any) -> list[Any]:
-    """Return the last arguments of the kernels of a step, given the numbers of its twin."""
-    return _NUMBERS[name](dtype, *numbers)
-
-
-def _step(name: str, grad: Array, kept: tuple[Array, ...], *numbers: Any) -> tuple[Array, ...]:
-    """Return `kept`, the parameter and its state, overwritten."""
-    dtype, n = kept[0].dtype, kept[0].size
-    size, grad = (launch.blocks(n), launch.THREADS), ready(grad, dtype)
-    last = step_numbers(name, dtype, *numbers)
-
-    def change(param: Array, *state: Array) -> None:
-        run(name, (dtype,), *size, param, grad, n, *state, *last)
-
-    return in_place(change, kept, dtype)
-
-
-def in_place(change: Callable[..., None], kept: tuple[Array, ...], dtype: numpy.dtype) -> tuple[Array, ...]:
-    """Let a function change arrays, or copies that a kernel can use, and return the arrays."""
-    work = [ready(x, dtype) for x in kept]
-    change(*work)
-    for x, result in zip(kept, work, strict=True):
-        if result is not x:
-            x[...] = result
-    return kept
-
-
-def fetch(place: Array, size: int, dtype: numpy.dtype) -> Array:
-    """Return a copy of `size` integers whose address is in `place`, which becomes that of the next ones."""
+def fetch(address: Array, size: int, dtype: numpy.dtype) -> Array:
+    """Return a copy of `size` integers at an address, which becomes that of the next ones."""
     indices = cupy.empty((size,), dtype)
-    run("fetch", (dtype,), 1, launch.THREADS, place, indices, size)
+    run("fetch", 1, launch.THREADS, address, indices, size, I=dtype)
     return indices
 
 
 def count(steps: Array, beta1: float, beta2: float, dtype: numpy.dtype) -> Array:
     """Return ``1 - beta1**n`` and ``1 - beta2**n`` for the `n` in `steps`, which becomes ``n + 1``."""
     unbias = cupy.empty((2,), dtype)
-    run("count", (dtype,), 1, 1, steps, unbias, numpy.float64(beta1), numpy.float64(beta2))
+    run("count", 1, 1, steps, unbias, numpy.float64(beta1), numpy.float64(beta2), T=dtype)
     return unbias
-
-
-FUSED = {
-    function.__name__: function
-    for function in (
-        accumulate,
-        adam_step,
-        gather_batch,
-        gather_labels,
-        log_softmax,
-        log_softmax_backward,
-        momentum_step,
-        nesterov_step,
-        one_hot,
-        relu,
-        relu_backward,
-        sgd_step,
-        sigmoid,
-        sigmoid_backward,
-        sigmoid_cross_entropy,
-        softmax,
-        softmax_backward,
-        softmax_cross_entropy,
-        squared_error,
-        tanh,
-        tanh_backward,
-    )
-}

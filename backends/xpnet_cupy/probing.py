@@ -1,4 +1,4 @@
-"""Finding out whether CuPy works on this machine and, where it does not, what to do about it."""
+"""Whether CuPy works on this machine and, if it does not, what to do about it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _DRIVERS = {12: "525", 13: "580"}
 
 
 class _Failure(NamedTuple):
-    """What an error means if its text has one of `signs`; `describe` fills in what is in braces."""
+    """What an error means if its text has one of `signs`; `describe` fills in the braces."""
 
     signs: tuple[str, ...]
     cause: str
     remedy: str
 
 
-# The first one that fits is reported.
+# The first one that matches is reported.
 _FAILURES = (
     _Failure(
         ("cudaErrorNoDevice", "CUDA_ERROR_NO_DEVICE"),
@@ -43,7 +43,7 @@ _FAILURES = (
             "CUDA_ERROR_OUT_OF_MEMORY",
             "STATUS_ALLOC_FAILED",
             "STATUS_ALLOCATION_FAILED",
-            # What cuBLAS says when there is no room for its handle.
+            # What cuBLAS reports if there is no memory for its handle.
             "CUBLAS_STATUS_NOT_INITIALIZED",
         ),
         "found no free memory on the device ({text})",
@@ -154,7 +154,7 @@ _UNKNOWN = _Failure(
 
 
 def probe(device: Any) -> None:
-    """Allocate on `device`, run a matrix product and a kernel of our own there, and look at the numbers.
+    """Allocate on `device`, run a matrix product and a kernel of ours there, and check the numbers.
 
     Raises
     ------
@@ -164,7 +164,7 @@ def probe(device: Any) -> None:
     try:
         with device:
             x = cupy.asarray([[-3.0, 1.0], [1.0, 2.0]], dtype=cupy.float32)
-            found = cupy.asnumpy(kernels.relu(cupy.matmul(x, x) - x))
+            found = cupy.asnumpy(kernels.each("activate", cupy.matmul(x, x) - x, F="relu"))
     except Exception as e:
         raise explain(e) from e
     expected = numpy.asarray([[13.0, 0.0], [0.0, 3.0]], dtype=numpy.float32)
@@ -174,7 +174,7 @@ def probe(device: Any) -> None:
 
 
 def count_devices() -> int:
-    """Return how many CUDA devices there are, which is at least one.
+    """Return the number of CUDA devices, which is at least 1.
 
     Raises
     ------
@@ -188,7 +188,7 @@ def count_devices() -> int:
 
 
 def explain(error: Exception) -> BackendUnavailableError:
-    """Return what an error of CuPy means for a person who asked for this backend."""
+    """Return what an error of CuPy means to someone who asked for this backend."""
     runtime = cupy.cuda.runtime
     return describe(error, built=runtime.runtimeGetVersion(), driver=runtime.driverGetVersion())
 

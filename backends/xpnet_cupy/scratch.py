@@ -1,4 +1,4 @@
-"""What kernels need beside their arguments, kept for each stream, because those of one stream take turns."""
+"""Memory that kernels need beside their arguments: one for each stream, which runs its kernels in turn."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import cupy
 
 Array = Any
 
-# What NVIDIA recommends for devices of compute capability 9.0, in bytes; older ones do with 4 MiB.
+# What NVIDIA recommends for devices of compute capability 9.0, in bytes; 4 MiB are enough for older ones.
 _WORKSPACE = 32 * 2**20
 
 
@@ -20,7 +20,7 @@ class Scratch:
     Attributes
     ----------
     arrived : array, shape (1,), uint32
-        How many blocks have come to the end of a loss; 0 between kernels.
+        How many blocks have reached the end of a loss; 0 between kernels.
     """
 
     def __init__(self) -> None:
@@ -36,9 +36,9 @@ _of_streams: dict[tuple[int, int, int], Scratch] = {}
 
 
 def current() -> Scratch:
-    """Return what belongs to the current stream of the current device."""
+    """Return the memory of the current stream of the current device."""
     runtime, stream = cupy.cuda.runtime, cupy.cuda.get_current_stream().ptr
-    # A stream for each thread goes by the same name in all of them.
+    # The stream of a thread has the same handle in all threads.
     thread = threading.get_ident() if stream == runtime.streamPerThread else 0
     key = runtime.getDevice(), stream, thread
     if key not in _of_streams:
@@ -47,5 +47,5 @@ def current() -> Scratch:
 
 
 def drop(device: int, stream: int) -> None:
-    """Let go of what belongs to a stream that is gone."""
+    """Release the memory of a stream that no longer exists."""
     _of_streams.pop((device, stream, 0), None)

@@ -26,13 +26,13 @@ def package():
 @pytest.fixture(scope="session")
 def library(package, tmp_path_factory):
     """`kernels.cu`, compiled by g++."""
-    return cuda_on_host.compiled(package.launch, tmp_path_factory.mktemp("host"))
+    return cuda_on_host.compiled(package, tmp_path_factory.mktemp("host"))
 
 
 @pytest.fixture
 def kernels_on_host(package, library):
     """Nothing; but the kernels of the package are those of the library."""
-    with mock.patch.object(package.kernels, "_kernel", cuda_on_host.kernel_of(library, package.launch)):
+    with mock.patch.object(package.kernels, "_kernel", cuda_on_host.kernel_of(library)):
         yield
 
 

@@ -21,7 +21,6 @@ import xpnet
 
 HERE = pathlib.Path(__file__).parent
 FOLDER = HERE.parents[1] / "backends" / "xpnet_cupy"
-SOURCE = FOLDER / "kernels.cu"
 
 
 class Array(numpy.ndarray):
@@ -91,6 +90,14 @@ def submit(launch):
         launches.append(launch)
 
 
+def multiply(left, right, *, transposed="", tf32=False):
+    """Return the product of two matrices, in the place of cuBLAS."""
+    factors = left.T if transposed == "left" else left, right.T if transposed == "right" else right
+    out = unfilled((factors[0].shape[0], factors[1].shape[1]), left.dtype)
+    submit(lambda: numpy.matmul(*factors, out=out))
+    return out
+
+
 class _Device(contextlib.nullcontext):
     id = 0
 
@@ -112,11 +119,23 @@ def _make_cupy():
     return cupy
 
 
-def load():
-    """Return the modules of `xpnet_cupy`, imported around a CuPy that is not there, and that CuPy."""
+def load(folder=FOLDER):
+    """Return the modules of a copy of `xpnet_cupy`, imported with a stand-in for CuPy, and that stand-in."""
     package, cupy = types.ModuleType("xpnet_cupy"), _make_cupy()
-    package.__path__ = [str(FOLDER)]
-    names = ("kernels", "launch", "products", "fusion", "graphs", "scratch", "blas", "capture")
+    package.__path__ = [str(folder)]
+    names = (
+        "source",
+        "launch",
+        "kernels",
+        "rules",
+        "dense",
+        "functions",
+        "fusion",
+        "graphs",
+        "scratch",
+        "blas",
+        "capture",
+    )
     with mock.patch.dict(sys.modules):
         for name in [name for name in sys.modules if name.startswith("xpnet_cupy.")]:
             del sys.modules[name]
@@ -125,19 +144,29 @@ def load():
     return types.SimpleNamespace(**found, cupy=cupy)
 
 
-def compiled(launch, folder):
-    """Return `kernels.cu` as a library of this processor's."""
+def symbols(source):
+    """Return the C++ names of all kernels, made for all that they can be made for."""
+    return [symbol for name in source.KERNELS for symbol in source.symbols(name)]
+
+
+def compiled(package, folder, *, only=None):
+    """Return `kernels.cu` as a library for this processor, with all its kernels or only some."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("g++ is not installed")
     entries = [
         f'extern "C" void {_entry(symbol)}(void** args, unsigned blocks, unsigned threads)'
         f" {{ launch({symbol}, args, blocks, threads); }}"
-        for symbol in launch.SYMBOLS.values()
+        for symbol in only or symbols(package.source)
     ]
-    lines = [f'#include "{HERE / "cuda_host.h"}"', f'#include "{SOURCE}"', *entries]
-    (folder / "host.cpp").write_text("\n".join(lines), encoding="utf-8")
-    options = [option for option in launch.OPTIONS if option.startswith("-D")]
+    sizes = [
+        f'extern "C" int size_of_{struct}_{kind}() {{ return sizeof({struct}<{kind}>); }}'
+        for struct in package.source.RULES.values()
+        for kind in ("float", "double")
+    ]
+    code = f'#include "{HERE / "cuda_host.h"}"\n{package.source.CODE}'
+    (folder / "host.cpp").write_text("\n".join([code, *entries, *sizes]), encoding="utf-8")
+    options = [option for option in package.launch.OPTIONS if option.startswith("-D")]
     options += ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread"]
     command = [compiler, *options, "host.cpp", "-o", "host.so"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
@@ -149,29 +178,30 @@ def _entry(symbol):
     return "".join(c if c.isalnum() else "_" for c in symbol)
 
 
-def kernel_of(library, launch):
+def kernel_of(library):
     """Return what takes the place of `kernels._kernel`."""
 
-    def kernel(name, *keys):
-        entry = library[_entry(launch.symbol(name, *keys))]
+    def kernel(symbol):
+        entry = library[_entry(symbol)]
         return lambda grid, block, args: submit(lambda: _call(entry, grid, block, args))
 
     return kernel
 
 
 def _call(entry, grid, block, args):
-    # As CuPy passes them: an array by its address, an int as 64 bits, a NumPy scalar as it is.
-    cells = [numpy.asarray(a.ctypes.data if isinstance(a, numpy.ndarray) else a) for a in args]
+    # As CuPy passes them: an array by its address, an int as 64 bits, a NumPy scalar or struct as it is.
+    is_array = [isinstance(a, numpy.ndarray) and a.dtype.names is None for a in args]
+    cells = [numpy.asarray(a.ctypes.data if by else a) for a, by in zip(args, is_array, strict=True)]
+    assert all(cell.shape == () for cell in cells)
     entry((ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells)), *grid, *block)
 
 
 def namespace(package, *, tf32=False):
     """Return the backend's namespace on this processor."""
-    products = package.products
-    xp = xpnet.Namespace(
+    dense = package.dense.Dense(tf32=tf32)
+    return xpnet.Namespace(
         "cupy",
         package.cupy,
-        fused=products.functions(tf32=tf32),
-        compile=lambda step: package.graphs.replayed(xp, step, products.Products(tf32=tf32)),
+        fused=package.functions.functions(dense),
+        compile=lambda step: package.graphs.replayed(step, dense),
     )
-    return xp

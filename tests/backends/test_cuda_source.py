@@ -8,13 +8,17 @@ import types
 
 import numpy
 import pytest
-from cuda_on_host import SOURCE
+from cuda_on_host import own, symbols
 
 from xpnet import nn
 from xpnet.drawing import drawn
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 DTYPES = ("float32", "float64")
+
+
+def cuda_functions(package):
+    return package.functions.functions(package.dense.Dense(tf32=False))
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +34,7 @@ def launch(package):
 @pytest.fixture
 def host(package, kernels_on_host):
     """The functions of `xpnet_cupy`, with `kernels.cu` compiled by g++ under them."""
-    return types.SimpleNamespace(**package.products.functions(tf32=False))
+    return types.SimpleNamespace(**cuda_functions(package))
 
 
 def _draw(*shape, dtype, seed=0, scale=3.0):
@@ -49,23 +53,23 @@ def _check(found, expected, dtype):
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_nvrtc_compiles_every_kernel_without_a_warning(architecture, launch):
+def test_nvrtc_compiles_every_kernel_without_a_warning(architecture, package):
     nvrtc = pytest.importorskip("cuda.bindings.nvrtc", exc_type=ImportError)
 
     def ask(function, *args):
         status, *results = function(*args)
         return status, results[0] if results else None
 
-    code = SOURCE.read_bytes()
+    code, names = package.source.CODE.encode(), symbols(package.source)
     try:
         status, program = ask(nvrtc.nvrtcCreateProgram, code, b"kernels.cu", 0, [], [])
     except RuntimeError as e:
         pytest.skip(f"NVRTC cannot be loaded: {e}")
     assert status == 0
-    for symbol in launch.SYMBOLS.values():
+    for symbol in names:
         assert ask(nvrtc.nvrtcAddNameExpression, program, symbol.encode())[0] == 0
     # CuPy adds the flushing of denormals to its own compilations.
-    options = [*launch.OPTIONS, "-ftz=true", f"-arch={architecture}"]
+    options = [*package.launch.OPTIONS, "-ftz=true", f"-arch={architecture}"]
     status, _ = ask(nvrtc.nvrtcCompileProgram, program, len(options), [o.encode() for o in options])
     log = bytearray(ask(nvrtc.nvrtcGetProgramLogSize, program)[1])
     ask(nvrtc.nvrtcGetProgramLog, program, log)
@@ -73,21 +77,25 @@ def test_nvrtc_compiles_every_kernel_without_a_warning(architecture, launch):
     assert status == 0
     cubin = bytearray(ask(nvrtc.nvrtcGetCUBINSize, program)[1])
     ask(nvrtc.nvrtcGetCUBIN, program, cubin)
-    for symbol in launch.SYMBOLS.values():
+    for symbol in names:
         status, lowered = ask(nvrtc.nvrtcGetLoweredName, program, symbol.encode())
         assert status == 0, symbol
         assert lowered in cubin, symbol
     ask(nvrtc.nvrtcDestroyProgram, program)
 
 
-def test_every_kernel_of_the_source_is_named_for_python(launch):
-    text = SOURCE.read_text(encoding="utf-8")
+def test_every_kernel_of_the_source_is_named_for_python(package):
+    text = package.source.CODE
     in_source = {after.split("(")[0].split()[-1] for after in text.split("__global__ void")[1:]}
-    assert in_source == {name for name, *_ in launch.SYMBOLS}
+    assert in_source == package.source.KERNELS.keys()
+
+
+def test_every_function_of_nn_has_a_kernel(package):
+    assert cuda_functions(package).keys() == nn.FUNCTIONS.keys()
 
 
 def test_fused_functions_have_the_parameters_of_their_twins(package):
-    for name, function in package.products.functions(tf32=False).items():
+    for name, function in cuda_functions(package).items():
         twin = list(inspect.signature(getattr(nn, name)).parameters.values())[1:]
         found = list(inspect.signature(function).parameters.values())
         assert [(p.name, p.kind, p.default) for p in found] == [(p.name, p.kind, p.default) for p in twin], (
@@ -112,9 +120,17 @@ def test_rows_are_what_lies_before_the_last_axis(launch):
     assert [launch.rows(shape) for shape in ((5, 3), (0, 3), (7,), (2, 3, 4))] == [5, 0, 1, 6]
 
 
-def test_symbol_refuses_a_dtype_that_has_no_kernel(launch):
+def test_symbol_refuses_a_dtype_that_has_no_kernel(package):
     with pytest.raises(TypeError, match=r"'softmax' has no CUDA kernel for float16: .*softmax<double>"):
-        launch.symbol("softmax", numpy.dtype("float16"))
+        package.source.symbol("softmax", T=numpy.dtype("float16"))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_rules_have_the_size_that_they_have_in_cpp(dtype, package, library):
+    kind = {"float32": "float", "float64": "double"}[dtype]
+    for name, struct in package.source.RULES.items():
+        layout = package.source.layout(name, numpy.dtype(dtype))
+        assert layout.itemsize == library[f"size_of_{struct}_{kind}"]()
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -150,7 +166,7 @@ def test_index_out_of_range_does_not_read_past_an_array(index, host, kernels):
 
 
 def _stepped(function, arrays, numbers):
-    arrays = [x.copy(order="K") for x in arrays]
+    arrays = [own(x.copy(order="K")) for x in arrays]
     result = function(*arrays, *numbers)
     return result if isinstance(result, tuple) else (result,), arrays
 
@@ -181,8 +197,8 @@ SHAPES = [(1, 1, 1), (5, 3, 2), (9, 70, 8), (20, 130, 17)]
 
 
 @pytest.fixture
-def products(package):
-    return package.products.Products(tf32=False)
+def dense(package):
+    return package.dense.Dense(tf32=False)
 
 
 def _layer(batch, n_in, n_out, dtype):
@@ -192,14 +208,14 @@ def _layer(batch, n_in, n_out, dtype):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
-def test_tails_of_linear_layers_match_two_twins(activation, shape, host, products):
+def test_tails_of_linear_layers_match_two_twins(activation, shape, host, dense):
     x, weight, bias, dy = _layer(*shape, "float64")
     of, backward = (getattr(nn, name) for name in (activation, f"{activation}_backward"))
     expected = of(numpy, nn.linear(numpy, x, weight, bias))
-    _check(products.activated(activation, x, weight, bias), expected, "float64")
+    _check(dense.activated(activation, x, weight, bias)[0], expected, "float64")
     y = of(numpy, x)
     expected = backward(numpy, y, nn.linear_backward(numpy, y, weight, dy)[0])
-    _check(products.backward(activation, weight, dy, y), expected, "float64")
+    _check(dense.backward(activation, weight, dy, y), expected, "float64")
 
 
 @pytest.mark.parametrize("layout", ["C", "F"])

@@ -37,7 +37,7 @@ IMPORT_ALONE = """
 import sys
 import xpnet_cupy
 assert xpnet_cupy.xp.name == "cupy"
-assert xpnet_cupy.xp.nn.relu is xpnet_cupy.kernels.FUSED["relu"]
+assert "relu" in xpnet_cupy.xp.fused
 assert not xpnet_cupy.kernels._kernel.cache_info().currsize
 """
 
@@ -275,7 +275,7 @@ def test_a_captured_step_of_the_courses_network_has_at_most_eight_nodes(xp):
     (program,) = trainer.compiled.programs
     assert program._graph is not None
     assert program.captures == 2
-    assert len(program._plan.tasks) <= program.nodes <= 8
+    assert len(program.tasks) <= program.nodes <= 8
 
 
 @pytest.mark.gpu

@@ -1,0 +1,171 @@
+"""Linear layers: kernels of `kernels.cu` for small products, cuBLAS for large ones.
+
+A small product takes less time than starting a kernel, so its kernel does what follows too: it adds the bias,
+applies the activation, or takes the optimizer's step. After a large one that is a kernel of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cupy
+
+from xpnet import nn
+from xpnet_cupy import blas, kernels, launch, rules
+
+Array = Any
+
+# Between 224 x 224 x 224 and 256 x 256 x 256: forward, back and step of a layer take 28.7 us by our kernels
+# and 31.5 by cuBLAS at the first size, 33.9 and 32.0 at the second (float32, captured, NVIDIA H200).
+LARGEST_PRODUCT = 12_000_000
+"""Multiplications in the largest product by a kernel of ours; cuBLAS computes larger ones."""
+
+
+class Dense:
+    """The functions of linear layers.
+
+    Parameters
+    ----------
+    tf32 : bool
+        Whether cuBLAS may round float32 factors to TF32.
+    """
+
+    def __init__(self, *, tf32: bool) -> None:
+        self.tf32 = tf32
+
+    def linear(self, x: Array, weight: Array, bias: Array) -> Array:
+        """See `xpnet.nn.linear`."""
+        return self.activated(None, x, weight, bias)[0]
+
+    def activated(
+        self, activation: str | None, x: Array, weight: Array, bias: Array, *, keep_z: bool = False
+    ) -> tuple[Array, Array | None]:
+        """Return ``f(z)`` for ``z = x weight + bias``, and `z` if it is to be kept, else None.
+
+        Parameters
+        ----------
+        activation : str or None
+            A function of `xpnet.nn` in `source.ACTIVATIONS`; None for ``f(z) = z``.
+        x, weight, bias : array
+            See `xpnet.nn.linear`.
+        keep_z : bool
+        """
+        dtype = x.dtype
+        x, weight, bias = (kernels.ready(array, dtype) for array in (x, weight, bias))
+        (batch, n_in), n_out = x.shape, weight.shape[1]
+        z, made_for = None, {"F": activation, "T": dtype}
+        if _is_small(batch, n_in, n_out):
+            y = cupy.empty((batch, n_out), dtype)
+            z = cupy.empty((batch, n_out), dtype) if keep_z else None
+            size = launch.tiles(batch, n_out), launch.THREADS
+            kernels.run("linear", *size, x, weight, bias, z, y, batch, n_in, n_out, **made_for)
+            return y, z
+        y = product = blas.multiply(x, weight, tf32=self.tf32)
+        if keep_z:
+            y, z = cupy.empty((batch, n_out), dtype), product
+        size = launch.blocks(y.size), launch.THREADS
+        kernels.run("add_bias", *size, product, bias, z, y, y.size, n_out, **made_for)
+        return y, z
+
+    def linear_backward(
+        self, x: Array, weight: Array, dy: Array, *, input_gradient: bool = True
+    ) -> tuple[Array | None, Array, Array]:
+        """See `xpnet.nn.linear_backward`."""
+        dx = self.backward(None, weight, dy) if input_gradient else None
+        return dx, *self.gradient(x, dy)
+
+    def backward(self, activation: str | None, weight: Array, dy: Array, kept: Array | None = None) -> Array:
+        """Return the gradient at the argument of an activation before a linear layer.
+
+        Parameters
+        ----------
+        activation : str or None
+            See `activated`. If it is None, the result is the gradient at the input of the layer.
+        weight : array, shape (n_in, n_out)
+        dy : array, shape (batch, n_out)
+            The gradient at the output of the layer.
+        kept : array, shape (batch, n_in), optional
+            What the gradient of the activation takes: its result (the input of the layer) or its argument.
+
+        Returns
+        -------
+        dz : array, shape (batch, n_in)
+        """
+        dtype = dy.dtype
+        dy, weight = kernels.ready(dy, dtype), kernels.ready(weight, dtype)
+        kept = None if kept is None else kernels.ready(kept, dtype)
+        (batch, n_out), n_in = dy.shape, weight.shape[0]
+        made_for = {"F": activation, "T": dtype}
+        if _is_small(batch, n_in, n_out):
+            dz = cupy.empty((batch, n_in), dtype)
+            size = launch.tiles(batch, n_in), launch.THREADS
+            kernels.run("linear_backward", *size, dy, weight, kept, dz, batch, n_in, n_out, **made_for)
+            return dz
+        dz = blas.multiply(dy, weight, transposed="right", tf32=self.tf32)
+        if activation is not None:
+            size = launch.blocks(dz.size), launch.THREADS
+            kernels.run("activate_backward", *size, kept, dz, dz, dz.size, **made_for)
+        return dz
+
+    def gradient(self, x: Array, dy: Array) -> tuple[Array, Array]:
+        """Return the gradients of a weight and of a bias: see `xpnet.nn.linear_backward`."""
+        dtype, n_in, n_out = x.dtype, x.shape[1], dy.shape[1]
+        x, dy = kernels.ready(x, dtype), kernels.ready(dy, dtype)
+        d_bias, store = cupy.empty((n_out,), dtype), rules.rule(None, dtype)
+        if _is_small(len(x), n_in, n_out):
+            d_weight, rows = cupy.empty((n_in, n_out), dtype), n_in
+        else:
+            d_weight = blas.multiply(x, dy, transposed="left", tf32=self.tf32)
+            rows = 0  # With no inputs there is only the row of the bias.
+        _step(None, x, dy, rows, d_weight, d_bias, store, store)
+        return d_weight, d_bias
+
+    def step(
+        self,
+        name: str,
+        x: Array,
+        dy: Array,
+        of_weight: Sequence[Array],
+        of_bias: Sequence[Array],
+        numbers: Mapping[str, Any],
+    ) -> None:
+        """Let an optimizer change a weight and a bias, and their states, by their gradients.
+
+        Parameters
+        ----------
+        name : str
+            A step of `xpnet.nn` in `source.RULES`.
+        x : array, shape (batch, n_in)
+            The input of the layer.
+        dy : array, shape (batch, n_out)
+            The gradient at its output.
+        of_weight, of_bias : sequence of array
+            The parameter, then its state.
+        numbers : mapping
+            See `rules.rule`.
+        """
+        dtype, n_in = x.dtype, x.shape[1]
+        x, dy = kernels.ready(x, dtype), kernels.ready(dy, dtype)
+        if not _is_small(len(x), n_in, dy.shape[1]):
+            changed = nn.FUNCTIONS[name].changed
+            for arrays, grad in zip((of_weight, of_bias), self.gradient(x, dy), strict=True):
+                rules.step(name, {**dict(zip(changed, arrays, strict=True)), "grad": grad, **numbers})
+            return
+
+        def change(*arrays: Array) -> None:
+            (weight, *of_weight), (bias, *of_bias) = arrays[: len(arrays) // 2], arrays[len(arrays) // 2 :]
+            by = [rules.rule(name, dtype, state, numbers) for state in (of_weight, of_bias)]
+            _step(name, x, dy, n_in, weight, bias, *by)
+
+        rules.in_place(change, [*of_weight, *of_bias])
+
+
+def _step(name: str | None, x: Array, dy: Array, n_in: int, *args: Any) -> None:
+    batch, n_out = dy.shape
+    size = launch.tiles(n_in + 1, n_out), launch.THREADS
+    kernels.run("linear_step", *size, x, dy, batch, n_in, n_out, *args, Rule=name, T=x.dtype)
+
+
+def _is_small(batch: int, n_in: int, n_out: int) -> bool:
+    return batch * n_in * n_out <= LARGEST_PRODUCT

@@ -1,0 +1,63 @@
+"""The functions of `xpnet.nn` that have kernels, written out or derived from their declarations."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from xpnet import nn
+from xpnet_cupy import kernels, rules, source
+from xpnet_cupy.dense import Dense
+
+
+def functions(dense: Dense) -> dict[str, Callable[..., Any]]:
+    """Return the functions of `xpnet.nn` that have kernels, by name, with the parameters of their twins."""
+    written = (
+        kernels.accumulate,
+        kernels.gather_batch,
+        kernels.gather_labels,
+        kernels.one_hot,
+        dense.linear,
+        dense.linear_backward,
+    )
+    found: dict[str, Callable[..., Any]] = {function.__name__: function for function in written}
+    for name, function in nn.FUNCTIONS.items():
+        kernel = _derived(function)
+        if name not in found and kernel is not None:
+            found[name] = _with_parameters(function, kernel)
+    return found
+
+
+def _derived(function: nn.Function) -> Callable[..., Any] | None:
+    """Return what takes the arguments of a twin in order; None if there is no kernel."""
+    name = function.name
+    shapes = {form.axes for form in (*function.arrays.values(), *function.results.values())}
+    if name in source.ACTIVATIONS:
+        return functools.partial(kernels.each, "activate", F=name)
+    if name in source.GRADIENTS:
+        return functools.partial(kernels.each, "activate_backward", F=source.GRADIENTS[name])
+    if name in source.RULES:
+        names = [*function.arguments, *function.numbers]
+        return lambda *values: rules.step(name, dict(zip(names, values, strict=True)))
+    if name in source.KERNELS and function.is_loss:
+        return functools.partial(kernels.loss, name)
+    if name in source.KERNELS and len(shapes) == 1:
+        return functools.partial(kernels.each if function.is_elementwise else kernels.each_row, name)
+    return None
+
+
+def _with_parameters(function: nn.Function, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a kernel as a function with the name, the parameters and the documentation of its twin."""
+    signature = inspect.signature(function.twin)
+    signature = signature.replace(parameters=list(signature.parameters.values())[1:])
+
+    @functools.wraps(function.twin)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return kernel(*bound.arguments.values())
+
+    vars(call)["__signature__"] = signature
+    return call
