@@ -1,6 +1,6 @@
 """The package `xpnet_cupy` on this processor: NumPy stands for CuPy's arrays, and g++ compiles `kernels.cu`.
 
-A stream only notes what is launched while it captures, and a graph launches it, with the real kernels.
+A stream that captures only notes what is launched, and a graph launches it, with the real kernels.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ FOLDER = HERE.parents[1] / "backends" / "xpnet_cupy"
 
 
 class Array(numpy.ndarray):
-    """NumPy's array, with its address where CuPy has it."""
+    """A NumPy array that has its address in the attribute that CuPy uses."""
 
     @property
     def data(self):
@@ -37,7 +37,7 @@ def own(x):
 
 def unfilled(shape, dtype=float):
     x = numpy.empty(shape, dtype)
-    x.fill(numpy.nan if x.dtype.kind == "f" else 99)  # what is never written is seen
+    x.fill(numpy.nan if x.dtype.kind == "f" else 99)  # so that a test sees what is never written
     return own(x)
 
 
@@ -82,7 +82,7 @@ def current_stream():
 
 
 def submit(launch):
-    """Do what is launched, or note it if the current stream captures."""
+    """Do a launch now, or note it if the current stream captures."""
     launches = current_stream()._launches
     if launches is None:
         launch()
@@ -179,7 +179,7 @@ def _entry(symbol):
 
 
 def kernel_of(library):
-    """Return what takes the place of `kernels._kernel`."""
+    """Return what replaces `kernels._kernel`."""
 
     def kernel(symbol):
         entry = library[_entry(symbol)]

@@ -1,4 +1,4 @@
-"""What the backend `cupy` asks of cuBLAS, and what threads share on one device, without a GPU."""
+"""How the backend `cupy` calls cuBLAS, and what threads share on one device, without a GPU."""
 
 import concurrent.futures
 import itertools
@@ -11,8 +11,8 @@ from cuda_on_host import submit
 
 
 @pytest.mark.parametrize("transposed", ["", "left", "right"])
-def test_cublas_is_asked_for_the_product_of_matrices_stored_by_rows(transposed, package):
-    """Column by column, as the BLAS reads them, with the sizes and steps that it is told."""
+def test_cublas_computes_the_product_of_matrices_stored_by_rows(transposed, package):
+    """Reads the operands by columns, as BLAS does, with the sizes and leading dimensions of the call."""
     random = numpy.random.default_rng(0)
     left, right = random.normal(size=(3, 5)), random.normal(size=(5, 4))
     expected = left @ right
@@ -31,8 +31,8 @@ def test_cublas_is_asked_for_the_product_of_matrices_stored_by_rows(transposed, 
     numpy.testing.assert_allclose((a @ b).T, expected)
 
 
-def test_cublas_hears_from_one_thread_at_a_time_what_it_is_to_do(package, monkeypatch):
-    """Between a handle's stream and its product, another thread would give it another stream."""
+def test_calls_of_one_product_are_not_mixed_with_those_of_other_threads(package, monkeypatch):
+    """Another thread would otherwise set its own stream between these calls."""
     asked = []
 
     def ask(name, *args):

@@ -1,6 +1,6 @@
-"""`kernels.cu` without a GPU: NVRTC compiles it for real devices, and g++ compiles it to be run here.
+"""`kernels.cu` without a GPU: NVRTC compiles it for real devices, and g++ for this processor.
 
-The Python side is run too, with NumPy in CuPy's place, so none of this needs CuPy.
+The package runs on it with NumPy in CuPy's place, so none of this needs CuPy.
 """
 
 import inspect
@@ -186,7 +186,7 @@ def test_steps_match_their_twins_and_work_in_place(name, order, dtype, host):
     assert numpy.array_equal(passed[1], arrays[1])
 
 
-def test_arrays_of_other_strides_and_dtypes_are_read_rightly(host):
+def test_arrays_of_other_strides_and_dtypes_are_copied(host):
     y = _draw(40, 6, dtype="float32").T
     dy = _draw(12, 40, dtype="float64")[::2]
     _check(host.tanh_backward(y, dy), nn.tanh_backward(numpy, y, dy.astype("float32")), "float32")
@@ -235,7 +235,7 @@ def test_a_loss_is_added_to_a_total_by_its_address(host, kernels):
         numpy.testing.assert_allclose(total, 2 + 4 * times * expected)
 
 
-def test_what_is_fetched_and_counted_moves_on(host, kernels):
+def test_fetched_addresses_and_counts_advance(host, kernels):
     order = numpy.arange(6, dtype="int32")[::-1].copy()
     place, steps = numpy.asarray([order.ctypes.data]), numpy.asarray([1])
     for n, expected in ((1, [5, 4, 3]), (2, [2, 1, 0])):

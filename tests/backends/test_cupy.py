@@ -1,4 +1,4 @@
-"""The backend `cupy`: its errors where it cannot be used, and its kernels on a GPU where it can."""
+"""The backend `cupy`: its errors if it cannot be used, and its kernels on a GPU if it can."""
 
 import subprocess
 import sys
@@ -33,7 +33,7 @@ except xpnet.BackendUnavailableError as e:
     print(e.remedy)
 """
 
-IMPORT_ALONE = """
+IMPORT_ONLY = """
 import sys
 import xpnet_cupy
 assert xpnet_cupy.xp.name == "cupy"
@@ -73,7 +73,7 @@ def test_without_cupy_the_error_names_both_ways_to_install_it():
 
 
 def test_importing_the_package_compiles_nothing_and_needs_no_device(cupy):
-    assert _run(IMPORT_ALONE) == []
+    assert _run(IMPORT_ONLY) == []
 
 
 @pytest.mark.parametrize("name", ["cupy", "cupy:0", "cupy:1"])
@@ -216,7 +216,7 @@ def test_a_numbered_device_makes_arrays_that_come_back_to_the_host(xp):
 
 
 @pytest.mark.gpu
-def test_the_name_alone_is_the_first_device_again(xp, cupy):
+def test_the_name_without_a_number_is_the_first_device(xp, cupy):
     if cupy.cuda.runtime.getDeviceCount() < 2:
         pytest.skip("needs two GPUs")
     second = xpnet.backend("cupy:1")
@@ -235,7 +235,7 @@ def test_a_device_beyond_the_last_is_refused(xp):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (128, 784, 64), (37, 33, 10), (512, 600, 500)])
 def test_linear_layers_on_a_gpu_match_their_twins(shape, dtype, xp):
-    """The last of the shapes is cuBLAS's."""
+    """cuBLAS computes the last of the shapes."""
     batch, n_in, n_out = shape
     x, weight = _draw(batch, n_in, dtype=dtype), _draw(n_in, n_out, dtype=dtype, seed=1) / n_in
     bias, dy = _draw(n_out, dtype=dtype, seed=2), _draw(batch, n_out, dtype=dtype, seed=3) / batch
@@ -290,7 +290,7 @@ def test_a_model_trained_on_a_gpu_predicts_the_same_on_numpy_and_back(tmp_path, 
 
 
 @pytest.mark.gpu
-def test_a_batch_that_does_not_fit_a_gpu_is_told_with_one_that_would(xp):
+def test_error_for_a_batch_too_large_for_a_gpu_names_one_that_fits(xp):
     data = xpnet.Dataset(numpy.zeros((200_000, 4), dtype="uint8"), numpy.arange(200_000) % 10)
     model = xpnet.mlp(4, 1_000_000, 10, activation="sigmoid")
     with pytest.raises(xpnet.DeviceMemoryError, match="a batch size of at most"):
@@ -307,7 +307,7 @@ def test_bytes_asked_for_are_read_from_cupys_own_error(cupy):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("tf32", [False, True])
-def test_products_alone_on_a_gpu_are_one_graph_of_cublas(tf32, xp):
+def test_products_on_a_gpu_are_one_graph_of_cublas(tf32, xp):
     products = [*batch_products((784, 64, 10), 128), *batch_products((784, 64, 10), 17)]
     assert is_on_cuda(xp)
     multiply = multiplier(xp, products, tf32=tf32)

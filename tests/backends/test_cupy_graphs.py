@@ -1,4 +1,4 @@
-"""Steps that the backend `cupy` captures, without a GPU: a stream that notes, and `kernels.cu` by g++."""
+"""Captured steps of the backend `cupy` without a GPU: see `cuda_on_host`."""
 
 import gc
 import weakref
@@ -258,7 +258,7 @@ def test_dropout_trains_as_in_the_twin_and_the_report_says_why(xp):
     assert "`Dropout`" in mine.compiled.report
 
 
-def test_programs_are_let_go_with_the_trainer(xp):
+def test_programs_are_released_with_the_trainer(xp):
     model, data = xpnet.mlp(11, 9, 3, activation="relu"), make_data()
     trainer = make_trainer(xp, model, data)
     train(trainer, len(data))
@@ -271,7 +271,7 @@ def test_programs_are_let_go_with_the_trainer(xp):
         gc.enable()
 
 
-def test_what_was_made_at_the_recording_is_let_go(xp):
+def test_arrays_made_while_tracing_are_released(xp):
     made = []
 
     @steps.noting
@@ -301,7 +301,7 @@ def test_result_that_is_returned_twice_is_one_array(xp):
 
 
 def test_trial_looks_at_the_change_of_a_total(xp, package, monkeypatch):
-    """A total is large where what is added to it is small, so an error there is small beside the total."""
+    """An error in a small loss is small relative to a large total."""
     add = package.fusion._add_loss
     wrong = lambda name, weight, *arrays: add(name, 3 * weight, *arrays)  # noqa: E731
     monkeypatch.setattr(package.fusion, "_add_loss", wrong)
@@ -320,7 +320,7 @@ def test_trial_looks_at_the_change_of_a_total(xp, package, monkeypatch):
 
 
 class OnDevice(cuda_on_host.Array):
-    """An array that does not mix with NumPy's, as one of CuPy's."""
+    """An array that does not mix with NumPy's, as CuPy's do not."""
 
     def __array_ufunc__(self, ufunc, method, *inputs, **options):
         if any(type(x) is numpy.ndarray and x.ndim for x in inputs):
@@ -333,7 +333,7 @@ class OnDevice(cuda_on_host.Array):
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_large_parameters_are_compared_on_the_host(optimizer, xp, monkeypatch):
-    """The size of an array does not tell the images of a data set from a parameter."""
+    """Size does not distinguish the images of a data set from a parameter."""
     monkeypatch.setattr(xpnet.replay.trial, "_DATA_SET", 1)
     monkeypatch.setattr(cuda_on_host, "Array", OnDevice)
     images = numpy.random.default_rng(0).random((22, 11))
@@ -344,7 +344,7 @@ def test_large_parameters_are_compared_on_the_host(optimizer, xp, monkeypatch):
     assert_trained_alike(mine, plain)
 
 
-def test_a_step_that_failed_goes_on_where_it_is_told_to(xp):
+def test_training_continues_after_a_failed_launch(xp):
     trainer, plain = (make_trainer(on, xpnet.mlp(11, 3), data := make_data(n=16)) for on in (xp, PLAIN))
     train(trainer, len(data))
     train(plain, len(data))
