@@ -44,6 +44,11 @@ def weighed_decay_step(xp, param, grad, mean, lr: float, beta: float, decay: flo
     return param, mean
 
 
+def fading_step(xp, param, grad, step: int, lr: float):
+    param -= lr / step * grad
+    return param
+
+
 @contextlib.contextmanager
 def declared():
     """Let `nn` have these functions for a while."""
@@ -51,6 +56,7 @@ def declared():
         nn.declared(parabola, "z: * -> y: *", gradient="parabola_backward"),
         nn.declared(parabola_backward, "z: *, dy: * -> dz: *"),
         nn.declared(weighed_decay_step, "param!: *, grad: *, mean!: * -> *, *"),
+        nn.declared(fading_step, "param!: *, grad: *, step: count -> *"),
     ]
     with pytest.MonkeyPatch.context() as patch:
         for function in functions:
@@ -116,6 +122,17 @@ def test_a_function_without_cuda_code_is_its_twin():
         xp = cuda_on_host.namespace(cuda_on_host.load())
         assert "parabola" not in xp.fused
         assert xp.nn.parabola(numpy.asarray(3.0)) == 9
+
+
+def test_a_count_is_not_captured_for_a_twin(package):
+    xp, numbers = cuda_on_host.namespace(package), []
+    compiled = xp.compile(lambda xp, p, g, n: xp.nn.fading_step(p, g, n, 0.5))
+    param, grad = xp.asarray(numpy.zeros(3)), xp.asarray(numpy.ones(3))
+    for n in (1, 2, 4):
+        param = compiled(xp, param, grad, n)
+        numbers.append(float(param[0]))
+    assert numbers == [-0.5, -0.75, -0.875]
+    assert compiled.report == "`nn.fading_step` has no kernel that takes a number that may change"
 
 
 def test_training_fuses_them_with_layers_and_equals_the_twins(xp):

@@ -224,6 +224,41 @@ def test_a_hidden_gradient_that_is_returned_is_the_layers_own(xp):
     check_against_twins(xp, step, (5, 4), (4, 3), (3,), (5, 3))
 
 
+def test_an_input_that_is_changed_before_the_step_of_a_weight_is_the_old_one(xp):
+    def step(xp, x, w, b, dy, dx):
+        _, d_weight, d_bias = xp.nn.linear_backward(x, w, dy, input_gradient=False)
+        x = xp.nn.sgd_step(x, dx, 0.5)
+        return x, xp.nn.sgd_step(w, d_weight, 0.5), xp.nn.sgd_step(b, d_bias, 0.5)
+
+    check_against_twins(xp, step, (5, 4), (4, 3), (3,), (5, 3), (5, 4))
+
+
+def test_an_activation_that_is_changed_before_its_gradient_is_the_new_one(xp):
+    def step(xp, x, w, dy, g):
+        y = xp.nn.sigmoid(x)
+        dx, _, _ = xp.nn.linear_backward(y, w, dy)
+        y = xp.nn.sgd_step(y, g, 0.5)
+        return xp.nn.sigmoid_backward(y, dx)
+
+    check_against_twins(xp, step, (5, 4), (4, 3), (5, 3), (5, 4))
+
+
+def test_a_hidden_gradient_in_another_place_is_not_fused(xp):
+    def step(xp, x, w, dy):
+        dx, _, _ = xp.nn.linear_backward(x, w, dy)
+        return xp.nn.relu_backward(dx, x)
+
+    check_against_twins(xp, step, (5, 4), (4, 3), (5, 3))
+
+
+def test_what_a_layer_returned_stays_beside_its_activation(xp):
+    def step(xp, x, w, b):
+        z = xp.nn.linear(x, w, b)
+        return xp.nn.relu(z), z, xp.nn.tanh(z)
+
+    check_against_twins(xp, step, (5, 4), (4, 3), (3,))
+
+
 def check_against_twins(xp, step, *shapes):
     random = numpy.random.default_rng(2)
     start = [random.normal(size=shape) for shape in shapes]
