@@ -8,13 +8,24 @@ import types
 
 import numpy
 import pytest
-from cuda_on_host import own, symbols
+from checking import results_of
+from cuda_on_host import multiply, own, symbols
 
 from xpnet import nn
 from xpnet.drawing import drawn
 
 TOLERANCE = {"float32": 2e-6, "float64": 1e-14}
 DTYPES = ("float32", "float64")
+
+
+def of_kind(kind):
+    """Return a mark that runs a test with each function of a kind."""
+    functions = [function for function in nn.FUNCTIONS.values() if getattr(function, kind)]
+    return pytest.mark.parametrize("function", functions, ids=lambda function: function.name)
+
+
+steps, activations = of_kind("is_step"), of_kind("is_activation")
+by_both = pytest.mark.parametrize("largest", [2**24, 0], ids=["by a kernel", "by cuBLAS"])
 
 
 def cuda_functions(package):
@@ -165,25 +176,23 @@ def test_index_out_of_range_does_not_read_past_an_array(index, host, kernels):
         host.gather_batch(images[:0], indices, **options)
 
 
-def _stepped(function, arrays, numbers):
-    arrays = [own(x.copy(order="K")) for x in arrays]
-    result = function(*arrays, *numbers)
-    return result if isinstance(result, tuple) else (result,), arrays
+def _stepped(function, dtype, grad):
+    """Return drawn arguments of a step by a gradient, and what the twin returns for them."""
+    numbers = {key: value for key, value in drawn(function, seed=0).items() if key not in function.arrays}
+    given = drawn(function, seed=0, dtype=dtype, sizes={"*": grad.shape}) | {"grad": grad, **numbers}
+    copies = {key: value.copy() if key in function.arrays else value for key, value in given.items()}
+    return given, results_of(function.twin(numpy, **copies))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("name", [name for name, function in nn.FUNCTIONS.items() if function.is_step])
-def test_steps_match_their_twins_and_work_in_place(name, order, dtype, host):
-    arguments = drawn(nn.FUNCTIONS[name], seed=0, dtype=dtype, sizes={"*": (33, 9)})
-    arrays = [numpy.asarray(arguments.pop(key), order=order) for key in nn.FUNCTIONS[name].arrays]
-    numbers = arguments.values()
-    expected, _ = _stepped(lambda *args: getattr(nn, name)(numpy, *args), arrays, numbers)
-    found, passed = _stepped(getattr(host, name), arrays, numbers)
+@steps
+def test_steps_match_their_twins_and_work_in_place(function, order, dtype, host):
+    given, expected = _stepped(function, dtype, _draw(33, 9, dtype=dtype))
+    given |= {key: own(numpy.array(given[key], order=order)) for key in function.arrays}
+    found = results_of(getattr(host, function.name)(**given))
     _check(found, expected, dtype)
-    kept = [passed[0], *passed[2:]]
-    assert all(one is other for one, other in zip(found, kept, strict=True))
-    assert numpy.array_equal(passed[1], arrays[1])
+    assert all(one is given[key] for one, key in zip(found, function.changed, strict=True))
 
 
 def test_arrays_of_other_strides_and_dtypes_are_copied(host):
@@ -197,8 +206,15 @@ SHAPES = [(1, 1, 1), (5, 3, 2), (9, 70, 8), (20, 130, 17)]
 
 
 @pytest.fixture
-def dense(package):
-    return package.dense.Dense(tf32=False)
+def dense(package, kernels_on_host, monkeypatch):
+    """Return a function that returns the functions of layers, given the largest product of our kernels."""
+
+    def make(largest):
+        monkeypatch.setattr(package.dense, "LARGEST_PRODUCT", largest)
+        monkeypatch.setattr(package.blas, "multiply", multiply)
+        return package.dense.Dense(tf32=False)
+
+    return make
 
 
 def _layer(batch, n_in, n_out, dtype):
@@ -206,16 +222,35 @@ def _layer(batch, n_in, n_out, dtype):
     return [_draw(*shape, dtype=dtype, seed=i, scale=0.5) for i, shape in enumerate(shapes)]
 
 
+@by_both
 @pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
-def test_tails_of_linear_layers_match_two_twins(activation, shape, host, dense):
+@activations
+def test_layers_with_an_activation_match_two_twins(function, shape, largest, dense):
+    dense = dense(largest)
     x, weight, bias, dy = _layer(*shape, "float64")
-    of, backward = (getattr(nn, name) for name in (activation, f"{activation}_backward"))
-    expected = of(numpy, nn.linear(numpy, x, weight, bias))
-    _check(dense.activated(activation, x, weight, bias)[0], expected, "float64")
-    y = of(numpy, x)
-    expected = backward(numpy, y, nn.linear_backward(numpy, y, weight, dy)[0])
-    _check(dense.backward(activation, weight, dy, y), expected, "float64")
+    z = nn.linear(numpy, x, weight, bias)
+    y = function.twin(numpy, z)
+    _check(dense.activated(function.name, x, weight, bias)[0], y, "float64")
+    _check(dense.activated(function.name, x, weight, bias, keep_z=True), (y, z), "float64")
+    kept = {"z": x, "y": function.twin(numpy, x)}[function.keeps]
+    dx, *_ = nn.linear_backward(numpy, x, weight, dy)
+    expected = nn.FUNCTIONS[function.gradient].twin(numpy, kept, dy=dx)
+    _check(dense.backward(function.name, weight, dy, kept), expected, "float64")
+
+
+@by_both
+@pytest.mark.parametrize("dtype", DTYPES)
+@steps
+def test_steps_of_layers_match_their_twins(function, dtype, largest, dense):
+    x, weight, _, dy = _layer(9, 70, 8, dtype)
+    changed, expected = [], []
+    for grad in nn.linear_backward(numpy, x, weight, dy)[1:]:
+        given, stepped = _stepped(function, dtype, grad)
+        expected += stepped
+        changed.append([own(given[key].copy()) for key in function.changed])
+    numbers = {key: value for key, value in given.items() if key not in function.arrays}
+    dense(largest).step(function.name, x, dy, *changed, numbers)
+    _check((*changed[0], *changed[1]), tuple(expected), dtype)
 
 
 @pytest.mark.parametrize("layout", ["C", "F"])
