@@ -1,8 +1,8 @@
-"""The course "Neural Network from Scratch" by Subash Gandyer, one runnable module a lesson, in order.
+"""The course "Neural Network from Scratch" by Subash Gandyer, one runnable module per lesson, in order.
 
-A lesson has ``run(xp, *, say=print, ...)``, which prints as it goes and returns its figures by name. One
-that has a picture also has ``draw(figure, figures)``, which draws it on a Matplotlib figure. Each call
-of `xp.nn` in a lesson is checked, see `xpnet.backend`; `fit` checks its first step itself.
+A lesson has ``run(xp, *, say=print, ...)``, which prints its progress and returns its results by name. A
+lesson with a plot also has ``draw(figure, figures)``, which draws it on a Matplotlib figure. Every call of
+`xp.nn` in a lesson is checked (see `xpnet.backend`); `fit` checks its own first step.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ __all__ = [
     "sigmoid",
 ]
 
-if not TYPE_CHECKING:  # To a type checker, a name that is not above is an error.
+if not TYPE_CHECKING:  # For a type checker, any name not listed above is an error.
 
     def __getattr__(name: str) -> Any:
-        # A lesson is loaded at its first use.
+        # A lesson is loaded when it is first used.
         if name.replace("_", "-") in LESSONS:
             return importlib.import_module(f"xpnet.lessons.{name}")
         raise AttributeError(f"module 'xpnet.lessons' has no attribute {name!r}", name=name)

@@ -29,7 +29,7 @@ def find_lesson(name: str) -> Any:
     Raises
     ------
     ValueError
-        If there is no such lesson; the message lists them, those with the nearest names first.
+        If there is no such lesson; the message lists all, those with similar names first.
     """
     if name not in LESSONS:
         near = difflib.get_close_matches(name, LESSONS, n=len(LESSONS), cutoff=0.0)

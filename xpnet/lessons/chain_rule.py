@@ -1,10 +1,10 @@
-"""The chain rule: how the loss changes with one weight, by hand.
+"""The chain rule: how the loss changes with one weight, computed by hand.
 
-The network of the feedforward lesson, with a name for each of its nine parameters:
+This is the network of the feedforward lesson, with a name for each of its nine parameters:
 
     h1 = f(w1 x1 + w2 x2 + b1)      h2 = f(w3 x1 + w4 x2 + b2)      y_hat = f(w5 h1 + w6 h2 + b3)
 
-w1 reaches the loss L = (y - y_hat)**2 along one path, through h1 and y_hat, so its derivative is a
+w1 affects the loss L = (y - y_hat)**2 along one path, through h1 and y_hat, so its derivative is a
 product of three factors, one for each step of the path:
 
     dL/dw1 = dL/dy_hat * dy_hat/dh1 * dh1/dw1
@@ -13,8 +13,8 @@ product of three factors, one for each step of the path:
     dy_hat/dh1 = w5 f'(w5 h1 + w6 h2 + b3)
     dh1/dw1    = x1 f'(w1 x1 + w2 x2 + b1)          with f' = f (1 - f)
 
-The last factor holds the input x1, not the weight: the same derivation for logistic regression ends in
-(y_hat - y) x_j. (The course's derivation writes w_j there.)
+The last factor contains the input x1, not the weight. In the same way, the derivation for logistic
+regression ends in (y_hat - y) x_j. (The course's derivation has w_j there.)
 """
 
 from __future__ import annotations
@@ -52,8 +52,8 @@ def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any
     for name, value in figures.items():
         say(f"{name.replace('_d', '/d'):12} = {value: .4f}")
 
-    # Two checks that know nothing of the derivation: the slope between two points close together,
-    # and the library's pullback, which applies the same rule to whole layers.
+    # Two checks that do not depend on the derivation: the slope between two nearby points, and the
+    # library's pullback, which applies the same rule to whole layers.
     step = 1e-6
     up, down = ((y - predict(1 + sign * step)[1]) ** 2 for sign in (1, -1))
     figures["finite_difference"] = (up - down) / (2 * step)

@@ -1,20 +1,21 @@
-"""Deep networks: two, three and four hidden layers, and why the sigmoid gave way to ReLU.
+"""Deep networks: two, three and four hidden layers, and why ReLU replaced the sigmoid.
 
-On its way back the gradient is multiplied by f'(z) and by the weights at every layer. For the sigmoid f'
-is at most 1/4, so with weights of variance 1/n a layer leaves a quarter or so, and the first layers of a
-deep network hardly learn: their gradients vanish. ReLU's derivative is 1 wherever the unit is on:
+On its way back through the network, the gradient is multiplied by f'(z) and by the weights of every layer.
+The sigmoid's f' is at most 1/4, so with weights of variance 1/n each layer shrinks the gradient to about a
+quarter of its size, and the first layers of a deep network hardly learn: their gradients vanish. ReLU's derivative is 1
+wherever the unit is active:
 
     ReLU(z) = max(z, 0)         ReLU'(z) = 1 if z > 0 else 0
 
-Half of its units are off, which halves the variance, so the weights start with twice as much (He et al.,
-2015):
+Half of the units are inactive, which halves the variance, so the weights start with twice the variance
+(He et al., 2015):
 
     w ~ sqrt(2/n) * normal(0, 1)
 
-The first table is measured before any training: the size of the gradient of each layer's weights, for
-both. Then all six networks are trained with the same API: another word in `mlp`, with the initial
-weights that go with it, and a learning rate that suits it. The last third of the epochs uses a tenth of
-the learning rate, so that the steps stop jumping around the minimum.
+The first table, measured before any training, shows the size of the gradient of each layer's weights for
+both activations. Then all six networks are trained in the same way. Only the activation passed to `mlp`
+changes, with the initial weights and the learning rate that suit it. The last third of the epochs uses a
+tenth of the learning rate, so that the steps no longer jump around the minimum.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from xpnet.optim import Momentum
 from xpnet.train import fit
 
 WIDTH = 256
-RATES = {"relu": 0.3, "sigmoid": 4.0}  # ReLU's gradients are steeper and want shorter steps
+RATES = {"relu": 0.3, "sigmoid": 4.0}  # ReLU's gradients are larger and need smaller steps
 
 
 def network(activation: str, depth: int) -> Sequential:
-    """Return 784-256-...-10; weights have variance 2/n for ReLU and 1/n for the sigmoid."""
+    """Return a 784-256-...-10 network, its weights of variance 2/n for ReLU and 1/n for the sigmoid."""
     return mlp(784, *[WIDTH] * depth, 10, activation=activation)
 
 

@@ -1,9 +1,9 @@
-"""Feedforward: neurons in layers, each layer's outputs the next one's inputs.
+"""Feedforward: neurons in layers, where each layer's outputs are the next layer's inputs.
 
     h1 = f(w . x + b)       h2 = f(w . x + b)       two hidden neurons
     y  = f(w . h + b)                               one output neuron
 
-All of them have w = [0, 1] and b = 0 here, so that the numbers can be followed with a pocket calculator.
+Here all of them have w = [0, 1] and b = 0, so that you can check the numbers with a pocket calculator.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any
 
 
 def draw(figure: Any, figures: dict[str, Any]) -> None:
-    """Draw the computation as a graph, a value in each node and a weight on each edge."""
+    """Draw the computation as a graph, with a value in each node and a weight on each edge."""
     axes = figure.subplots()
     x, h, y = figures["x"], figures["h"], figures["output"]
     inputs = [((0.0, 1.0), f"x1\n{x[0]:g}"), ((0.0, 0.0), f"x2\n{x[1]:g}")]
@@ -51,7 +51,7 @@ def draw(figure: Any, figures: dict[str, Any]) -> None:
             for number, ((x0, y0), _) in enumerate(sources):
                 weight = number  # w = [0, 1]
                 axes.plot([x0, x1], [y0, y1], "-" if weight else ":", color="#555555", zorder=1)
-                # A third of the way, where edges that cross do not hide each other's numbers.
+                # A third of the way along, so that crossing edges do not hide each other's numbers.
                 place = (x0 + (x1 - x0) / 3, y0 + (y1 - y0) / 3)
                 axes.annotate(f"{weight}", place, ha="center", va="center", backgroundcolor="white")
     for nodes, colour in ((inputs, "#BBBBBB"), (hidden, "#56B4E9"), (output, "#E69F00")):

@@ -1,16 +1,15 @@
 """A first network: handwritten digits recognised in a few lines, before anything is explained.
 
-Everything in here is opened up in the lessons that follow: the layers, the loss, the descent. For now,
-read it as a story. An image is 784 pixels from 0 to 255, made numbers from -0.5 to 0.5. Two layers of 64
-units look at them, the last layer gives one score a digit, and softmax makes the scores probabilities:
+The following lessons explain every part of it: the layers, the loss, the descent. For now, just read along.
+An image has 784 pixels from 0 to 255, scaled to numbers from -0.5 to 0.5. They pass through two layers of
+64 units, the last layer gives one score per digit, and softmax turns the scores into probabilities:
 
     p_k = exp(z_k) / (exp(z_0) + ... + exp(z_9))
 
-Training asks for a high probability of the right digit: the loss is -log(p) of it, the categorical
+Training makes the probability p of the right digit large: the loss is -log(p), the categorical
 cross-entropy.
 
-The course fetches the images through a data-set call that no longer exists. Here they are a part of the
-package.
+The course downloads the images with a function that no longer exists. Here they are part of the package.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def run(
     limit: int | None = None,
     say: Callable[[str], object] = print,
 ) -> dict[str, Any]:
-    """Return the accuracy on the test images and the first five of them as the network reads them."""
+    """Return the accuracy on the test images and the digits predicted for the first five of them."""
     train, test = mnist()
     model = Sequential(
         Linear(784, 64, "he_normal"),

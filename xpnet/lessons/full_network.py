@@ -6,12 +6,11 @@
     Charlie   152 lb    70 in     (17, 4)                        0
     Diana     120 lb    60 in     (-15, -6)                      1
 
-Shifting the columns to about 0 keeps the sigmoids away from their flat ends, where nothing is learned.
+Shifting the columns to around 0 keeps the sigmoids away from their flat ends, where they learn nothing.
 
-For each person the pullback gives all nine derivatives at once, and SGD takes a step (see
-gradient-descent). Every 10 epochs the mean squared error over all four people is printed, after the
-epoch. (The course prints it inside the loop over people, so four times an epoch, three of them in the
-middle of it.)
+For each person, the pullback gives all nine derivatives at once, and SGD takes a step (see
+gradient-descent). Every 10 epochs, after the epoch, the mean squared error over all four people is printed.
+(The course prints it inside the loop over people: four times per epoch, three of them in the middle.)
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ STRANGERS = {"Emily": (128, 63), "Frank": (155, 68)}
 def run(
     xp: Namespace, *, epochs: int = 1000, seed: int = 0, say: Callable[[str], object] = print
 ) -> dict[str, Any]:
-    """Return the losses and what the network thinks of two people whom it has not met."""
+    """Return the losses and the predictions for two people whom the network has not seen."""
     xp = checked(xp)
     say("name      weight   height    y")
     for name, (weight, height, label) in PEOPLE.items():

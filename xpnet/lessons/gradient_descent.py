@@ -1,14 +1,14 @@
-"""Gradient descent: nine derivatives, and one small step down along all of them.
+"""Gradient descent: nine derivatives, and one small step downhill along all of them.
 
-The derivative dL/dw says how fast the loss L grows with w. To make L smaller, w has to go the other way;
-that is the minus sign in the rule of stochastic gradient descent (SGD), with the learning rate lr as the
-length of a step:
+The derivative dL/dw says how fast the loss L grows with w. To make L smaller, w must move the other way:
+that is the minus sign in the rule of stochastic gradient descent (SGD). The learning rate lr sets the size
+of the step:
 
     w = w - lr dL/dw
 
-Each of the nine derivatives is the product along its path (see chain-rule). The factors are shared:
-delta, at the output, is a part of all nine, and delta1 and delta2, at the hidden neurons, of three each.
-Computing each factor once, from the output backwards, is backpropagation.
+Each of the nine derivatives is the product along its path (see chain-rule). The paths share factors:
+delta, at the output, is part of all nine; delta1 and delta2, at the hidden neurons, are part of three each.
+Computing each factor once, from the output backwards, is called backpropagation.
 
     delta  = -2 (y - y_hat) y_hat (1 - y_hat)
     delta1 = delta w5 h1 (1 - h1)       delta2 = delta w6 h2 (1 - h2)
@@ -56,7 +56,7 @@ def gradient(xp: Namespace, p: Array) -> Array:
 def run(
     xp: Namespace, *, iterations: int = 100, lr: float = 1.0, say: Callable[[str], object] = print
 ) -> dict[str, Any]:
-    """Return the nine derivatives at the start, the losses, and the way that w5 and b3 take."""
+    """Return the nine derivatives at the start, the losses, and the path of w5 and b3."""
     xp = checked(xp)
     iterations, lr = count("iterations", iterations), positive("lr", lr)
     p = xp.asarray([1.0] * 6 + [0.0] * 3, dtype=xp.float64)
@@ -89,7 +89,7 @@ def _finite_difference(xp: Namespace, p: Array, i: int) -> float:
 
 
 def _landscape(xp: Namespace, p: Array, path: list[list[float]]) -> dict[str, Any]:
-    """Return the loss over w5 and b3 around the path; the other seven parameters are those of `p`."""
+    """Return the loss over w5 and b3 around the path; the other seven parameters come from `p`."""
     reach = [(min(side) - 0.5, max(side) + 0.5) for side in zip(*path, strict=True)]
     w5, b3 = (xp.linspace(low, high, 50, dtype=xp.float64) for low, high in reach)
     grid5, grid3 = xp.meshgrid(w5, b3)
@@ -110,4 +110,4 @@ def draw(figure: Any, figures: dict[str, Any]) -> None:
     w5, b3 = zip(*figures["path"], strict=True)
     right.plot(w5, b3, ".-", color="white", markersize=4)
     right.annotate("start", (w5[0], b3[0]), color="black", xytext=(4, -12), textcoords="offset points")
-    right.set(title="The way of w5 and b3", xlabel="w5", ylabel="b3")
+    right.set(title="The path of w5 and b3", xlabel="w5", ylabel="b3")

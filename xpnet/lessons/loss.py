@@ -1,17 +1,18 @@
 """Losses: one number that says how wrong the predictions are.
 
-Mean squared error, for n numbers y_hat that should be y:
+The mean squared error, for n numbers y_hat that should equal y:
 
     MSE = (1/n) sum (y - y_hat)**2
 
-For probabilities there is a better measure, the surprise -log(p) at what really happened. With two
-outcomes it is the binary cross-entropy, with one of k classes the categorical cross-entropy:
+For probabilities there is a better measure: the surprise -log(p), where p is the probability that was
+predicted for what really happened. With two outcomes, its mean is the binary cross-entropy; with k classes,
+the categorical cross-entropy:
 
     BCE = -(1/n) sum [y log(y_hat) + (1 - y) log(1 - y_hat)]
     CCE = -(1/n) sum log(y_hat[class])
 
-A confident mistake costs little in MSE, at most 1, but without bound in cross-entropy. That is why
-classifiers learn faster with it: the gradient does not fade where the sigmoid is flat.
+A confident mistake costs at most 1 in MSE, but has no upper bound in cross-entropy. That is why
+classifiers learn faster with cross-entropy: the gradient does not fade where the sigmoid is flat.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from xpnet.namespace import Namespace
 
 
 def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any]:
-    """Return the three losses of small examples."""
+    """Return the three losses for small examples."""
     xp = checked(xp)
     y = xp.asarray([1.0, 0.0, 0.0, 1.0], dtype=xp.float64)
     y_hat = xp.zeros(4, dtype=xp.float64)
@@ -46,8 +47,8 @@ def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any
     say("categorical cross-entropy of classes 0 and 2, given the probabilities 0.7 and 0.1")
     say(f"    {figures['categorical_cross_entropy']:.4f} nats")
 
-    # The library takes logits, log(p / (1 - p)) for two outcomes and log(p) for classes: it never forms a
-    # probability that could round to 0 and have no logarithm. It returns the gradient as well.
+    # The library takes logits, log(p / (1 - p)) for two outcomes and log(p) for classes, so it never forms a
+    # probability that could round to 0, which has no logarithm. It also returns the gradient.
     library = [
         xp.nn.squared_error(y_hat, y)[0],
         xp.nn.sigmoid_cross_entropy(xp.log(p / (1 - p)), y)[0],

@@ -1,23 +1,22 @@
 """Three improvements: mini-batches, momentum, and weights of the right size.
 
-Mini-batches. A full pass for one step is wasteful; 128 images give nearly the same direction, so an
-epoch makes 469 steps instead of one. The images are shuffled anew each epoch. (The end of
-a slice is exclusive, so the last batch ends at N; the course's program has `min(begin + batch, N - 1)`, and
-so does not see the last image of an epoch.)
+Mini-batches. A full pass for one step is wasteful: 128 images give nearly the same direction, so an
+epoch takes 469 steps instead of one. The images are shuffled again in each epoch. (The end of a slice is
+exclusive, so the last batch ends at N; the course's program has `min(begin + batch, N - 1)`, so it never
+uses the last image of an epoch.)
 
-Momentum. Each step follows a moving average of the gradients, which smooths the zigzag of the small
-batches:
+Momentum. Each step follows a moving average of the gradients, which smooths the zigzag of small batches:
 
     v = beta v + (1 - beta) dJ/dw           w = w - lr v
 
-Variance 1/n. A sum of n terms has n times the variance of one. With standard-normal weights the 784
-inputs of a hidden unit add up to a z far from 0, where the sigmoid is flat and nothing is learned.
-Divide the variance by n:
+Variance 1/n. A sum of n terms has n times the variance of one term. With standard-normal weights, the 784
+inputs of a hidden unit add up to a z far from 0, where the sigmoid is flat and nothing is learned. So the
+variance is divided by n:
 
     w ~ sqrt(1/n) * normal(0, 1)
 
-Each improvement is then switched off alone. What the picture shows is passes over the data, not seconds:
-without mini-batches an epoch is one step.
+Each improvement is then switched off in turn. The plot counts passes over the data, not seconds: without
+mini-batches, an epoch is one step.
 """
 
 from __future__ import annotations
@@ -95,9 +94,11 @@ def draw(figure: Any, figures: dict[str, Any]) -> None:
     axes = figure.subplots()
     styles = zip(("#0072B2", "#D55E00", "#009E73", "#CC79A7"), ("o-", "s--", "^-.", "D:"), strict=True)
     for (name, costs), (colour, style) in zip(figures["test_cost"].items(), styles, strict=True):
-        label = f"{name}: {figures['test_accuracy'][name]:.2%} in the end"
+        label = f"{name}: {figures['test_accuracy'][name]:.2%} at the end"
         axes.plot(range(1, len(costs) + 1), costs, style, color=colour, label=label)
-    axes.set(title="Each improvement switched off alone", xlabel="epoch", ylabel="test cost, nats per image")
+    axes.set(
+        title="Each improvement switched off in turn", xlabel="epoch", ylabel="test cost, nats per image"
+    )
     axes.set_yscale("log")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3, which="both")

@@ -1,16 +1,16 @@
-"""Ten digits: softmax in place of the sigmoid, ten outputs in place of one.
+"""Ten digits: softmax instead of the sigmoid, ten outputs instead of one.
 
     p_k = exp(z_k) / sum_j exp(z_j)     J = -(1/m) sum log(p[label])     dJ/dz = (p - one_hot(label)) / m
 
-The gradient is that of the sigmoid again: probability less truth. Only the exponential is dangerous:
-exp(89) is more than float32 can hold and exp(710) more than float64, and then p is inf / inf. The course's
-program has the formula as it stands above. Here the row's largest z is subtracted first; it cancels in the
-ratio, and the largest exponent is 0:
+The gradient has the same form as the sigmoid's: probability minus truth. Only the exponential is dangerous:
+exp(89) overflows float32 and exp(710) overflows float64, and then p is inf / inf. The course's program uses
+the formula above as it is. Here the row's largest z is subtracted first. It cancels in the ratio, and the
+largest exponent is 0:
 
     p_k = exp(z_k - max z) / sum_j exp(z_j - max z)
 
-Training is full batch, as before, from standard-normal weights. It is slow: 2000 passes over the data
-for about 92 %. The next lesson gets past that in one or two.
+Training is full-batch, as before, from standard-normal weights. It is slow: 2000 passes over the data
+for about 92 %. The next lesson exceeds that in one or two passes.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def run(
 
 
 def draw(figure: Any, figures: dict[str, Any]) -> None:
-    """Draw the confusion matrix, with the right answers left pale so that the mistakes stand out."""
+    """Draw the confusion matrix, with correct answers left pale so that mistakes stand out."""
     counts = figures["confusion"]
     mistakes = [[0 if i == j else n for j, n in enumerate(row)] for i, row in enumerate(counts)]
     figure.set_size_inches(6.6, 5.8)
     axes = figure.subplots()
     image = axes.imshow(mistakes, cmap="Blues")
-    figure.colorbar(image, label="test images mistaken")
+    figure.colorbar(image, label="misclassified test images")
     darkest = max(map(max, mistakes))
     for i, row in enumerate(counts):
         for j, n in enumerate(row):

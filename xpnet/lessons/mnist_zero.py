@@ -1,20 +1,20 @@
 """Is it a zero? Logistic regression on MNIST: one neuron with 784 inputs, all images at once.
 
-With a row for each of the m images, a whole pass is two lines; x is (m, 784), w is (784, 1):
+With one row per image, a pass over all m images is two lines; x is (m, 784), w is (784, 1):
 
     z = x w + b         y_hat = f(z)
 
     J = -(1/m) sum [y log(y_hat) + (1 - y) log(1 - y_hat)]
 
-The derivative of f and that of the logarithm cancel, and what is left is simple:
+The derivatives of f and of the logarithm cancel, and a simple formula is left:
 
     dJ/dz = (y_hat - y) / m         dJ/dw = x^T dJ/dz         dJ/db = sum dJ/dz
 
-For one weight and one image that is dJ/dw_j = (y_hat - y) x_j: the error times the input that the weight
-saw. (The course's derivation writes w_j there; its program has x_j.)
+For one weight and one image, dJ/dw_j = (y_hat - y) x_j: the error times the input of that weight. (The
+course's derivation has w_j there; its program has x_j.)
 
-The course works in float64 throughout. float32 has seven digits and half the bytes, and the same
-accuracy comes out.
+The course uses float64 throughout. float32 has seven digits, takes half the bytes, and reaches the same
+accuracy.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def run(
 
 
 def judge(xp: Namespace, z: Array, test: Dataset, say: Callable[[str], object]) -> dict[str, Any]:
-    """Print and return how good the logits `z`, shape (m, 1), are at telling zeros from the rest."""
+    """Print and return how well the logits `z`, shape (m, 1), tell zeros from other digits."""
     predicted = xp.astype(z[:, 0] > 0, xp.int32)  # y_hat > 1/2
     labels = xp.asarray((test.labels == 0).astype("int32"))
     confusion = metrics.confusion_matrix(xp, labels, predicted, 2)

@@ -1,18 +1,18 @@
-"""Is it a zero? The same question to a network with 64 hidden units.
+"""Is it a zero? The same question, for a network with 64 hidden units.
 
-One layer more, and the derivatives of chain-rule with a row for each image:
+The network has one more layer, and the derivatives of chain-rule are computed with one row per image:
 
     z1 = x w1 + b1      h = f(z1)       z2 = h w2 + b2      y_hat = f(z2)
 
     dJ/dz2 = (y_hat - y) / m            dJ/dw2 = h^T dJ/dz2
     dJ/dz1 = dJ/dz2 w2^T * h (1 - h)    dJ/dw1 = x^T dJ/dz1
 
-These are the library's `Linear` and `Sigmoid`: each returns its output and its pullback, the function
-that takes the gradient at the output and gives the one at the input. The loss takes the logits z2 and
-returns dJ/dz2 with the cost, because the two share their exponentials.
+The library's `Linear` and `Sigmoid` do this: each returns its output and its pullback, the function that
+takes the gradient at the output and returns the gradient at the input. The loss takes the logits z2 and
+returns both the cost and dJ/dz2, because the two share their exponentials.
 
-The course's program calls the sigmoid wherever a formula names it, three times in a backward pass. The
-pullback keeps h instead, and calls none.
+The course's program calls the sigmoid wherever a formula names it: three times in a backward pass. The
+pullback keeps h instead, and never calls it.
 """
 
 from __future__ import annotations

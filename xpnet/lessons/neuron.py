@@ -1,9 +1,9 @@
-"""A neuron: weigh the inputs, add the bias, squeeze.
+"""A neuron: weight the inputs, add the bias, squash the sum.
 
     y = f(w . x + b)        with the sigmoid f
 
-The dot product w . x = w1 x1 + w2 x2 weighs each input by its importance; the bias b shifts the point
-where the neuron begins to fire.
+The dot product w . x = w1 x1 + w2 x2 weights each input by its importance. The bias b shifts the point
+at which the neuron begins to fire.
 """
 
 from __future__ import annotations

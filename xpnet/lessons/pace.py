@@ -1,4 +1,4 @@
-"""Following a long descent: how long it will take, a progress bar, and the cost now and then."""
+"""Progress of a long descent: an estimate of its time, a progress bar, and the cost at intervals."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ _TRIED, _EVERY = 3, 100
 
 
 class Pace:
-    """Counts the iterations of a descent and tells how it goes.
+    """Counts the iterations of a descent and reports its progress.
 
     Parameters
     ----------
     xp : Namespace
     iterations : int
     say : callable
-        Takes the lines to print.
+        Receives the lines to print.
 
     Attributes
     ----------
     costs : list of float
-        The cost before the first step, before every hundredth, and before the last.
+        The cost at the first iteration, at every hundredth after it, and at the last.
     """
 
     def __init__(self, xp: Namespace, iterations: int, say: Callable[[str], object]) -> None:
@@ -41,7 +41,7 @@ class Pace:
         start = 0.0
         with progress_bar(self.iterations, "descending") as advance:
             for i in range(self.iterations):
-                # The first iteration compiles what has to be compiled, so it is not representative.
+                # The first iteration includes compilation, so it is not representative.
                 if i == 1:
                     self.xp.synchronize()
                     start = time.perf_counter()
@@ -53,7 +53,7 @@ class Pace:
                 advance(1)
 
     def tell(self, i: int, cost: Array) -> None:
-        """Print and keep the cost of iteration `i` where it is a hundredth or the last one."""
+        """Print and record the cost if iteration `i` is a multiple of 100 or the last one."""
         if i % _EVERY == 0 or i == self.iterations - 1:
             self.costs.append(float(self.xp.to_host(cost)))
             self.say(f"iteration {i:4}   cost {self.costs[-1]:.4f}")

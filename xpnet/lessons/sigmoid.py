@@ -1,17 +1,17 @@
-"""The sigmoid: a step without a corner, and its derivative.
+"""The sigmoid: a smooth step, and its derivative.
 
     f(x) = 1 / (1 + exp(-x))
 
-It squeezes any number into (0, 1): f(0) = 1/2, far to the left it is nearly 0, far to the right nearly
-1. Differentiating the quotient gives a derivative that needs no new exponential:
+It maps any number into (0, 1): f(0) = 1/2, far to the left it is nearly 0, and far to the right nearly 1.
+Differentiating the quotient gives a derivative that needs no new exponential:
 
     f'(x) = exp(-x) / (1 + exp(-x))**2 = f(x) (1 - f(x))
 
-Its largest value is 1/4, at 0. In a deep network these quarters multiply: the last lesson shows what
-follows.
+Its largest value is 1/4, at 0. In a deep network these quarters multiply; the last lesson shows the
+consequence.
 
-The course's program calls the sigmoid wherever a formula names it, three times in one backward pass. Here
-y = f(x) is kept from the forward pass; the derivative y (1 - y) then costs one product.
+The course's program calls the sigmoid wherever a formula names it: three times in one backward pass. Here
+y = f(x) is kept from the forward pass, and the derivative y (1 - y) costs only one product.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any
     slope = y * (1 - y)  # f'(x)
     at_zero = float(xp.to_host(1 / (1 + xp.exp(-xp.zeros((), dtype=xp.float64)))))
 
-    # For x below -709, exp(-x) is more than float64 can hold. The library's sigmoid has the same values and
-    # never takes exp() of a positive number.
+    # For x below -709, exp(-x) overflows float64. The library's sigmoid has the same values, but never
+    # computes exp() of a positive number.
     difference = float(xp.to_host(xp.max(xp.abs(y - xp.nn.sigmoid(x)))))
 
     say(f"f(0) = {at_zero}")
     say(f"f(-10) = {float(xp.to_host(y[0])):.6f}, f(10) = {float(xp.to_host(y[-1])):.6f}")
     say(f"largest f'(x) of the 100 points: {float(xp.to_host(xp.max(slope))):.4f}")
-    say(f"largest difference to xp.nn.sigmoid: {difference:.1e}")
+    say(f"largest difference from xp.nn.sigmoid: {difference:.1e}")
     return {
         "output": at_zero,
         "x": xp.to_host(x).tolist(),
