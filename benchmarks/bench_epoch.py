@@ -1,4 +1,4 @@
-"""A mini-batch epoch of MNIST: the figure that stands for a backend."""
+"""A mini-batch epoch of MNIST: the headline figure of a backend."""
 
 import pytest
 

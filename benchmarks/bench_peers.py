@@ -1,4 +1,4 @@
-"""An epoch of each peer, in a process of its own, beside those of bench_epoch.py."""
+"""An epoch of each peer, in its own process, to compare with bench_epoch.py."""
 
 import pytest
 
@@ -20,7 +20,7 @@ def bench_epoch_of_a_peer(benchmark, threads, name):
     except UnusableError as e:
         pytest.skip(str(e))
     try:
-        # What is timed holds a line there and a line back through a pipe, about 0.1 ms.
+        # The time includes one line each way through a pipe, about 0.1 ms.
         benchmark.pedantic(lane.ask, args=("epoch",), rounds=ROUNDS)
         products = epoch_products(workload.sizes, lane.about["images"], workload.batch_size)
         benchmark.extra_info.update(

@@ -1,7 +1,7 @@
-"""A linear layer by kernels of ours and by cuBLAS, with what follows: `LARGEST_PRODUCT` is where they meet.
+"""A linear layer by our own kernels and by cuBLAS, activation included: `LARGEST_PRODUCT` is where they meet.
 
-On a GPU only; ``pytest benchmarks/bench_products.py`` prints both beside each other, by shape. Each is a CUDA
-graph, as in a captured step: without one, Python's launches are all that is timed.
+On a GPU only; ``pytest benchmarks/bench_products.py`` prints both side by side, by shape. Each is a CUDA
+graph, as in a captured step: without one, only Python's launches would be timed.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""One training step, from small ones, where calls cost most, to large ones, where arithmetic does."""
+"""One training step, from small ones, dominated by calls, to large ones, dominated by arithmetic."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,10 @@ import pytest
 from xpnet_bench.limit import batch_products
 from xpnet_bench.workload import Workload
 
-# As many rounds as hold this arithmetic, within bounds; the largest step alone has 1.1e11.
+# Enough rounds for this many multiplications, within bounds; the largest step has 1.1e11.
 FLOPS = 1e10
 MIN_ROUNDS, MAX_ROUNDS = 3, 30
-# Smaller than the workload's own, so that wide networks do not saturate: denormal numbers would be timed.
+# Smaller than the workload's own: wide networks would saturate, and denormal numbers would be timed.
 LR = 0.1
 
 

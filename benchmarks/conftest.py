@@ -1,4 +1,4 @@
-"""The backends that benchmarks run on, the fixed threads, and what each result records beside its times."""
+"""The backends that benchmarks run on, the fixed threads, and what each result records besides its times."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _names() -> list[str]:
 
 
 def pytest_configure() -> None:
-    """Refuse an unknown backend in one line, before anything is collected."""
+    """Refuse an unknown backend with a one-line error, before anything is collected."""
     chosen = os.environ.get("XPNET_BACKEND", "").partition(":")[0]
     registered = {entry.name for entry in importlib.metadata.entry_points(group="xpnet.backends")}
     if chosen and chosen not in registered:
@@ -49,8 +49,8 @@ def _threads() -> int:
 
 @pytest.fixture(scope="session", autouse=True)
 def threads() -> Iterator[int]:
-    """Fix the threads of BLAS for the whole run: to XPNET_THREADS, or else one for each usable core."""
-    # NumPy is loaded before this file is, so the variables that OpenBLAS reads as it loads come too late.
+    """Fix BLAS's threads for the whole run: XPNET_THREADS, else one per usable core."""
+    # NumPy is already loaded, so it is too late for the variables that OpenBLAS reads when it loads.
     count = _threads()
     with threadpoolctl.threadpool_limits(count):
         yield count
@@ -58,13 +58,13 @@ def threads() -> Iterator[int]:
 
 @pytest.fixture(scope="session", params=_names())
 def backend(request: pytest.FixtureRequest) -> str:
-    """Give the name of each backend, or the one that XPNET_BACKEND has."""
+    """Return the name of each backend, or only that of XPNET_BACKEND."""
     return str(request.param)
 
 
 @pytest.fixture(scope="session")
 def xp(backend: str, threads: int) -> xpnet.Namespace:
-    """Give a backend; skip with its own reason."""
+    """Return a backend; skip, with its own reason, if it cannot be used."""
     try:
         return xpnet.backend(backend)
     except xpnet.BackendUnavailableError as e:
@@ -73,7 +73,7 @@ def xp(backend: str, threads: int) -> xpnet.Namespace:
 
 @pytest.fixture
 def record(benchmark: Any, xp: xpnet.Namespace, threads: int) -> Callable[..., None]:
-    """Give a function that notes in `extra_info` what was timed, to be called after the timing."""
+    """Return a function that records what was timed in `extra_info`; call it after the timing."""
 
     def record(
         *, batch: int, sizes: Sequence[int], examples: int, products: Sequence[Product], **more: Any
@@ -106,7 +106,7 @@ def record(benchmark: Any, xp: xpnet.Namespace, threads: int) -> Callable[..., N
 
 @pytest.fixture
 def epochs(xp: xpnet.Namespace, backend: str) -> Callable[..., Epochs]:
-    """Give a function that prepares a workload on the backend, the data resident or moved every epoch."""
+    """Return a function that prepares a workload on the backend, its data resident or moved every epoch."""
 
     def prepare(workload: Workload, *, resident: bool) -> Epochs:
         prepared = Epochs(backend, resident=resident)

@@ -1,4 +1,4 @@
-"""Write the README's tables from the results in `results/`; a test holds the README to them.
+"""Write the README's tables from the results in `results/`; a test compares the two.
 
 python benchmarks/tables.py
 """
@@ -19,13 +19,13 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 
 def headline(folder: pathlib.Path) -> str:
-    """Return the table of the first screen: xpnet's own backends, a table for each results file."""
+    """Return the tables of the first screen: xpnet's own backends, one table for each results file."""
     parts, shown = [], set()
     for found in _read(folder):
         ours = [r for r in found["results"] if r["kind"] == "xpnet"]
         reference = next((r for r in ours if r["backend"] == "numpy"), None)
         rows = [
-            "| backend | ms an epoch | ratio to NumPy | test accuracy |",
+            "| backend | ms per epoch | ratio to NumPy | test accuracy |",
             "| --- | ---: | ---: | ---: |",
         ]
         for r in ours:
@@ -36,7 +36,7 @@ def headline(folder: pathlib.Path) -> str:
             )
         parts.append("\n".join(rows) + f"\n\n{_conditions(found, 'xpnet')}")
     if "cupy" not in shown:
-        parts.append("`cupy` has never run on a GPU yet.\n")
+        parts.append("`cupy` has not run on a GPU yet.\n")
     return "\n".join(parts)
 
 
@@ -47,7 +47,7 @@ def _ratio(result: dict[str, Any], reference: dict[str, Any] | None) -> str:
 
 
 def section(folder: pathlib.Path) -> str:
-    """Return a table for each results file, and what has no results yet."""
+    """Return a table for each results file, and a note on what has no results yet."""
     found = _read(folder)
     parts = [f"{results.table(one)}\n{_conditions(one, 'xpnet', 'peer', 'limit')}" for one in found]
     if not any(r["backend"].startswith("cupy") for one in found for r in one["results"]):
@@ -56,12 +56,12 @@ def section(folder: pathlib.Path) -> str:
     return "\n".join(parts)
 
 
-# Who the goals speak of: with these there are all comparisons too.
+# What the goals compare; a file with all of these has the other comparisons too.
 _NEEDED = {"xpnet numpy", "xpnet numba", "JAX scan", "PyTorch eager", "course float64", "gemm alone"}
 
 
 def goals(folder: pathlib.Path) -> str:
-    """Return what the CPU backends aim at, and how far they are, a table for each file that can tell."""
+    """Return the CPU backends' goals and what was measured, a table for each file that has the figures."""
     parts = []
     for found in _read(folder):
         names = {r["name"] for r in found["results"]}
@@ -123,7 +123,7 @@ _GPU_GOALS = [
 
 
 def gpu_goals(folder: pathlib.Path) -> str:
-    """Return what `cupy` aims at, a table for each file that can tell, or one that owes it."""
+    """Return the goals of `cupy`, a table for each file that has the figures, else one without any."""
     parts = []
     for found in _read(folder):
         if {r["name"] for r in found["results"]} >= _NEEDED_ON_GPU:
@@ -178,7 +178,7 @@ def _conditions(found: dict[str, Any], *kinds: str) -> str:
 
 
 def replaced(text: str, folder: pathlib.Path) -> str:
-    """Return the README's `text` with what stands between its marks made anew."""
+    """Return the README's `text` with the parts between its markers written again."""
     for name, made in (
         ("headline", headline(folder)),
         ("results", section(folder)),

@@ -1,1 +1,1 @@
-"""Honest timing: competitors in processes of their own, in turns, doing the same work."""
+"""Fair timing: competitors in their own processes, in turns, doing the same work."""

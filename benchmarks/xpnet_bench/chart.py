@@ -1,4 +1,4 @@
-"""Pictures of results: a bar for each competitor, and how time grows."""
+"""Plots of results: a bar for each competitor, and how time grows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 from xpnet_bench.results import milliseconds, two_digits
 
 COLOURS = {"xpnet": "#0072B2", "peer": "#BBBBBB", "limit": "#E69F00"}
-# Okabe and Ito's colours and unlike markers, for lines that must be told apart in print as well.
+# Okabe and Ito's colours and different markers, so that lines can be told apart in print as well.
 _LINES = (("#0072B2", "o-"), ("#D55E00", "s--"), ("#009E73", "^-."), ("#CC79A7", "D:"))
 
 
 def bars(figure: Any, found: dict[str, Any]) -> None:
-    """Draw the median epoch of each competitor as a bar, the fastest first, the spread as a line on it."""
+    """Draw the median epoch of each competitor as a bar, the fastest first, its spread as a line."""
     ordered = sorted(found["results"], key=lambda r: r["median"])
     figure.set_size_inches(8.0, 1.6 + 0.42 * len(ordered))
     axes = figure.subplots()
@@ -36,11 +36,11 @@ def bars(figure: Any, found: dict[str, Any]) -> None:
             fontsize=8,
         )
     axes.set(yticks=list(places), yticklabels=[r["name"] for r in ordered])
-    axes.set(xscale="log", xlabel="milliseconds an epoch, median (logarithmic)")
+    axes.set(xscale="log", xlabel="milliseconds per epoch, median (logarithmic)")
     axes.xaxis.set_major_formatter("{x:,g}")
     least = 1e3 * min(min(r["seconds"]) for r in ordered)
     most = 1e3 * max(max(r["seconds"]) for r in ordered)
-    # Bars on a logarithmic axis begin somewhere: at half of the least; room for the text on the right.
+    # Bars on a logarithmic axis need a start: half of the shortest time. The text on the right needs room.
     axes.set_xlim(least / 2, most * (most / least * 2) ** 0.4)
     axes.invert_yaxis()
     axes.set_title(_title(found), fontsize=10)
@@ -68,7 +68,7 @@ def growth(figure: Any, found: Mapping[str, Any]) -> None:
     Parameters
     ----------
     found : mapping
-        With ``"sweeps"``, from a quantity's name to
+        Has ``"sweeps"``, which maps a quantity's name to
         ``{"unit": ..., "values": [...], "seconds": {backend: [...]}}``.
     """
     sweeps = found["sweeps"]

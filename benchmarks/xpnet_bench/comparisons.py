@@ -1,4 +1,4 @@
-"""What an epoch of the default network does not show: other steps, the start of a process, large products."""
+"""Timings beyond an epoch of the default network: other steps, whole processes, large products."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from xpnet_bench.workload import Workload
 
 STEPS = {
     "batch 32": Workload(batch_size=32, limit=8192),
-    # A learning rate at which wide networks do not saturate: denormal numbers would be timed.
+    # At this learning rate, wide networks do not saturate; otherwise denormal numbers would be timed.
     "784-1024-1024-10, batch 256": Workload(sizes=(784, 1024, 1024, 10), batch_size=256, lr=0.1, limit=4096),
 }
-# Products so large that a GPU's matrix rate is all that counts; six whole batches.
+# Products so large that only a GPU's matrix rate counts; six full batches.
 LARGE_NAME = "784-4096-4096-10, batch 8192"
 LARGE = Workload(sizes=(784, 4096, 4096, 10), batch_size=8192, lr=0.1, limit=6 * 8192)
 _TRAINING = ("train", "--epochs", "1")
@@ -35,7 +35,7 @@ def comparisons(
     """Return the seconds of each round, by competitor, of steps of several sizes and of whole processes.
 
     A step is timed as a share of an epoch. A whole process is ``xpnet train --epochs 1`` from start to end,
-    with all that can be kept on disk there already.
+    with all caches on disk filled.
 
     Parameters
     ----------
@@ -43,7 +43,7 @@ def comparisons(
     rounds, threads : int
     steps : mapping of str to Workload
     say : callable
-        Takes the lines that tell of progress.
+        Receives lines that report progress.
 
     Raises
     ------
@@ -70,15 +70,15 @@ def comparisons(
 def shares(
     backends: Sequence[str], *, rounds: int, threads: int, workload: Workload = LARGE
 ) -> dict[str, list[float]]:
-    """Return, by backend, the share of the matrix rate at which it trains a large network, in each round.
+    """Return, by backend, its share of the matrix rate while it trains a large network, in each round.
 
-    That is the time of the network's matrix products alone, by the backend's own library, over that of its
-    epochs, in turns.
+    That is the time of the network's matrix products alone, in the backend's own library, divided by the time
+    of its epochs, in turns.
 
     Parameters
     ----------
     backends : sequence of str
-        A name with ``" in TF32"`` behind it stands for products in TF32, on both sides.
+        A name that ends with ``" in TF32"`` means products in TF32, on both sides.
     rounds, threads : int
     workload : Workload
 

@@ -1,4 +1,4 @@
-"""What is timed: a competitor prepares in private and then trains one epoch at a time."""
+"""The interface of a competitor: it prepares untimed and then trains one epoch at a time."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Kind = Literal["xpnet", "peer", "limit"]
 
 
 class Competitor(Protocol):
-    """One way to do the workload; it lives in a process of its own.
+    """One way to do the workload, in its own process.
 
     Attributes
     ----------
     name : str
-        What tables call it.
+        Its name in tables.
     backend : str
         The library that does the work.
     kind : {"xpnet", "peer", "limit"}
     versions : dict of str to str
         The libraries that matter for its speed.
     device : str, optional
-        Where it works. If there is none, on the processor.
+        Where it works; the processor if absent.
     """
 
     name: str
@@ -33,19 +33,19 @@ class Competitor(Protocol):
     versions: dict[str, str]
 
     def prepare(self, workload: Workload) -> None:
-        """Do what is not timed: load the data, make the initial parameters, compile, and rehearse.
+        """Do everything that is not timed: load the data, make the initial parameters, compile, and warm up.
 
-        Afterwards parameters and momentum are those of the start, whatever was rehearsed.
+        Afterwards parameters and momentum are back at their initial values.
         """
         ...
 
     def epoch(self, order: np.ndarray) -> None:
-        """Train one epoch over the images in this order, ragged last batch included.
+        """Train one epoch over the images in this order, including the ragged last batch.
 
-        Returns when all of the work is done, on the device too.
+        Returns when all work is done, on the device too.
         """
         ...
 
     def accuracy(self) -> float | None:
-        """Return the share of test images that are recognised now; None for what does not learn."""
+        """Return the current accuracy on the test images; None for a competitor that does not learn."""
         ...

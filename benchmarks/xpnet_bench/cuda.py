@@ -1,4 +1,4 @@
-"""Matrix products by cuBLAS as one CUDA graph: what the device takes, not the Python that launches them."""
+"""Matrix products by cuBLAS as one CUDA graph, to time the device and not the Python that launches them."""
 
 from __future__ import annotations
 

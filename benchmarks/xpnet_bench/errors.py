@@ -2,8 +2,8 @@
 
 
 class UnusableError(RuntimeError):
-    """A competitor cannot run here; the text says why and what to do."""
+    """A competitor cannot run here; the message says why and what to do."""
 
 
 class DishonestError(RuntimeError):
-    """A competitor's time is not that of the work: it trained less, or its device was still busy."""
+    """A competitor's time does not cover the work: it trained less, or its device was still busy."""

@@ -1,4 +1,4 @@
-"""The dense matrix products of training alone: the time that a library's BLAS takes for them."""
+"""The dense matrix products of training alone, and the time that a library's BLAS takes for them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Product(NamedTuple):
 
     @property
     def flops(self) -> int:
-        """How many multiplications and additions it is."""
+        """Number of multiplications and additions."""
         rows, inner = self.left[::-1] if self.transposed == "left" else self.left
         return 2 * rows * inner * self.right[0 if self.transposed == "right" else 1]
 
@@ -46,7 +46,7 @@ def forward_product(batch: int, n_in: int, n_out: int) -> Product:
 
 
 def backward_products(batch: int, n_in: int, n_out: int, *, input_gradient: bool) -> list[Product]:
-    """Return ``x^T dz`` and, where the gradient at the input is wanted, ``dz weight^T``."""
+    """Return ``x^T dz`` and, if the gradient at the input is wanted, ``dz weight^T``."""
     products = [Product((batch, n_in), (batch, n_out), "left")]
     return [*products, Product((batch, n_out), (n_in, n_out), "right")] if input_gradient else products
 
@@ -98,12 +98,12 @@ class _Noting:
 
 
 def epoch_products(sizes: Sequence[int], n: int, batch_size: int) -> list[Product]:
-    """Return the products of an epoch over `n` examples, the last batch holding the rest."""
+    """Return the products of an epoch over `n` examples; the last batch holds the remainder."""
     return [p for begin, end in spans(n, batch_size) for p in batch_products(sizes, end - begin)]
 
 
 def epoch_bytes(sizes: Sequence[int], n: int, batch_size: int) -> int:
-    """Return the least that an epoch must read and write, in bytes, were every step's arithmetic free.
+    """Return the least number of bytes that an epoch must read and write, even if arithmetic were free.
 
     Each image is read once as uint8; each step reads and writes every parameter and its velocity, float32.
     """
@@ -113,15 +113,15 @@ def epoch_bytes(sizes: Sequence[int], n: int, batch_size: int) -> int:
 
 
 def gemm_seconds(xp: Any, workload: Workload, *, rounds: int = 5) -> float:
-    """Return how long the products of one epoch take: the median of `rounds` epochs, in seconds."""
+    """Return the time of the products of one epoch, in seconds: the median of `rounds` epochs."""
     n = len(workload.data()[0])
     return product_seconds(xp, epoch_products(workload.sizes, n, workload.batch_size), rounds=rounds)
 
 
 def product_seconds(xp: Any, products: Sequence[Product], *, rounds: int) -> float:
-    """Return how long float32 products take together, after a warm-up: the median of `rounds`, in seconds.
+    """Return the total time of float32 products, in seconds: the median of `rounds`, after a warm-up.
 
-    Equal products share their operands, so those of small batches are found in the processor's cache.
+    Equal products share their operands, so those of small batches stay in the processor's cache.
     """
     multiply = multiplier(xp, products)
     seconds = []
@@ -137,7 +137,7 @@ def multiplier(xp: Any, products: Sequence[Product], *, tf32: bool = False) -> C
     """Return a function that computes float32 products and drops them.
 
     On a CUDA device they are one graph: launched one by one from Python, those of an MNIST epoch took 66 ms
-    on an NVIDIA H200, where a whole epoch of training took 15.
+    on an NVIDIA H200, while a whole epoch of training took 15.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def multiplier(xp: Any, products: Sequence[Product], *, tf32: bool = False) -> C
 
 
 def is_on_cuda(xp: Any) -> bool:
-    """Return whether the arrays of a namespace lie on a CUDA device."""
+    """Return whether a namespace's arrays are on a CUDA device."""
     device = getattr(xp.zeros((1,), dtype=xp.float32), "__dlpack_device__", None)
     return device is not None and device()[0] == _CUDA
 

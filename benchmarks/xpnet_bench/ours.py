@@ -1,4 +1,4 @@
-"""xpnet's own epochs, the matrix products alone, and the bytes alone."""
+"""xpnet's own epochs, the matrix products alone, and the copies alone."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from xpnet_bench.limit import epoch_bytes, epoch_products, multiplier
 from xpnet_bench.workload import Workload
 
 LOSS = "softmax_cross_entropy"
-# What follows the name of a backend whose large products may be TF32.
+# Suffix of the name of a backend whose large products may use TF32.
 IN_TF32 = " in TF32"
-# A device that had finished gives up a value in well under a tenth of an epoch.
+# A device that has finished returns a value in well under a tenth of an epoch.
 _LATE_SHARE, _LATE_SECONDS = 0.1, 0.005
 
 
@@ -30,12 +30,12 @@ def namespace(backend: str) -> xpnet.Namespace:
     Parameters
     ----------
     backend : str
-        A name, and ``" in TF32"`` behind it if large products may be that.
+        Its name, followed by ``" in TF32"`` if large products may use TF32.
 
     Raises
     ------
     UnusableError
-        If there is none, or it cannot be used here.
+        If there is no such backend, or it cannot be used here.
     """
     try:
         xp = xpnet.backend(backend.removesuffix(IN_TF32))
@@ -51,7 +51,7 @@ class Epochs:
     ----------
     backend : str
     resident : bool
-        Whether the data stay on the device, or are moved there in every epoch.
+        Whether the data stay on the device instead of being moved there in every epoch.
     """
 
     kind: Kind = "xpnet"
@@ -80,7 +80,7 @@ class Epochs:
         self._trainer.rehearse()
 
     def epoch(self, order: np.ndarray) -> None:
-        """Train one epoch and wait for the device; make sure that it was waited for."""
+        """Train one epoch and wait for the device; check that the wait was real."""
         start = time.perf_counter()
         if not self._resident:
             self._trainer.put(self._train)
@@ -92,11 +92,11 @@ class Epochs:
         if late > max(_LATE_SECONDS, _LATE_SHARE * seconds):
             raise DishonestError(
                 f"backend {self.backend!r} does not synchronise: an epoch seemed to take {seconds:.3f} s, "
-                f"but its result came {late:.3f} s later; correct the backend's `synchronize`"
+                f"but its result came {late:.3f} s later; fix the backend's `synchronize`"
             )
 
     def launches(self) -> int | None:
-        """Return how often a full batch's step launches something on a device; None where it does not."""
+        """Return how many launches a full batch's step makes on a device; None if there is none."""
         nodes = [getattr(program, "nodes", None) for program in self._programs()]
         return max(filter(None, nodes), default=None)
 
@@ -104,24 +104,24 @@ class Epochs:
         return getattr(self._trainer.compiled, "programs", [])
 
     def device_bytes(self) -> int | None:
-        """Return how much memory pools took from the device; None where there is none."""
+        """Return how many bytes pools allocated on the device; None if there is no device."""
         pool = getattr(self.xp.library, "get_default_memory_pool", None)
         if pool is None:
             return None
         return int(pool().total_bytes()) + sum(program.device_bytes for program in self._programs())
 
     def accuracy(self) -> float:
-        """Return the share of test images that are recognised now."""
+        """Return the current accuracy on the test images."""
         return xpnet.evaluate(self.xp, self._model, self._trainer.params, self._test, loss=LOSS).accuracy
 
 
 class Products:
-    """An epoch's dense matrix products and nothing else, in a backend's own library.
+    """An epoch's dense matrix products, and nothing else, in a backend's own library.
 
     Parameters
     ----------
     backend : str
-        With ``" in TF32"`` behind it, its products are that.
+        Its name; if it ends with ``" in TF32"``, the products use TF32.
     """
 
     kind: Kind = "limit"
@@ -134,14 +134,14 @@ class Products:
         self.versions = dict(self.xp.versions)
 
     def prepare(self, workload: Workload) -> None:
-        """Make the factors, and rehearse."""
+        """Make the factors, and warm up."""
         train, _ = workload.data()
         products = epoch_products(workload.sizes, len(train), workload.batch_size)
         self._multiply = multiplier(self.xp, products, tf32=self.backend.endswith(IN_TF32))
         self.epoch(np.empty(0, dtype=np.int32))
 
     def epoch(self, order: np.ndarray) -> None:
-        """Multiply; the order plays no part."""
+        """Multiply; the order does not matter."""
         self._multiply()
         self.xp.synchronize()
 
@@ -150,7 +150,7 @@ class Products:
 
 
 class Copies:
-    """The bytes that an epoch must move and nothing else, at the speed of the device's own copy."""
+    """Copies of the bytes that an epoch must move, and nothing else, by the device's own copy."""
 
     kind: Kind = "limit"
     _CHUNK = 2**26
@@ -163,7 +163,7 @@ class Copies:
         self.versions = dict(self.xp.versions)
 
     def prepare(self, workload: Workload) -> None:
-        """Make what is copied: a copy reads and writes, so half of the bytes."""
+        """Make the source: half of the bytes, because a copy both reads and writes."""
         train, _ = workload.data()
         half = epoch_bytes(workload.sizes, len(train), workload.batch_size) // 2
         sizes = [end - begin for begin, end in spans(half, self._CHUNK)]
@@ -172,7 +172,7 @@ class Copies:
         self.epoch(np.empty(0, dtype=np.int32))
 
     def epoch(self, order: np.ndarray) -> None:
-        """Copy; the order plays no part."""
+        """Copy; the order does not matter."""
         for source in self._sources:
             self.xp.asarray(source, copy=True)
         self.xp.synchronize()

@@ -1,4 +1,4 @@
-"""Results as a file: what ran, where, when, and the figures; `schema.json` describes it."""
+"""Results files: what ran, where, when, and the figures; `schema.json` describes them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def document(
 
 
 def machine(threads: int, blas: str) -> dict[str, Any]:
-    """Return what there is to know of this machine that bears on speed."""
+    """Return the properties of this machine that affect speed."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
@@ -55,7 +55,7 @@ def machine(threads: int, blas: str) -> dict[str, Any]:
 
 
 def _gpu() -> dict[str, str]:
-    """Return the models and the driver of this machine's NVIDIA GPUs; nothing where there is none."""
+    """Return the models and the driver of this machine's NVIDIA GPUs; empty if there is none."""
     command = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
@@ -82,9 +82,9 @@ def read(path: str | bytes | os.PathLike[Any]) -> dict[str, Any]:
     Raises
     ------
     OSError
-        If it cannot be read, or is none: a folder, a pipe or a device.
+        If it cannot be read or is not a file: a folder, a pipe or a device.
     ValueError
-        If it is no results file, or one of another version of the schema.
+        If it is not a results file, or has another version of the schema.
     """
     named = repr(os.fsdecode(path))
     found = _parsed(path, named)
@@ -92,7 +92,7 @@ def read(path: str | bytes | os.PathLike[Any]) -> dict[str, Any]:
     if version != SCHEMA_VERSION or isinstance(version, bool):
         template = (
             f"{{path}} has version {{version}} of the schema, but this is version {SCHEMA_VERSION}; "
-            "run `xpnet bench --json` anew"
+            "run `xpnet bench --json` again"
         )
         raise ValueError(fitted(template, version=repr(version), path=named))
     missing = [key for key in ("machine", "versions", "workload", "results") if key not in found]
@@ -111,30 +111,28 @@ def _parsed(path: str | bytes | os.PathLike[Any], named: str) -> Any:
         template = "cannot read {path}: {reason}; pass a file that `xpnet bench --json` wrote"
         raise type(e)(fitted(template, path=named, reason=e.strerror or e)) from e
     except ValueError as e:
-        template = "{path} is no results file ({reason}); pass one that `xpnet bench --json` wrote"
+        template = "{path} is not a results file ({reason}); pass one that `xpnet bench --json` wrote"
         raise ValueError(fitted(template, reason=e, path=named)) from e
 
 
-# The head of each column of a table, and how a result fills it, given the first one.
+# The head of each column of a table, and the text of its cell, from a result and the first result.
 _COLUMNS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "competitor": lambda r, first: r["name"],
-    "ms an epoch": lambda r, first: milliseconds(r["median"]),
-    "least to most": lambda r, first: (
-        f"{milliseconds(min(r['seconds']))} to {milliseconds(max(r['seconds']))}"
-    ),
+    "ms per epoch": lambda r, first: milliseconds(r["median"]),
+    "min to max": lambda r, first: f"{milliseconds(min(r['seconds']))} to {milliseconds(max(r['seconds']))}",
     "ratio": lambda r, first: two_digits(ratio(r["seconds"], first["seconds"])),
-    "images a second": lambda r, first: f"{r['examples_per_second']:,.0f}",
+    "images per second": lambda r, first: f"{r['examples_per_second']:,.0f}",
     "gemm / epoch": lambda r, first: _percent(None if r["kind"] == "limit" else r["share_of_limit"], 0),
     "test accuracy": lambda r, first: _percent(r["accuracy"], 2),
     "memory beyond imports": lambda r, first: (
         f"{(r['peak_rss_bytes'] - r['imported_rss_bytes']) / 1e6:.0f} MB"
     ),
 }
-# What fits beside each other in 80 columns, by shorter heads.
+# The columns that fit into 80 characters, with shorter heads.
 _SHORT = {
     "competitor": "competitor",
-    "ms an epoch": "ms",
-    "least to most": "least to most",
+    "ms per epoch": "ms",
+    "min to max": "min to max",
     "ratio": "ratio",
     "gemm / epoch": "gemm",
     "test accuracy": "accuracy",
@@ -142,27 +140,27 @@ _SHORT = {
 }
 NOTES = """\
 ms: the median epoch, in turns; ratio: to the median of the first.
-gemm: the time of the dense matrix products alone in the BLAS, over the median.
-Above 100 % where an epoch does less than those: Numba skips pixels that are 0.
+gemm: the time of the dense matrix products alone, in BLAS, over the median.
+Above 100 %, an epoch computes less than that: Numba skips pixels that are 0.
 """
-"""How the figures of a table are formed."""
-# An epoch that takes twice as long as another one of the same work was disturbed.
+"""How the figures of a table are computed."""
+# An epoch that takes twice as long as another one with the same work was disturbed.
 _MOST_SPREAD = 2.0
 
 
 def ratio(seconds: Sequence[float], others: Sequence[float]) -> float:
-    """Return how many times as long one takes as another: the ratio of the medians, which tables show too."""
+    """Return how many times as long one takes as the other: the ratio of their medians, as in tables."""
     return statistics.median(seconds) / statistics.median(others)
 
 
 def milliseconds(seconds: float) -> str:
-    """Return a time in milliseconds, with three digits that count."""
+    """Return a time in milliseconds, with at least three significant digits."""
     value = 1e3 * seconds
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def two_digits(value: float) -> str:
-    """Return a ratio with at least two digits that count."""
+    """Return a ratio with at least two significant digits."""
     return f"{value:.2f}" if value >= 0.1 else f"{value:#.2g}"
 
 
@@ -174,7 +172,7 @@ def table(found: dict[str, Any]) -> str:
 
 
 def listing(found: dict[str, Any]) -> str:
-    """Return the results as a table for a terminal of 80 columns, and what is to be known of them."""
+    """Return the results as a table for a terminal of 80 columns, with notes and warnings."""
     rows = [list(_SHORT.values())]
     rows += _cells(found, list(_SHORT))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -187,12 +185,12 @@ def listing(found: dict[str, Any]) -> str:
 
 
 def _cells(found: dict[str, Any], heads: Sequence[str]) -> list[list[str]]:
-    """Return what fills a table, a list for each result.
+    """Return the cells of a table, a list for each result.
 
     Raises
     ------
     ValueError
-        If a result has not all that the columns show.
+        If a result lacks something that the columns show.
     """
     results = found["results"]
     try:
@@ -202,7 +200,7 @@ def _cells(found: dict[str, Any], heads: Sequence[str]) -> list[list[str]]:
 
 
 def warnings(found: dict[str, Any]) -> list[str]:
-    """Return a text for each competitor whose epochs differ so much that its median says little."""
+    """Return a warning for each competitor whose epochs differ so much that its median says little."""
     return [
         f"warning: epochs of {r['name']} took {milliseconds(min(r['seconds']))} to "
         f"{milliseconds(max(r['seconds']))} ms:\n"

@@ -1,8 +1,7 @@
 """The race: competitors in turns, A B C A B C, and the ratio to the first in each round.
 
-A shared machine changes its speed from minute to minute, so single times mean little; two epochs that follow
-each other are run at nearly the same speed, and their ratio holds. Each competitor comes to rest before the
-next one starts.
+A shared machine changes its speed from minute to minute, so single times mean little; two consecutive epochs
+run at nearly the same speed, so their ratio is meaningful. Each competitor is idle before the next starts.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from xpnet_bench.results import milliseconds, ratio
 from xpnet_bench.workload import Workload
 
 _ERRORS = {"UnusableError": UnusableError, "DishonestError": DishonestError}
-# What libraries read to choose their number of threads, before they load.
+# Variables that libraries read when they load, to choose their number of threads.
 _THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -32,25 +31,25 @@ _THREAD_VARIABLES = (
     "NUMBA_NUM_THREADS",
     "VECLIB_MAXIMUM_THREADS",
 )
-# Everybody does the same work in another order of rounding; who is further off has done other work.
+# All do the same work with different rounding; a larger difference means different work.
 ACCURACY_POINTS = 1.0
 
 
-# Without it JAX takes three quarters of a GPU's memory at its start, and the others find none.
+# Otherwise JAX takes three quarters of a GPU's memory when it starts and leaves too little.
 _ON_DEMAND = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 
 
 def limited(threads: int) -> dict[str, str]:
-    """Return the environment of a competitor: this number of threads, and GPU memory only as it is needed.
+    """Return a competitor's environment: its number of threads, and GPU memory allocated only as needed.
 
-    What the user has set about memory stays.
+    Memory settings of the user take precedence.
     """
     return _ON_DEMAND | os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
 
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
-    """A competitor on the list: a backend of xpnet, a peer, or a limit."""
+    """An entry of the race: a backend of xpnet, a peer, or a limit."""
 
     kind: str
     name: str
@@ -69,11 +68,11 @@ class Lane:
         self.entry = entry
         self._errors = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
         self._process = subprocess.Popen(
-            # -P, so that no file of the current folder takes the place of a module.
+            # -P, so that no file of the current folder shadows a module.
             [sys.executable, "-P", "-m", "xpnet_bench.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            # A file, because a pipe that nobody reads stops a library that talks much.
+            # A file, because a pipe that nobody reads blocks a library that prints a lot.
             stderr=self._errors,
             text=True,
             env=limited(threads),
@@ -124,26 +123,26 @@ def race(
     threads: int,
     say: Callable[[str], object] = print,
 ) -> tuple[list[dict[str, Any]], list[str], str]:
-    """Return a result for each competitor that can run here, the reasons of the others, and NumPy's BLAS.
+    """Return a result for each competitor that can run here, why the others cannot, and NumPy's BLAS.
 
     Parameters
     ----------
     entries : sequence of Entry
-        The first is what ratios are taken to.
+        Ratios are relative to the first.
     workload : Workload
     rounds : int
-        Epochs of each competitor; all end with the same number of epochs trained.
+        Epochs of each competitor; all train the same number of epochs.
     threads : int
-        For every library that can be told.
+        For every library that accepts a number of threads.
     say : callable
-        Takes the lines that tell of progress.
+        Receives lines that report progress.
 
     Raises
     ------
     UnusableError
-        If the first competitor cannot run: there is nothing to compare with.
+        If the first competitor cannot run, because there is nothing to compare with.
     DishonestError
-        If a time is not that of the work.
+        If a time does not cover the work.
     """
     with contextlib.ExitStack() as stack:
         lanes: list[Lane] = []
@@ -179,7 +178,7 @@ def race(
 def laps(
     entries: Sequence[Entry], workload: Workload, *, rounds: int, threads: int
 ) -> dict[str, list[float]]:
-    """Return the seconds of each competitor's epochs, in turns, by the names on the list.
+    """Return the seconds of each competitor's epochs, in turns, by the names of the entries.
 
     Raises
     ------
@@ -198,10 +197,10 @@ def laps(
 
 
 def _share_limits(results: Sequence[dict[str, Any]]) -> None:
-    """Give each result the time of the products, or of the copies, as a share of its own: medians of both.
+    """Give each result its share of the limit: the median time of products or copies over its own.
 
-    The limit is that of its own library, or NumPy's; where a library has two, the slower one binds. With a
-    GPU in the race it is not known where a peer ran, so peers are told nothing.
+    The limit is that of its own library, else NumPy's; if a library has two, the slower one counts. With a
+    GPU in the race it is not known where a peer ran, so peers get no share.
     """
     limits: dict[str, dict[str, Any]] = {}
     for result in results:
@@ -241,7 +240,7 @@ def _result(lane: Lane, first: Lane) -> dict[str, Any]:
 
 
 def check_accuracies(results: Sequence[dict[str, Any]]) -> None:
-    """Raise unless all that learn have learned as much as the first of them.
+    """Raise unless all competitors that learn have learned as much as the first of them.
 
     Raises
     ------
@@ -254,7 +253,7 @@ def check_accuracies(results: Sequence[dict[str, Any]]) -> None:
             raise DishonestError(
                 f"{result['name']!r} reached {result['accuracy']:.2%} of the test images and "
                 f"{learned[0]['name']!r} {learned[0]['accuracy']:.2%}, more than {ACCURACY_POINTS:g} point "
-                "apart: they did not do the same work; correct the one that is off"
+                "apart: they did not do the same work; fix the one that is off"
             )
 
 
@@ -266,7 +265,7 @@ def default_threads() -> int:
 
 
 def default_entries(backends: Sequence[str], peers: Sequence[str]) -> Iterator[Entry]:
-    """Yield backends, peers and what is timed alone, the first backend first."""
+    """Yield the entries of backends, peers and limits, the first backend first."""
     yield from (Entry("xpnet", name) for name in backends)
     yield from (Entry("peer", name) for name in peers)
     yield Entry("limit", "gemm on numpy")

@@ -1,7 +1,7 @@
-"""Whether a results file has the kinds of values that `schema.json` describes.
+"""Check that a results file has the kinds of values that `schema.json` describes.
 
-Only what this schema uses is understood. That something is missing is said where it is needed, because older
-files have less.
+Only the keywords that this schema uses are supported. A missing value is an error only where it is needed,
+because older files have fewer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _KINDS: dict[str, tuple[type, ...]] = {
 
 
 def fault(value: Any) -> str | None:
-    """Return what is wrong with the first value of a wrong kind or range in a results file, or None."""
+    """Return what is wrong with the first value of the wrong kind or range in a results file, or None."""
     return _fault("it", value, _schema())
 
 
@@ -49,11 +49,11 @@ def _fault(name: str, value: Any, schema: dict[str, Any]) -> str | None:
 
 
 def _own_fault(name: str, value: Any, schema: dict[str, Any]) -> str | None:
-    """Return what is wrong with a value itself, whatever is in it."""
+    """Return what is wrong with a value itself, not with its items."""
     kinds = schema.get("type", [])
     kinds = [kinds] if isinstance(kinds, str) else kinds
     if kinds and not any(_is(value, kind) for kind in kinds):
-        return f"{name} is no {' or '.join(kinds)}"
+        return f"{name} is not of type {' or '.join(kinds)}"
     if value not in schema.get("enum", [value]):
         return f"{name} is none of {', '.join(schema['enum'])}"
     if isinstance(value, list) and len(value) < schema.get("minItems", 0):

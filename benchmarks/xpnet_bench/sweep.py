@@ -20,19 +20,19 @@ def sweeps(
 ) -> dict[str, Any]:
     """Return the median seconds of each backend at each size.
 
-    A step is timed as a share of an epoch over 8192 images, so that the gathering of batches is in it.
+    A step is timed as a share of an epoch over 8192 images, so it includes gathering the batch.
     """
     base = Workload()
     plans = {
         "batch size": (
-            "seconds a step",
+            "seconds per step",
             [(b, dataclasses.replace(base, batch_size=b, limit=8192)) for b in BATCHES],
         ),
         "hidden units": (
-            "seconds a step of 128",
+            "seconds per step of 128",
             [(w, dataclasses.replace(base, sizes=(784, w, 10), limit=1024)) for w in WIDTHS],
         ),
-        "images": ("seconds an epoch", [(n, dataclasses.replace(base, limit=n)) for n in SAMPLES]),
+        "images": ("seconds per epoch", [(n, dataclasses.replace(base, limit=n)) for n in SAMPLES]),
     }
     found: dict[str, Any] = {}
     for quantity, (unit, plan) in plans.items():

@@ -1,7 +1,7 @@
-"""A process of its own for one competitor: it does what it is told, a line of JSON at a time.
+"""A worker process for one competitor, which answers requests, one line of JSON at a time.
 
 Started as ``python -m xpnet_bench.worker``. Each request is a line on standard input, each answer a line on
-standard output; whatever libraries print goes to standard error instead.
+standard output; anything that libraries print goes to standard error instead.
 """
 
 from __future__ import annotations
@@ -52,9 +52,9 @@ class Worker:
         self._orders: Iterator[np.ndarray] = iter(())
 
     def prepare(self, kind: str, name: str, workload: dict[str, Any], threads: int) -> dict[str, Any]:
-        """Make the competitor ready and tell what it is."""
+        """Prepare the competitor and return its description."""
         if hasattr(os, "sched_setaffinity"):
-            # JAX reads no variable for its threads; it counts the processors that it may use.
+            # JAX has no variable for its threads; it counts the processors that it may use.
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
         what = Workload(**{**workload, "sizes": tuple(workload["sizes"])})
         self._competitor = make_competitor(kind, name)
@@ -78,7 +78,7 @@ class Worker:
         }
 
     def epoch(self) -> dict[str, Any]:
-        """Train one epoch and tell how long it took."""
+        """Train one epoch and return how long it took."""
         order = next(self._orders)
         start = time.perf_counter()
         self._competitor.epoch(order)
@@ -87,7 +87,7 @@ class Worker:
         return {"seconds": seconds}
 
     def finish(self) -> dict[str, Any]:
-        """Tell what was reached and how much memory it took."""
+        """Return the accuracy and the memory used."""
         accuracy = self._competitor.accuracy()
         device_bytes = getattr(self._competitor, "device_bytes", lambda: None)()
         launches = getattr(self._competitor, "launches", lambda: None)()
@@ -100,10 +100,10 @@ class Worker:
 
 
 def _rest() -> None:
-    """Wait until this process works no more, a second at most.
+    """Wait until this process is idle, for at most a second.
 
     The threads of OpenBLAS and of OpenMP spin for 0.1 s after their last work, on the processors that the
-    next competitor needs: without this rest an epoch's products took 0.165 s, not 0.081, on 2 cores of an
+    next competitor needs: without this wait an epoch's products took 0.165 s, not 0.081, on 2 cores of an
     AMD EPYC.
     """
     deadline = time.perf_counter() + 1.0
@@ -126,7 +126,7 @@ def _peak_rss() -> int:
 
 def main() -> None:
     """Answer requests until standard input ends."""
-    # The answers keep the real standard output; prints of libraries, also those in C, go to standard error.
+    # Answers keep the real standard output; anything that libraries print, in C too, goes to standard error.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     worker = Worker()

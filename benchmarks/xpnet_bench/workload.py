@@ -1,4 +1,4 @@
-"""What every competitor does: one network, one data order, one rule, one precision."""
+"""The work of every competitor: one network, one data order, one update rule, one precision."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Workload:
     sizes : tuple of int
         Features of the input, of each hidden layer and of the output.
     batch_size : int
-        The last batch of an epoch holds the rest and is used.
+        The last batch of an epoch holds the remainder and is used.
     lr, beta : float
         ``v = beta v + (1 - beta) g; p = p - lr v``, from ``v = 0``.
     seed : int
-        Of the initial weights and of the order of the images.
+        Seed of the initial weights and of the order of the images.
     limit : int or None
-        How many of the training images are used, from the first.
+        Number of training images to use, from the first.
     """
 
     sizes: tuple[int, ...] = (784, 64, 10)

@@ -160,7 +160,7 @@ def test_accuracies_within_a_point_pass():
         ),
         ("{}", "has version None of the schema"),
         ("[]", "has version None of the schema"),
-        ("not json", "is no results file"),
+        ("not json", "is not a results file"),
         ('{"schema_version": 1}', "has no 'machine'; pass a file that `xpnet bench --json` wrote"),
     ],
 )

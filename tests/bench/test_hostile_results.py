@@ -97,12 +97,15 @@ def test_odd_value_is_refused_as_the_schema_says_or_shown(tmp_path, path):
         ('{"schema_version": 1, "schema_version": 1}', "a key stands twice"),
         (json.dumps({"schema_version": "x" * 74_000}), "of the schema"),
         (json.dumps({"schema_version": True}), "of the schema"),
-        (json.dumps(FOUND | {"machine": 1}), "is damaged: 'machine' is no object"),
-        (json.dumps(FOUND | {"results": [1]}), "is damaged: an item of 'results' is no object"),
+        (json.dumps(FOUND | {"machine": 1}), "is damaged: 'machine' is not of type object"),
+        (json.dumps(FOUND | {"results": [1]}), "is damaged: an item of 'results' is not of type object"),
         (json.dumps(FOUND | {"results": [RESULT | {"seconds": [0]}]}), "out of range"),
-        (json.dumps(FOUND | {"x" * 74_000: 1, "machine": {"cores": "x" * 74_000}}), "'cores' is no integer"),
-        (b"\xff".decode("latin-1"), "is no results file"),
-        ("\0", "is no results file"),
+        (
+            json.dumps(FOUND | {"x" * 74_000: 1, "machine": {"cores": "x" * 74_000}}),
+            "'cores' is not of type integer",
+        ),
+        (b"\xff".decode("latin-1"), "is not a results file"),
+        ("\0", "is not a results file"),
     ],
 )
 def test_file_that_holds_no_results_is_refused(tmp_path, content, found):

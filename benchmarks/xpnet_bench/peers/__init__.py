@@ -1,4 +1,4 @@
-"""The programs of other libraries that xpnet is compared with; a library is loaded when its peer is made."""
+"""Programs in other libraries that xpnet is compared with; a library is loaded when its peer is made."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def make_peer(name: str) -> Competitor:
     ValueError
         If no peer has this name.
     PeerUnavailableError
-        If its library or the device that it needs is absent.
+        If its library, or a device that it needs, is missing.
     """
     if name not in PEERS:
         raise ValueError(f"unknown peer {name!r}: choose one of {', '.join(PEERS)}")

@@ -1,4 +1,4 @@
-"""What one writes in the course "Neural Network from Scratch" by Subash Gandyer: plain NumPy, in float64."""
+"""The program of the course "Neural Network from Scratch" by Subash Gandyer: plain NumPy, in float64."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from xpnet_bench.workload import Layer, Workload
 
 
 class Course:
-    """The network as its formulas read; each line makes new arrays, and the sigmoid is computed where named.
+    """The network as its formulas read: each line makes new arrays and computes every sigmoid that it names.
 
-    It differs from the others in its precision, in its layout, and in the copy of the whole training set
-    that it shuffles for every epoch. It does the same steps on the same batches.
+    It differs from the others in its precision, its layout, and the shuffled copy of the whole training set
+    that it makes in every epoch. It takes the same steps on the same batches.
     """
 
     name = "course float64"
@@ -23,7 +23,7 @@ class Course:
         self.versions = {"numpy": np.__version__}
 
     def prepare(self, workload: Workload) -> None:
-        """Load the data as float64 columns, make the parameters, and rehearse."""
+        """Load the data as float64 columns, make the parameters, and warm up."""
         train, test = workload.data()
         self._rule = workload.batch_size, workload.lr, workload.beta
         self._x = np.ascontiguousarray(train.images.T) / 255  # (784, n)
@@ -69,7 +69,7 @@ class Course:
         return zs
 
     def accuracy(self) -> float:
-        """Return the share of test images that are recognised."""
+        """Return the accuracy on the test images."""
         x, labels = self._test
         return float(np.mean(np.argmax(_softmax(self._forward(x)[-1]), axis=0) == labels))
 

@@ -4,7 +4,7 @@ from xpnet_bench.errors import UnusableError
 
 
 class PeerUnavailableError(UnusableError):
-    """A peer is known, but cannot be used here.
+    """A known peer cannot be used here.
 
     Attributes
     ----------

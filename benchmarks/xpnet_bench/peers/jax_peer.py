@@ -16,7 +16,7 @@ Array = Any
 
 
 class JaxScan:
-    """`lax.scan` over the full batches and one more step for the rest, in one `jit`."""
+    """`lax.scan` over the full batches and one more step for the remainder, in one `jit`."""
 
     name = "JAX scan"
     backend = "jax"
@@ -27,7 +27,7 @@ class JaxScan:
         self.device = device_name()
 
     def prepare(self, workload: Workload) -> None:
-        """Load the data, make the parameters, compile, and rehearse with an epoch."""
+        """Load the data, make the parameters, compile, and warm up with one epoch."""
         train, test = workload.data()
         self._train = jax.device_put((train.images, train.labels.astype(np.int32)))
         self._test = jax.device_put((test.images, test.labels))
@@ -42,7 +42,7 @@ class JaxScan:
         self._state = jax.block_until_ready(self._epoch(self._state, *self._train, order))
 
     def accuracy(self) -> float:
-        """Return the share of test images that are recognised."""
+        """Return the accuracy on the test images."""
         images, labels = self._test
         return float(jnp.mean(jnp.argmax(_logits(self._state[0], images), axis=1) == labels))
 
@@ -67,7 +67,7 @@ def _epoch(
 ) -> Array:
     def step(state: Array, indices: Array) -> tuple[Array, None]:
         params, velocities = state
-        # The order is a permutation: the check of bounds that indexing would compile in is not needed.
+        # The order is a permutation, so the bounds checks that indexing would compile in are not needed.
         x, y = (data.at[indices].get(mode="promise_in_bounds") for data in (images, labels))
         grads = jax.grad(_loss)(params, x, y)
         velocities = jax.tree.map(lambda v, g: beta * v + (1 - beta) * g, velocities, grads)
@@ -84,7 +84,7 @@ def _loss(params: Array, images: Array, labels: Array) -> Array:
 
 
 def _logits(params: Array, images: Array) -> Array:
-    # By default JAX rounds float32 factors to TF32 on a GPU, which the others do not.
+    # By default JAX rounds float32 factors to TF32 on a GPU; the others do not.
     product = partial(jnp.matmul, precision=jax.lax.Precision.HIGHEST)
     *hidden, (weight, bias) = params
     x = images.astype(jnp.float32) / 255

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-# Keras reads it once, when it is imported, and takes TensorFlow without it.
+# Keras reads it once, when it is imported, and defaults to TensorFlow.
 os.environ["KERAS_BACKEND"] = "jax"
 
 import jax
@@ -20,8 +20,8 @@ from xpnet_bench.workload import Layer, Workload
 class KerasOnJax:
     """One `fit` of one epoch over a copy of the images in our order.
 
-    `fit` takes arrays on the host and cuts its batches from them; that the images are reordered and moved
-    in every epoch is what a user of it pays, and is timed.
+    `fit` takes arrays on the host and cuts its batches from them. Its users pay for reordering and moving
+    the images in every epoch, so that is timed.
     """
 
     name = "Keras on JAX"
@@ -31,13 +31,13 @@ class KerasOnJax:
     def __init__(self) -> None:
         if keras.backend.backend() != "jax":
             cause = f"Keras was imported before, with the backend {keras.backend.backend()!r}"
-            raise PeerUnavailableError(self.name, cause, "use it in a process of its own")
+            raise PeerUnavailableError(self.name, cause, "use it in its own process")
         self.versions = {"keras": keras.__version__, "jax": jax.__version__}
         self.device = device_name()
 
     def prepare(self, workload: Workload) -> None:
-        """Load the data as float32, make the parameters, compile, and rehearse."""
-        # By default JAX rounds float32 factors to TF32 on a GPU, which the others do not.
+        """Load the data as float32, make the parameters, compile, and warm up."""
+        # By default JAX rounds float32 factors to TF32 on a GPU; the others do not.
         jax.config.update("jax_default_matmul_precision", "highest")
         train, test = workload.data()
         self._images, self._labels = _scaled(train.images), train.labels.astype(np.int32)
@@ -72,7 +72,7 @@ class KerasOnJax:
         jax.block_until_ready([variable.value for variable in self._model.variables])
 
     def accuracy(self) -> float:
-        """Return the share of test images that are recognised."""
+        """Return the accuracy on the test images."""
         images, labels = self._test
         logits = self._model.predict(images, batch_size=1000, verbose=0)
         return float(np.mean(logits.argmax(axis=1) == labels))

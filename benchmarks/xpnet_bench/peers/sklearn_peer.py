@@ -14,9 +14,9 @@ from xpnet_bench.workload import Layer, Workload
 class ScikitLearn:
     """One `partial_fit` an epoch, over a copy of the images in our order.
 
-    `partial_fit` cuts what it is given into batches of `batch_size`, the ragged last one included, and with
-    ``shuffle=False`` in the order given. So the checks of a call are paid once an epoch, as in `fit`, and
-    not once a batch; the copy costs what `fit` pays when it gathers its shuffled batches.
+    `partial_fit` splits its arguments into batches of `batch_size`, including the ragged last one, and with
+    ``shuffle=False`` in the given order. So each call's checks run once per epoch, as in `fit`, and not once
+    per batch; the copy costs what `fit` pays when it gathers its shuffled batches.
     """
 
     name = "scikit-learn"
@@ -31,7 +31,7 @@ class ScikitLearn:
         }
 
     def prepare(self, workload: Workload) -> None:
-        """Load the data as float32, make the parameters, and rehearse."""
+        """Load the data as float32, make the parameters, and warm up."""
         train, test = workload.data()
         self._images, self._labels = _scaled(train.images), train.labels
         self._test = _scaled(test.images), test.labels
@@ -50,7 +50,7 @@ class ScikitLearn:
         self._rehearse(workload)
 
     def _rehearse(self, workload: Workload) -> None:
-        """Take an epoch, in which scikit-learn draws its own weights, and put those of the workload there."""
+        """Train one epoch, in which scikit-learn draws its own weights, then load the workload's."""
         model, n_classes = self._model, workload.sizes[-1]
         model.partial_fit(self._images, self._labels, classes=np.arange(n_classes))
         for own, array in zip(
@@ -65,7 +65,7 @@ class ScikitLearn:
         self._model.partial_fit(self._images[order], self._labels[order])
 
     def accuracy(self) -> float:
-        """Return the share of test images that are recognised."""
+        """Return the accuracy on the test images."""
         return float(self._model.score(*self._test))
 
     def parameters(self) -> list[Layer]:

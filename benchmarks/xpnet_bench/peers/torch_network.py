@@ -1,4 +1,4 @@
-"""The network of the workload in PyTorch: what its eager, compiled and captured forms share."""
+"""The workload's network in PyTorch, shared by its eager, compiled and captured forms."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Step = Callable[[Tensor], object]
 
 
 def device() -> torch.device:
-    """Return where networks are trained: on a GPU if there is one."""
+    """Return the device to train on: a GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class Network:
-    """Data, parameters and velocities, all on the GPU where there is one.
+    """Data, parameters and velocities, all on the GPU if there is one.
 
     Parameters and velocities are written in place, so that a captured step always finds them.
     """
@@ -39,17 +39,17 @@ class Network:
         self.velocities = [torch.zeros_like(p, requires_grad=False) for p in self.params]
 
     def _put(self, data: xpnet.Dataset) -> tuple[Tensor, Tensor]:
-        # Copied, because a data set is read-only and PyTorch warns of tensors on such memory.
+        # Copied, because a data set is read-only and PyTorch warns about tensors on such memory.
         images = torch.tensor(data.images, device=self.device)
         return images, torch.tensor(data.labels, dtype=torch.int64, device=self.device)
 
     def loss(self, params: list[Tensor], indices: Tensor) -> Tensor:
-        """Return the mean loss of the training images number `indices`."""
+        """Return the mean loss of the training images at `indices`."""
         images = self.images.index_select(0, indices)
         return cross_entropy(_logits(params, images), self.labels.index_select(0, indices))
 
     def rehearse(self, step: Step) -> None:
-        """Take one step with a full batch and one with the rest, then go back to the start."""
+        """Take one step with a full batch and one with the remainder, then reset."""
         indices = torch.arange(len(self.images), dtype=torch.int32, device=self.device)
         batches = indices.split(self.workload.batch_size)
         for batch in (batches[0], batches[-1]):
@@ -57,7 +57,7 @@ class Network:
         self.reset()
 
     def reset(self) -> None:
-        """Go back to the initial parameters and to velocities of 0."""
+        """Reset to the initial parameters and to velocities of 0."""
         with torch.no_grad():
             for p, start, velocity in zip(self.params, self.start, self.velocities, strict=True):
                 p.copy_(start)
@@ -71,7 +71,7 @@ class Network:
             torch.cuda.synchronize()
 
     def accuracy(self) -> float:
-        """Return the share of test images that are recognised."""
+        """Return the accuracy on the test images."""
         images, labels = self.test
         with torch.no_grad():
             return (_logits(self.params, images).argmax(1) == labels).double().mean().item()

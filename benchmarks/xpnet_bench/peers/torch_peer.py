@@ -22,12 +22,12 @@ def eager() -> TorchPeer:
 
 
 def compiled() -> TorchPeer:
-    """Return the whole step, from the gathering of the batch to the update, as one compiled graph."""
+    """Return the whole step, from gathering the batch to the update, as one compiled graph."""
     return TorchPeer("PyTorch compiled", _compiled_step)
 
 
 def cuda_graph() -> TorchPeer:
-    """Return the eager step, captured once for each size of batch and replayed."""
+    """Return the eager step, captured once for each batch size and replayed."""
     name = "PyTorch CUDA graph"
     if not torch.cuda.is_available():
         raise PeerUnavailableError(name, "it needs a CUDA device and found none", "choose another peer")
@@ -35,7 +35,7 @@ def cuda_graph() -> TorchPeer:
 
 
 class TorchPeer:
-    """PyTorch with one way to make a step out of a network."""
+    """PyTorch, with a function that makes a step for a network."""
 
     backend = "torch"
     kind: Kind = "peer"
@@ -47,7 +47,7 @@ class TorchPeer:
         self._make_step = make_step
 
     def prepare(self, workload: Workload) -> None:
-        """Load the data, make the parameters, compile or capture both sizes of batch, and rehearse."""
+        """Load the data, make the parameters, compile or capture both batch sizes, and warm up."""
         self._network = Network(workload)
         self._step = self._make_step(self._network)
         self._network.rehearse(self._step)
@@ -57,7 +57,7 @@ class TorchPeer:
         self._network.epoch(self._step, order)
 
     def accuracy(self) -> float:
-        """Return the share of test images that are recognised."""
+        """Return the accuracy on the test images."""
         return self._network.accuracy()
 
     def parameters(self) -> list[Layer]:
@@ -72,7 +72,7 @@ def _eager_step(network: Network) -> Step:
         # Its velocity is a sum of gradients, not their average.
         lr=rule.lr * (1 - rule.beta),
         momentum=rule.beta,
-        # One kernel for the update on a GPU; on a CPU its threads wait for each other.
+        # On a GPU the fused update is one kernel; on a CPU its threads wait for each other.
         fused=network.device.type == "cuda",
     )
     for p, velocity in zip(network.params, network.velocities, strict=True):
@@ -91,7 +91,7 @@ def _compiled_step(network: Network) -> Step:
     lr, beta = network.workload.lr, network.workload.beta
     gradient = torch.func.grad(network.loss)
 
-    # One graph; `backward` would break it in three.
+    # One graph; `backward` would split it into three.
     @torch.no_grad()
     def step(indices: Tensor) -> None:
         grads = gradient(network.params, indices)
@@ -102,7 +102,7 @@ def _compiled_step(network: Network) -> Step:
             velocity.copy_(average)
             p.copy_(p - lr * average)
 
-    # Else forms compiled for an earlier workload count against the limit of recompilations.
+    # Otherwise versions compiled for an earlier workload count against the limit of recompilations.
     torch.compiler.reset()
     fast_step = torch.compile(step, fullgraph=True, dynamic=False)
     try:
@@ -131,9 +131,9 @@ def _captured_step(network: Network) -> Step:
 
 
 def _capture(network: Network, step: Step, size: int) -> tuple[Any, Tensor]:
-    """Return the graph of a step with `size` images and the buffer from which it reads their numbers."""
+    """Return the graph of a step with `size` images and the buffer from which it reads their indices."""
     buffer = torch.arange(size, dtype=torch.int32, device=network.device)
-    # PyTorch asks for a few steps on a side stream before a capture, so that nothing is set up within it.
+    # PyTorch requires a few steps on a side stream before a capture, so that nothing is initialised in it.
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
