@@ -123,7 +123,7 @@ def test_backend_that_does_not_synchronise_is_caught(install):
     install(HASTY)
     message = bench("--backend", "fake", status=1)
     assert "backend 'fake' does not synchronise: an epoch seemed to take" in message
-    assert "correct the backend's `synchronize`" in message
+    assert "fix the backend's `synchronize`" in message
 
 
 def test_backend_that_trains_less_is_caught(install):

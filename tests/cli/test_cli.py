@@ -172,7 +172,7 @@ def test_model_of_other_data_is_not_used_on_mnist_unasked(folder, tmp_path, comm
     assert "takes 6" in run(command, model, "--dataset", "mnist", status=1)
     other = tmp_path / "other"
     folder.rename(other)
-    assert f"note: the model was trained on '{folder}', and this is '{other}'" in run(
+    assert f"note: the model was trained on '{folder}', but this is '{other}'" in run(
         command, model, "--data", other
     )
 
@@ -184,7 +184,7 @@ def test_model_of_data_without_a_name_says_so(tmp_path):
     xpnet.fit(xp, model, data, optimizer=xpnet.SGD(0.1), epochs=1).save(tmp_path / "model")
     output = run("evaluate", tmp_path / "model")
     assert output.startswith(
-        "note: the model was trained on data without a name, and this is 'mnist'\ntest loss "
+        "note: the model was trained on data without a name, but this is 'mnist'\ntest loss "
     )
 
 
@@ -269,9 +269,12 @@ def test_help_names_every_option():
         (["--dataset", "idx"], "`--dataset idx` reads a folder: name it with `--data DIR`"),
         (["--dataset", "mnist", "--data", "."], "`--dataset mnist` is bundled, and `--data` reads a folder"),
         (["--save", "no/such/folder/model"], "cannot write 'no/such/folder/model': there is no folder"),
-        (["--json", "."], "cannot write '.': it is no file; name one"),
-        (["--json", __file__ + "/x"], "is no folder; choose another place"),
-        (["--save", "x", "--json", "./x"], "`--save`, `--json` name one file twice; name one for each"),
+        (["--json", "."], "cannot write '.': it is not a file; name one"),
+        (["--json", __file__ + "/x"], "is not a folder; choose another place"),
+        (
+            ["--save", "x", "--json", "./x"],
+            "`--save`, `--json` name the same file; name a different one for each",
+        ),
         (["--lr", "fast"], "'fast' is not a valid float"),
         (["--learning-rate", "1"], "no such option"),
     ],
@@ -298,7 +301,7 @@ def test_failure_is_one_line_and_status_1(args, message):
 @pytest.mark.parametrize("index", ["10000", "5:5", "0,-10001", "::0"])
 def test_index_outside_the_test_images_is_refused(trained, index):
     message = run("predict", trained[0] / "model", "--index", index, status=2)
-    assert "`--index` must choose among the 10000 test images, 0 to 9999" in message
+    assert "`--index` must select from the 10000 test images, 0 to 9999" in message
 
 
 def test_failing_write_leaves_the_older_results(tmp_path):

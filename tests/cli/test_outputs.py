@@ -99,7 +99,7 @@ def test_what_cannot_be_written_is_written_elsewhere(tmp_path, monkeypatch, vani
     assert other.read_text() == "the model"
     assert other.parent == (tmp_path if vanished else folder)
     assert outputs.lines == [f"saved {tmp_path / 'other'}"]
-    with pytest.raises(OSError, match=rf"^cannot write it, or take '{other}', which has it now$"):
+    with pytest.raises(OSError, match=rf"^cannot write it, or take it from '{other}'$"):
         outputs.check()
 
 

@@ -60,12 +60,12 @@ def test_model_is_written_to_standard_output(tmp_path):
     shell(f"{TRAIN} --save /dev/stdout | cat > model", tmp_path)
     assert len(xpnet.load(tmp_path / "model", xpnet.backend("numpy")).history) == 1
     _, said = shell(f"{TRAIN} --save /dev/stdout --json /dev/fd/1 > file", tmp_path, status=2)
-    assert said == "xpnet: `--save`, `--json` name one file twice; name one for each\n"
+    assert said == "xpnet: `--save`, `--json` name the same file; name a different one for each\n"
 
 
 def test_reader_that_is_gone_costs_no_result(tmp_path):
     _, said = shell(f"{TRAIN} --quiet --json >(true)", tmp_path, status=1)
-    assert "Broken pipe; choose another place, or take" in said
+    assert "Broken pipe; choose another place, or take it from" in said
     (kept,) = tmp_path.iterdir()
     assert "history" in json.loads(kept.read_text())
 

@@ -1,4 +1,4 @@
-"""The command line as a whole: its commands, its exit status and its errors of one line."""
+"""The command line: its commands, exit statuses and one-line errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ for command in (train, evaluate, predict, backends, lesson):
     app.add_command(command)
 
 
-# What the package, its backends and the system raise on purpose; anything else is a fault of a program.
+# What the package, its backends and the system raise on purpose; anything else is a bug.
 _ON_PURPOSE = RuntimeError, ValueError, TypeError, ArithmeticError, ImportError, OSError, MemoryError
 
 
@@ -50,10 +50,10 @@ _MOST_CHARACTERS = MOST_CHARACTERS - len("xpnet: ")
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 128 and the number of a signal."""
+    """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 128 + the number of a signal."""
     listen()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Paths and names may have characters that the terminal does not.
+        # Paths and names may have characters that the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = app.main(prog_name="xpnet", standalone_mode=False)
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _what_failed(error: Exception) -> str:
-    """Return the text of `error`; with its type and place if it has none, or was not raised on purpose."""
+    """Return the text of `error`, with its type and place if it has no text or was not raised on purpose."""
     text = str(error)
     if isinstance(error, MemoryError) and not isinstance(error, xpnet.DeviceMemoryError):
         found = f" ({text})" if text else ""
@@ -85,19 +85,19 @@ def _what_failed(error: Exception) -> str:
     place = traceback.extract_tb(error.__traceback__)[-1]
     return (
         f"{type(error).__name__}{': ' if text else ''}{text} "
-        f"(line {place.lineno} of {str(pathlib.Path(place.filename))!r}), a fault of the program; "
+        f"(line {place.lineno} of {str(pathlib.Path(place.filename))!r}): this is a bug; "
         "report it with the traceback, which `python -X dev -m xpnet` prints"
     )
 
 
 def _without_capital(message: str) -> str:
-    """Return a message of Click's with its first word in lower case, unless that is a name such as NumPy."""
+    """Return a message from Click with its first word in lower case, unless that is a name such as NumPy."""
     word = message.split(maxsplit=1)[0] if message.strip() else ""
     return message[:1].lower() + message[1:] if word[1:].islower() or len(word) == 1 else message
 
 
 def _fail(message: str, status: int, *, whole: bool = False) -> int:
-    # On one line; spaces within a line stay, because a path may have several.
+    # On one line; spaces within a line are kept, because a path may have several.
     text = " ".join(line.strip() for line in message.splitlines() if line.strip())
     if not text.endswith("..."):
         text = text.removesuffix(".")

@@ -15,8 +15,8 @@ import xpnet
 def backends(as_json: bool) -> None:
     """List the backends and what they need.
 
-    Every usable backend is tried out, and listed with what decides its speed; every other one with the reason
-    why it cannot be used, and with what to do.
+    Each usable backend is tried, and listed with what affects its speed; any other one with the reason why it
+    cannot be used and what to do about it.
     """
     found = xpnet.backends()
     if as_json:

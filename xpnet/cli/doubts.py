@@ -1,4 +1,4 @@
-"""What a training that learned nothing is told."""
+"""The advice for a training that learned nothing."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def is_chance(confusion: np.ndarray) -> bool:
     """
     n, right = int(confusion.sum()), int(np.trace(confusion))
     share = int(confusion.sum(axis=1).max()) / n
-    # Two standard deviations: so much better is one in forty of those that know nothing.
+    # Two standard deviations: only one in forty that know nothing is this much better by chance.
     return right < n and right / n <= share + 2 * math.sqrt(share * (1 - share) / n)
 
 
 def doubt(confusion: np.ndarray, lr: float, usual: float) -> str:
-    """Return a line that says why a training with learning rate `lr` learned nothing; "" if it learned."""
+    """Return why a training with learning rate `lr` learned nothing, on one line; "" if it learned."""
     if not is_chance(confusion):
         return ""
     share = confusion.sum(axis=1).max() / confusion.sum()

@@ -1,4 +1,4 @@
-"""What Ctrl-C does to a command, and what ends it in the same way."""
+"""How Ctrl-C and signals stop a command."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import signal
 from collections.abc import Iterator
 from typing import NoReturn
 
-# A scheduler or `kill` sends SIGTERM, a terminal that is closed SIGHUP, which Windows does not have.
+# A scheduler or `kill` sends SIGTERM; a terminal that closes sends SIGHUP, which Windows does not have.
 _SIGNALS = {
     getattr(signal, name): text
     for name, text in (("SIGINT", "interrupted"), ("SIGTERM", "terminated"), ("SIGHUP", "hung up"))
@@ -16,14 +16,14 @@ _SIGNALS = {
 
 
 class Interruption(BaseException):
-    """A person pressed Ctrl-C. Not a `KeyboardInterrupt`, for which Click prints an empty line.
+    """Ctrl-C or another signal stopped the command. Click prints an empty line for `KeyboardInterrupt`.
 
     Attributes
     ----------
     status : int
-        The exit status: 128 and the number of the signal.
+        The exit status: 128 + the number of the signal.
     run : Run
-        Where `xpnet.fit` was interrupted, the run so far.
+        If `xpnet.fit` was interrupted, the run so far.
     """
 
     def __init__(self, text: str = "interrupted", status: int = 128 + signal.SIGINT) -> None:
@@ -32,20 +32,20 @@ class Interruption(BaseException):
 
 
 def listen() -> None:
-    """Let the signals that end a command raise `Interruption`, unless they are ignored, as under nohup."""
+    """Make the signals that end a command raise `Interruption`, unless they are ignored, as under nohup."""
     for number in _SIGNALS:
         if number == signal.SIGINT or signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, interrupt)
 
 
 def interrupt(number: int = signal.SIGINT, *_: object) -> NoReturn:
-    """Raise `Interruption`: the handler of the signals."""
+    """Raise `Interruption`; the signals' handler."""
     raise Interruption(_SIGNALS[number], 128 + number)
 
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Return a context in which the signals do nothing, because many press Ctrl-C more than once."""
+    """Return a context in which the signals do nothing, because people press Ctrl-C more than once."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in _SIGNALS}
     try:
         yield

@@ -1,4 +1,4 @@
-"""``xpnet lesson``: the course, one command a lesson."""
+"""``xpnet lesson``: the course, one command per lesson."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ def _rate(value: str) -> float:
 _OPTIONS: dict[str, tuple[Any, str]] = {
     "iterations": (COUNT, "Steps of the descent."),
     "epochs": (COUNT, "Passes over the data."),
-    "limit": (COUNT, "Train on the first N images only."),
+    "limit": (COUNT, "Train only on the first N images."),
     "lr": (_rate, "Learning rate."),
     "seed": (click.IntRange(0, 2**64 - 1), "Seed of all random numbers."),
 }
 
 
 @click.command(
-    # What follows the name belongs to the lesson.
+    # Everything after the name belongs to the lesson.
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     options_metavar="",
 )
@@ -76,7 +76,7 @@ def _command(name: str, module: Any) -> click.Command:
         check_distinct(plot=plot, json=json_path)
         if plot is not None:
             if not hasattr(module, "draw"):
-                raise click.UsageError(f"lesson {name!r} has no picture; leave out `--plot`")
+                raise click.UsageError(f"lesson {name!r} has no plot; leave out `--plot`")
             plots.check(plot)
         xp = xpnet.backend(backend)
         figures = module.run(xp, **{key: own[key] for key in keywords})
@@ -90,7 +90,7 @@ def _command(name: str, module: Any) -> click.Command:
     for key in {**keywords, "seed": None}:
         kind, what = _OPTIONS[key]
         if key not in keywords:
-            what = "Accepted and not used: nothing here is random."
+            what = "Accepted but ignored: nothing here is random."
         default = keywords.get(key)
         shown = default is not None
         command = click.option(
@@ -101,9 +101,9 @@ def _command(name: str, module: Any) -> click.Command:
             show_default=shown,
             help=what,
         )(command)
-    drawing = "Draw the lesson's picture (PNG, SVG or PDF)."
+    drawing = "Write the lesson's plot (PNG, SVG or PDF)."
     command = output_option("--plot", what=drawing, hidden=not hasattr(module, "draw"))(command)
-    return backend_option(json_option("the figures by name")(command))
+    return backend_option(json_option("the results by name")(command))
 
 
 def _title(module: Any) -> str:
@@ -111,6 +111,6 @@ def _title(module: Any) -> str:
 
 
 def _help(module: Any) -> str:
-    # Click fills paragraphs; "\b" tells it to leave a formula or a table as it is.
+    # Click refills paragraphs; "\b" makes it leave a formula or a table alone.
     paragraphs = (module.__doc__ or "").strip().split("\n\n")
     return "\n\n".join(f"\b\n{text}" if text.startswith(" ") else text for text in paragraphs)

@@ -19,12 +19,12 @@ MODEL = click.argument("model", type=click.Path(path_type=pathlib.Path))
 
 
 def indices(value: str) -> slice | list[int]:
-    """Return the images that ``7``, ``0:5`` or ``3,1,4`` choose."""
+    """Return the indices that ``7``, ``0:5`` or ``3,1,4`` select."""
     if re.fullmatch(r"(-?\d+)?(:(-?\d+)?){1,2}", value):
         return slice(*(int(part) if part else None for part in value.split(":")))
     if re.fullmatch(r"-?\d+(,-?\d+)*", value):
         return [int(part) for part in value.split(",")]
-    raise click.BadParameter(f"{value!r} are no indices; pass one as in 7, a span as in 0:5, or 3,1,4")
+    raise click.BadParameter(f"{value!r} does not name indices; pass for example 7, 0:5 or 3,1,4")
 
 
 @click.command()
@@ -64,7 +64,7 @@ def evaluate(
     metavar="INDICES",
     default="0:10",
     show_default=True,
-    help="Which test images: 7, 0:5 or 3,1,4.",
+    help="Test images to use: 7, 0:5 or 3,1,4.",
 )
 @json_option("index, label, predicted class and probabilities (or outputs) of each image")
 def predict(
@@ -99,7 +99,7 @@ def predict(
 
 
 def _predictions(run: Run, test: Dataset, rows: list[int]) -> list[dict[str, Any]]:
-    """Return what the model says of each image: its probabilities or, if it has none, its outputs."""
+    """Return the model's probabilities for each image or, if it has none, its outputs."""
     images = test.images[rows]
     if find_loss(run.loss).gives_probabilities(run.model):
         name, figures = "probabilities", run.predict_proba(images)
@@ -117,5 +117,5 @@ def _rows(index: slice | list[int], n: int) -> list[int]:
     except (IndexError, ValueError):
         rows = []
     if not rows:
-        raise click.UsageError(f"`--index` must choose among the {n} test images, 0 to {n - 1}")
+        raise click.UsageError(f"`--index` must select from the {n} test images, 0 to {n - 1}")
     return rows

@@ -1,4 +1,4 @@
-"""Options that commands share, and the kinds of values that they take."""
+"""Options that commands share, and the types of their values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from xpnet.files import check_writable, json_text, open_file, write_whole
 from xpnet.inputs import Inputs
 
 _STDOUT = 1  # the number of the open file
-MNIST = "mnist"  # the bundled data set, as it is called here and by itself
+MNIST = "mnist"  # the name of the bundled data set, here and in the data set itself
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -28,16 +28,16 @@ COUNT = click.IntRange(min=1)
 
 
 def output_path(value: str) -> pathlib.Path:
-    """Return the path of a file that can be written; tried before the work whose result it is to hold."""
+    """Return the path of a file that can be written; checked before the work that produces it."""
     path = pathlib.Path(value)
     cannot = f"cannot write {shortened(repr(value), 100)}: "
     if not value or os.path.isdir(path):
-        raise click.BadParameter(f"{cannot}it is no file; name one")
+        raise click.BadParameter(f"{cannot}it is not a file; name one")
     folder = shortened(repr(str(path.parent)), 100)
     if os.path.exists(path.parent) and not os.path.isdir(path.parent):
-        raise click.BadParameter(f"{cannot}{folder} is no folder; choose another place")
+        raise click.BadParameter(f"{cannot}{folder} is not a folder; choose another place")
     if not os.path.isdir(path.parent):
-        raise click.BadParameter(f"{cannot}there is no folder {folder}; make it first")
+        raise click.BadParameter(f"{cannot}there is no folder {folder}; create it first")
     try:
         check_writable(path)
     except OSError as e:
@@ -46,7 +46,7 @@ def output_path(value: str) -> pathlib.Path:
 
 
 def output_option(name: str, *names: str, what: str, **others: Any) -> Callable[[Command], Command]:
-    """Add an option that names a file to be written; if that is standard output, it gets nothing else."""
+    """Add an option that names an output file; if that is standard output, nothing else is written to it."""
     return click.option(
         name, *names, metavar="PATH", type=output_path, callback=_set_aside, help=what, **others
     )
@@ -55,22 +55,22 @@ def output_option(name: str, *names: str, what: str, **others: Any) -> Callable[
 def _set_aside(
     context: click.Context, parameter: click.Parameter, path: pathlib.Path | None
 ) -> pathlib.Path | None:
-    """Return `path`; if it is standard output, print what the command says beside the errors."""
+    """Return `path`; if it is standard output, send everything else to standard error."""
     if path is not None and open_file(path) == _STDOUT:
         context.with_resource(contextlib.redirect_stdout(sys.stderr))
     return path
 
 
 def check_distinct(**outputs: pathlib.Path | None) -> None:
-    """Raise unless the files named by options differ from each other."""
+    """Raise unless all options name different files."""
     named = {option: _place(path) for option, path in outputs.items() if path is not None}
     if len(set(named.values())) < len(named):
         options = ", ".join(f"`--{option}`" for option in named)
-        raise click.UsageError(f"{options} name one file twice; name one for each")
+        raise click.UsageError(f"{options} name the same file; name a different one for each")
 
 
 def _place(path: pathlib.Path) -> int | str:
-    """Return what tells a file from others: the number of an open one, or where it is."""
+    """Return what identifies a file: the number of an open one, else its real path."""
     number = open_file(path)
     return os.path.realpath(path) if number is None else number
 
@@ -90,13 +90,13 @@ def data_options(command: Command) -> Command:
         "--max-bytes",
         type=COUNT,
         metavar="N",
-        help="The most that a file of --data may unpack to. [default: 256 MiB, or 32 times its size]",
+        help="The most bytes that a file of --data may unpack to. [default: 256 MiB, or 32 times its size]",
     )(command)
     command = click.option(
         "--data",
         metavar="DIR",
         type=click.Path(path_type=pathlib.Path),
-        help="Read the data set from a folder of four IDX files, gzip or plain.",
+        help="Read the data set from a folder of four IDX files, gzipped or plain.",
     )(command)
     return click.option(
         "--dataset",
@@ -121,7 +121,7 @@ def read_data(
             )
         return datasets.idx_folder(data, max_bytes=max_bytes)
     if max_bytes is not None:
-        raise click.UsageError("`--max-bytes` is for a folder of files: name it with `--data DIR`")
+        raise click.UsageError("`--max-bytes` needs a folder of files: name it with `--data DIR`")
     if dataset == "idx":
         raise click.UsageError("`--dataset idx` reads a folder: name it with `--data DIR`")
     return datasets.mnist()
@@ -130,29 +130,29 @@ def read_data(
 def read_test(
     inputs: Inputs | None, dataset: str | None, data: pathlib.Path | None, max_bytes: int | None
 ) -> Dataset:
-    """Return the test set that the options name, or, without them, MNIST's unless the model knows another."""
+    """Return the test set that the options name; if they name none, MNIST's, if the model knows no other."""
     name = None if inputs is None else inputs.name
     if name not in (None, MNIST) and dataset is None and data is None:
         template = (
             f"the model was trained on {{name}}, not on {MNIST}; pass `--data {{folder}}`, "
-            f"or `--dataset {MNIST}` if it is to see that all the same"
+            f"or `--dataset {MNIST}` to use that anyway"
         )
         folder = shlex.quote(name) if os.path.isabs(name) else "DIR"
         raise click.UsageError(fitted(template, name=repr(name), folder=folder))
     _, test = read_data(dataset, data, max_bytes)
     if inputs is not None and name != test.name:
         known = "data without a name" if name is None else shortened(repr(name), 100)
-        click.echo(f"note: the model was trained on {known}, and this is {test.name!r}")
+        click.echo(f"note: the model was trained on {known}, but this is {test.name!r}")
     return test
 
 
 def written_json(path: pathlib.Path | None, value: Any) -> Outputs:
-    """Return what came of writing `value` as indented JSON; nothing is done without a path."""
+    """Return the outcome of writing `value` as indented JSON; without a path, nothing is written."""
     outputs = Outputs()
     outputs.write("wrote", path, lambda place: write_whole(place, json_bytes(value)))
     return outputs
 
 
 def json_bytes(value: Any) -> bytes:
-    """Return `value` as indented JSON, in which null stands for a number that is not finite."""
+    """Return `value` as indented JSON, with null for numbers that are not finite."""
     return (json_text(value, indent=2) + "\n").encode()

@@ -1,4 +1,4 @@
-"""The files that a command writes when its work is done; the work is not lost if that fails."""
+"""The files that a command writes when its work is done; if writing fails, the results are not lost."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ Write = Callable[[pathlib.Path], object]
 
 
 class ElsewhereError(OSError):
-    """What could not be written as asked; its text says where that is now, and is shown whole."""
+    """A file could not be written where asked; the message says where it is now, and is not shortened."""
 
 
 class RescuedError(click.ClickException):
-    """What ended a training; its text says what was written of it and where, and is shown whole."""
+    """An error ended a training; the message says what was written and where, and is not shortened."""
 
 
 class Outputs:
-    """Writes files and notes what came of it.
+    """Writes files and records the outcome.
 
     Attributes
     ----------
     lines : list of str
-        What was done, a line for each file.
+        What was written, one line per file.
     failures : list of str
-        What could not be written, and where it is instead.
+        What could not be written, and where it is now.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,7 @@ class Outputs:
         self.failures: list[str] = []
 
     def write(self, done: str, path: pathlib.Path | None, write: Write) -> None:
-        """Call `write` with `path`, unless there is none; if it fails, with a path beside it or elsewhere."""
+        """Call `write` with `path`, unless that is None; if it fails, with a path next to it or elsewhere."""
         if path is None:
             return
         with uninterrupted():
@@ -48,11 +48,11 @@ class Outputs:
                 self.lines.append(f"{done} {path}")
             except OSError as e:
                 other = _written_elsewhere(path, write)
-                where = "" if other is None else f", or take {str(other)!r}, which has it now"
+                where = "" if other is None else f", or take it from {str(other)!r}"
                 self.failures.append(f"{e}{where}")
 
     def say(self) -> None:
-        """Print what was done, and raise if something could not be written.
+        """Print what was written, and raise if something could not be.
 
         Raises
         ------
@@ -74,9 +74,9 @@ class Outputs:
 
 
 def _written_elsewhere(path: pathlib.Path, write: Write) -> pathlib.Path | None:
-    # Cut, because a file's name has at most 255 bytes, and a character up to four.
+    # Shortened, because a file name has at most 255 bytes, and a character up to four.
     name = f"{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix[:10]}"
-    # Beside a pipe or a device is no place for files.
+    # Not next to a pipe or a device.
     beside = [] if os.path.exists(path) and not os.path.isfile(path) else [path.parent]
     for folder in (*beside, pathlib.Path.cwd(), pathlib.Path(tempfile.gettempdir())):
         try:

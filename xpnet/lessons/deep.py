@@ -2,8 +2,8 @@
 
 On its way back through the network, the gradient is multiplied by f'(z) and by the weights of every layer.
 The sigmoid's f' is at most 1/4, so with weights of variance 1/n each layer shrinks the gradient to about a
-quarter of its size, and the first layers of a deep network hardly learn: their gradients vanish. ReLU's derivative is 1
-wherever the unit is active:
+quarter of its size, and the first layers of a deep network hardly learn: their gradients vanish. ReLU's
+derivative is 1 wherever the unit is active:
 
     ReLU(z) = max(z, 0)         ReLU'(z) = 1 if z > 0 else 0
 
