@@ -153,10 +153,10 @@ def test_only_a_file_with_content_of_its_own_is_to_be_read(tmp_path):
         ("1" + "0" * 400, "a whole number of 401 digits"),
         ("-1" + "0" * 5000, "a whole number of 5001 digits"),
         (str(2**64), "more than 64 bits"),
-        ("[1e999]", "a number beyond every float"),
+        ("[1e999]", "a number that is too large for a float"),
         ("[NaN]", "it holds NaN"),
         ("-Infinity", "it holds -Infinity"),
-        ('{"a": 1, "a": 2}', "a key stands twice"),
+        ('{"a": 1, "a": 2}', "the same key twice"),
         ("", "Expecting value"),
     ],
 )

@@ -39,7 +39,7 @@ def test_error_tells_what_was_asked_what_is_free_and_what_would_fit(free, batch_
     ):
         raise ShortageError
     assert (caught.value.asked, caught.value.free, caught.value.batch_size) == (2**20, free, batch_size)
-    remedy = f"at most {batch_size} would fit" if batch_size else "not one image more would fit"
+    remedy = f"at most {batch_size} would fit" if batch_size else "not even one more image would fit"
     assert remedy in str(caught.value)
     assert released
 

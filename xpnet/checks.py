@@ -21,12 +21,12 @@ _MOST_SHOWN = 150  # characters of a value
 
 
 def count(name: str, value: Any) -> int:
-    """Return `value`, which the caller knows as `name`, as an int above 0.
+    """Return `value`, the caller's argument `name`, as an int above 0.
 
     Raises
     ------
     ValueError
-        If it is no whole number, is below 1, or is more than an array can have elements.
+        If it is not a whole number, is below 1, or is more than the number of elements an array can have.
     """
     found = _whole(value)
     if found is None or found < 1:
@@ -37,7 +37,7 @@ def count(name: str, value: Any) -> int:
 
 
 def limit(value: Any) -> int | None:
-    """Return `value`, a number of samples to use from the first, as an int above 0; None stands for all."""
+    """Return `value`, a number of samples to use from the first, as an int above 0; None means all."""
     return None if value is None else count("limit", value)
 
 
@@ -47,7 +47,7 @@ def seed(value: Any) -> int:
     Raises
     ------
     TypeError
-        If it is no whole number.
+        If it is not a whole number.
     ValueError
         If it is out of range.
     """
@@ -60,7 +60,7 @@ def seed(value: Any) -> int:
 
 
 def shape(value: Any) -> tuple[int, ...]:
-    """Return `value`, a whole number or several, as a tuple of ints that are not negative.
+    """Return `value`, one or several whole numbers, as a tuple of ints, none negative.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def finite(name: str, value: Any) -> float:
 
 
 def choice(choices: Iterable[str]) -> Callable[[str, Any], str]:
-    """Return a check that returns a value as a str of `choices`, or raises a ValueError that names them."""
+    """Return a check that returns its value as one of the str in `choices`, or raises a ValueError."""
 
     def check(name: str, value: Any) -> str:
         names = [*choices]
@@ -124,13 +124,13 @@ def float_name(xp: Any, dtype: Any) -> str:
 
 
 def set_fields(record: Any, **checks: Callable[[str, Any], Any]) -> None:
-    """Give fields of a frozen dataclass the values that `checks`, by the names of the fields, return."""
+    """Replace fields of a frozen dataclass by what `checks`, named after the fields, return."""
     for name, check in checks.items():
         object.__setattr__(record, name, check(name, getattr(record, name)))
 
 
 def _whole(value: Any) -> int | None:
-    """Return a whole number as an int, and None for all else."""
+    """Return a whole number as an int, and None for anything else."""
     if isinstance(value, bool):
         return None
     try:
@@ -140,7 +140,7 @@ def _whole(value: Any) -> int | None:
 
 
 def _real(value: Any) -> float:
-    """Return a real number as a float, infinite if it is too large for one, and NaN for all else."""
+    """Return a real number as a float, infinite if it is too large, and NaN for anything else."""
     if getattr(value, "shape", None) == ():
         value = _element(value)
     if isinstance(value, bool) or not isinstance(value, numbers.Real | decimal.Decimal):
@@ -154,18 +154,18 @@ def _real(value: Any) -> float:
 
 
 def _element(array: Any) -> Any:
-    """Return what an array without dimensions holds, as an object of Python if it has one."""
+    """Return the item of an array without dimensions, as a Python object if possible."""
     if hasattr(array, "item"):
         return array.item()
     try:
-        # An array of truth values can be a float too, but it is refused.
+        # An array of booleans could be converted to a float, but is refused.
         return None if "bool" in str(array.dtype) else float(array)
     except TypeError:
         return None
 
 
 def _shown(value: Any) -> str:
-    # Python writes no whole number of more than 4300 digits.
+    # Python cannot write a whole number of more than 4300 digits.
     if isinstance(value, int) and value.bit_length() > 2048:
         return f"a whole number of {value.bit_length()} bits"
     return shortened(repr(value), _MOST_SHOWN)

@@ -1,14 +1,14 @@
-"""The errors that a caller may want to catch; every other bad input is a `ValueError` or a `TypeError`."""
+"""Errors that a caller may want to catch; any other bad input is a `ValueError` or a `TypeError`."""
 
 from collections.abc import Iterable
 
 MOST_CHARACTERS = 300
-"""Of an error that quotes a file; what is left out leaves three dots."""
-_FLOORS = 40, 8  # characters that a quote keeps, in a first and in a second round of shortening
+"""Most characters of an error that quotes a file; three dots replace what is left out."""
+_FLOORS = 40, 8  # characters that a quote keeps in the first and second round of shortening
 
 
 def shortened(text: object, most: int = MOST_CHARACTERS) -> str:
-    """Return `text` on one line of at most `most` characters; what is too much is left out of the middle."""
+    """Return `text` on one line of at most `most` characters, shortened in the middle if necessary."""
     found = str(text)
     if len(found) > most:
         end = (most - 3) // 2
@@ -22,7 +22,7 @@ def fitted(template: str, **quotes: object) -> str:
     Parameters
     ----------
     **quotes : object
-        What fills the fields. The first is shortened first.
+        Values of the fields. The first is shortened first.
     """
     texts = {name: str(quote) for name, quote in quotes.items()}
     for floor in _FLOORS:
@@ -74,21 +74,21 @@ class BackendUnavailableError(RuntimeError):
 
 
 class TrainingDivergedError(ArithmeticError):
-    """A loss or a parameter stopped being a finite number.
+    """A loss or a parameter is no longer finite.
 
-    Like all that ends `fit` before its time, it has the attribute `run`: the run after the last whole epoch.
+    Like any exception that stops `fit`, it has an attribute `run`: the run after the last complete epoch.
     """
 
 
 class DeviceMemoryError(MemoryError):
-    """The arrays of a training or a measurement do not fit the device.
+    """The arrays of a training or a measurement do not fit into the device's memory.
 
     Attributes
     ----------
     asked, free : int
         Bytes.
     batch_size : int
-        The largest that would fit, by an estimate; 0 if none would.
+        The estimated largest that would fit; 0 if none would.
     """
 
     def __init__(self, device: str, asked: int, free: int, batch_size: int) -> None:
@@ -102,7 +102,7 @@ class DeviceMemoryError(MemoryError):
         remedy = (
             f"a batch size of at most {self.batch_size} would fit"
             if self.batch_size
-            else "not one image more would fit: take a smaller model or fewer images, or another device"
+            else "not even one more image would fit: use a smaller model, fewer images or another device"
         )
         return (
             f"{self.device} is out of memory: {self.asked / 2**20:,.1f} MiB were asked for and "

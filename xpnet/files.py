@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, what may be read, and JSON."""
+"""Files that are written completely or not at all, checks before reading, and JSON."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ import numpy as np
 
 from xpnet.partial import partial_file
 
-_LARGEST = 2**64  # No number that is written here reaches it: a seed is below it.
-MOST_NESTED = 500  # brackets in each other: below what each Python can read, and far above what is written
-_LINKS = 40  # that may follow each other, as in Linux
+_LARGEST = 2**64  # Whole numbers that are read are below it; so is a seed, the largest that is written.
+MOST_NESTED = 500  # depth of nested brackets: less than every Python can read, and far more than is written
+_LINKS = 40  # links to follow in a row, as in Linux
 
 
 def json_text(value: Any, *, indent: int | None = None) -> str:
-    """Return `value`, in which numbers may be NumPy's, as JSON, with null for infinities and nan."""
+    """Return `value`, which may contain NumPy's numbers, as JSON, with null for infinities and nan."""
     return json.dumps(_without_nan(value), indent=indent, allow_nan=False)
 
 
 def from_json(text: str) -> Any:
-    """Return what JSON of `json_text` says.
+    """Return the value of JSON that `json_text` wrote.
 
     Raises
     ------
     ValueError
-        If it is no such JSON: also if a number is infinite, nan or a whole one of more than 64 bits, if a
-        key stands twice in one object, or if it nests more than `MOST_NESTED` (500) deep.
+        If it is not such JSON. This includes numbers that are infinite, nan or whole and above 64 bits,
+        duplicate keys in an object, and nesting more than `MOST_NESTED` (500) deep.
     """
     try:
         value = json.loads(
@@ -60,12 +60,12 @@ def _parts(value: Any) -> Iterable[Any]:
 
 
 def to_read(path: str | bytes | os.PathLike[Any]) -> str:
-    """Return `path` as text if it is a file with content of its own, which can be read without waiting.
+    """Return `path` as text if it is a regular file, which can be read without waiting.
 
     Raises
     ------
     OSError
-        If it is something else, such as a folder or a pipe, or is not there; the message names it.
+        If it is something else, such as a folder or a pipe, or does not exist; the message names it.
     """
     name = os.fsdecode(path)
     try:
@@ -80,13 +80,13 @@ def to_read(path: str | bytes | os.PathLike[Any]) -> str:
 
 
 def write_whole(path: str | bytes | os.PathLike[Any], data: bytes) -> None:
-    """Write `data` to `path`; a failure leaves what was there.
+    """Write `data` to `path`; after a failure, the old file is still there.
 
-    - The new file has the mode of the one that it replaces, and its owner and group if the system allows
-      that. If it replaces none, it has the mode that the umask leaves.
-    - A symbolic link stays one. Other names of the same file (hard links) keep the old content.
+    - The new file has the mode of the file that it replaces, and its owner and group if the system allows
+      that. A file that replaces none has the mode that the umask gives.
+    - A symbolic link remains a link. Other names of the same file (hard links) keep the old content.
     - A pipe or a device is written to, and so is an open file, such as ``/dev/stdout`` or ``/dev/fd/3``.
-    - What killed writers left beside the file is removed.
+    - Temporary files that killed writers left next to the file are removed.
 
     Raises
     ------
@@ -98,16 +98,16 @@ def write_whole(path: str | bytes | os.PathLike[Any], data: bytes) -> None:
         if number is not None:
             _write_open(number, data)
         elif _is_special(target):
-            pathlib.Path(target).write_bytes(data)  # There is nothing to keep, and it must stay what it is.
+            pathlib.Path(target).write_bytes(data)  # No old content to keep; it must not be replaced.
         else:
-            # Written beside its place and then moved there.
+            # Written next to its place, then moved there.
             with partial_file(os.path.realpath(target)) as partial:
                 partial.write(data)
                 partial.move()
 
 
 def check_writable(path: str | bytes | os.PathLike[Any]) -> None:
-    """Try whether `write_whole` could write to `path`, and leave nothing there.
+    """Check that `write_whole` could write to `path`, without leaving anything there.
 
     Raises
     ------
@@ -124,9 +124,9 @@ def check_writable(path: str | bytes | os.PathLike[Any]) -> None:
 
 
 def open_file(path: str | os.PathLike[str]) -> int | None:
-    """Return the number of the open file of this process that `path` names, as ``/dev/stdout`` does, or None.
+    """Return the number of this process's open file that `path` names, as ``/dev/stdout`` does, or None.
 
-    What it is open on may be a file that a shell writes to, so it must be neither replaced nor opened anew.
+    It may be a file that a shell writes to, so it must be neither replaced nor opened again.
     """
     name = os.fspath(path)
     for _ in range(_LINKS):
@@ -141,27 +141,27 @@ def open_file(path: str | os.PathLike[str]) -> int | None:
 
 
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"it holds {name}, which is no number of JSON")
+    raise ValueError(f"it contains {name}, which is not a JSON number")
 
 
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError("it holds a number beyond every float")
+        raise ValueError("it contains a number that is too large for a float")
     return value
 
 
 def _whole(text: str) -> int:
-    # Python reads no number of more than 4300 digits.
+    # Python cannot read a whole number of more than 4300 digits.
     if len(text) > len(str(_LARGEST)) or abs(int(text)) >= _LARGEST:
-        raise ValueError(f"it holds a whole number of {len(text.lstrip('-'))} digits, more than 64 bits")
+        raise ValueError(f"it contains a whole number of {len(text.lstrip('-'))} digits, more than 64 bits")
     return int(text)
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands twice in one object")
+        raise ValueError("an object has the same key twice")
     return found
 
 
@@ -177,14 +177,14 @@ def _without_nan(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _named(path: str | bytes | os.PathLike[Any]) -> Iterator[str]:
-    """Return a context for writing, with `path` as text, whose errors name `path`."""
+    """Return a context for writing that gives `path` as text and whose errors name it."""
     target = os.fsdecode(path)
     try:
         if not target:
             raise FileNotFoundError(errno.ENOENT, "the name is empty; name a file")
         _check_replaceable(target)
         yield target
-    except RuntimeError as e:  # Python 3.11 and 3.12 raise it for links that lead in a circle.
+    except RuntimeError as e:  # Python 3.11 and 3.12 raise it for circular links.
         raise OSError(f"cannot write {str(path)!r}: {e}; choose another place") from e
     except OSError as e:
         reason = str(e.strerror)
@@ -201,7 +201,7 @@ def _check_replaceable(target: str) -> None:
         raise OSError(errno.EINVAL, "no file can have this name; choose another one") from e
     if stat.S_ISDIR(mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder; name a file in it")
-    # A superuser may write to what nobody may, and would not expect it.
+    # The superuser could write to a read-only file, but would not expect it.
     read_only = stat.S_ISREG(mode) and not mode & 0o222
     if open_file(target) is None and (read_only or not os.access(target, os.W_OK)):
         raise PermissionError(errno.EACCES, "it is read-only; choose another place")
@@ -214,6 +214,6 @@ def _is_special(target: str) -> bool:
 def _write_open(number: int, data: bytes) -> None:
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
-            stream.flush()  # so that what was printed before comes before
+            stream.flush()  # so that earlier prints come first
     with open(os.dup(number), "wb") as file:
         file.write(data)

@@ -1,8 +1,8 @@
-"""Random numbers that depend on the seed alone, bit for bit, on every backend, machine and NumPy version.
+"""Random numbers that depend only on the seed, bit for bit, on every backend, machine and NumPy version.
 
-Only the raw integers come from NumPy (the counter-based generator Philox). What turns them into numbers uses
-additions, multiplications, divisions and square roots, which IEEE 754 rounds in one way everywhere; NumPy's
-own distributions may change between its versions, and `exp` and `log` differ between processors.
+Only the raw integers come from NumPy (the counter-based generator Philox). They are turned into numbers with
+additions, multiplications, divisions and square roots, which IEEE 754 rounds the same way everywhere. NumPy's
+own distributions may change between versions, and `exp` and `log` differ between processors.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _PURPOSES = {"init": 1, "shuffle": 2, "dropout": 3}
 
 
 class Stream:
-    """Random numbers for one purpose. A copy goes on from where the stream is, and leaves it there.
+    """Random numbers for one purpose. A copy continues from the same point, independently of the original.
 
     Parameters
     ----------
     seed : int
         In ``[0, 2**64)``.
     purpose : {"init", "shuffle", "dropout"}
-        Streams of one seed and different purposes are independent.
+        Streams with one seed and different purposes are independent.
 
     Attributes
     ----------
     draws : int
-        How often numbers have been drawn.
+        The number of times that numbers were drawn.
 
     Raises
     ------
@@ -50,7 +50,7 @@ class Stream:
 
     def uniform(self, shape: int | tuple[int, ...]) -> np.ndarray:
         """Return multiples of 2**-53, uniform in (0, 1), as a float64 NumPy array."""
-        # The odd half keeps 0 and 1 out, where the normal quantile is infinite.
+        # Only odd multiples: 0 and 1 are excluded, where the normal quantile is infinite.
         return ((self._raw(shape) >> np.uint64(12)) * 2.0 + 1.0) * 2.0**-53
 
     def normal(self, shape: int | tuple[int, ...]) -> np.ndarray:
@@ -72,12 +72,12 @@ class Stream:
 
 
 def as_stream(seed: int | Stream) -> Stream:
-    """Return `seed` itself if it is a stream, else the stream of initial weights that it starts."""
+    """Return `seed` if it is a stream, else the stream of initial weights that it seeds."""
     return seed if isinstance(seed, Stream) else Stream(seed, "init")
 
 
 # Wichura, "Algorithm AS 241: The Percentage Points of the Normal Distribution" (1988), PPND16: coefficients
-# of numerator and denominator, from the constant term up, for the middle, the flanks and the far tails.
+# of numerator and denominator, from the constant term up, for the centre, the flanks and the far tails.
 _MIDDLE = (
     (
         3.3871328727963666080e0,
@@ -147,7 +147,7 @@ _TAIL = (
 
 
 def _normal_quantile(p: np.ndarray) -> np.ndarray:
-    """Return the number below which a standard normal variable falls with probability `p`, in (0, 1)."""
+    """Return the quantile of the standard normal distribution at probability `p`, in (0, 1)."""
     q = p - 0.5
     r = np.sqrt(-_log(np.minimum(p, 1.0 - p)))
     outside = np.where(r <= 5.0, _ratio(_FLANK, r - 1.6), _ratio(_TAIL, r - 5.0))
@@ -167,7 +167,7 @@ def _polynomial(coefficients: tuple[float, ...], x: np.ndarray) -> np.ndarray:
 
 
 def _log(x: np.ndarray) -> np.ndarray:
-    """Return the natural logarithm of normal float64 numbers, to a few units in the last place."""
+    """Return the natural logarithm of normal float64 numbers, to within a few units in the last place."""
     mantissa, exponent = np.frexp(x)  # mantissa in [0.5, 1)
     low = mantissa < 2**-0.5
     mantissa = np.where(low, 2.0 * mantissa, mantissa)

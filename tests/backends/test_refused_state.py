@@ -100,4 +100,4 @@ def test_what_is_read_by_a_text_is_no_constant(xp, read):
         globals()["RATE"] = rate
         found.append(float(compiled(xp, numpy.zeros(3), numpy.ones(3))[0]))
     assert found == [-1.0, -1.0, -1.0, -0.5]
-    assert "and what it reads by that cannot be watched" in compiled.report
+    assert "and what that reads cannot be watched" in compiled.report

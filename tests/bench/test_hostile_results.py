@@ -94,7 +94,7 @@ def test_odd_value_is_refused_as_the_schema_says_or_shown(tmp_path, path):
         ('{"a":' * 100_000, "nest too deep"),
         ("1" + "0" * 5000, "digits"),
         ("NaN", "NaN"),
-        ('{"schema_version": 1, "schema_version": 1}', "a key stands twice"),
+        ('{"schema_version": 1, "schema_version": 1}', "the same key twice"),
         (json.dumps({"schema_version": "x" * 74_000}), "of the schema"),
         (json.dumps({"schema_version": True}), "of the schema"),
         (json.dumps(FOUND | {"machine": 1}), "is damaged: 'machine' is not of type object"),

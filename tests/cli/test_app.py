@@ -62,7 +62,7 @@ def test_lines_become_one():
     done = subprocess.run(
         [sys.executable, "-m", "xpnet", "train", "--data", "a\n  b  c"], capture_output=True, text=True
     )
-    assert done.stderr == "xpnet: `path` 'a\\n  b  c' is not there; pass a folder of IDX files\n"
+    assert done.stderr == "xpnet: `path` 'a\\n  b  c' does not exist; pass a folder of IDX files\n"
 
 
 def test_text_of_several_lines_is_joined(failing):

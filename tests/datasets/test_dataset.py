@@ -97,7 +97,7 @@ def test_repr_is_one_line_without_values(dataset):
 
 @pytest.mark.parametrize("key", [slice(4, None), slice(2, 2), slice(3, 1)])
 def test_empty_slice_is_refused(dataset, key):
-    with pytest.raises(ValueError, match=r"^slice\(.*\) selects none of 4 samples; choose within"):
+    with pytest.raises(ValueError, match=r"^slice\(.*\) selects none of the 4 samples; choose within"):
         dataset[key]
 
 
@@ -161,7 +161,7 @@ def test_images_that_are_no_real_numbers_are_not_told_to_be_cast(images, labels,
 
 @pytest.mark.parametrize("shape", [(), (784,)])
 def test_images_of_too_few_dimensions_are_refused(shape):
-    with pytest.raises(ValueError, match=r"must have shape \(n, features\), got .*one row for each"):
+    with pytest.raises(ValueError, match=r"must have shape \(n, features\), got .*one row per image"):
         Dataset(numpy.zeros(shape, dtype=numpy.uint8), [0])
 
 

@@ -48,8 +48,8 @@ def test_small_file_that_unpacks_to_much_is_refused_without_memory(bomb):
         assert tracemalloc.get_traced_memory()[1] < 8 * MEBIBYTE
     finally:
         tracemalloc.stop()
-    assert f"500000016 bytes in all, but is read up to {256 * MEBIBYTE} bytes" in message
-    assert message.endswith("pass `max_bytes=500000016`, or to the command `--max-bytes 500000016`")
+    assert f"500000016 bytes in all, but the limit is {256 * MEBIBYTE} bytes" in message
+    assert message.endswith("pass `max_bytes=500000016`, or `--max-bytes 500000016` to the command")
 
 
 def test_limit_of_what_is_unpacked_can_be_raised(tmp_path, monkeypatch):
@@ -74,7 +74,7 @@ def test_limit_holds_for_plain_files_and_folders_too(tmp_path, pack):
         shape = (2, 3, 4) if "images" in name else (2,)
         (tmp_path / name).write_bytes(pack(header(*shape) + bytes(range(int(numpy.prod(shape))))))
     assert len(datasets.idx_folder(tmp_path, max_bytes=40)[0]) == 2
-    assert "40 bytes in all, but is read up to 39 bytes" in message_of(
+    assert "40 bytes in all, but the limit is 39 bytes" in message_of(
         ValueError, datasets.idx_folder, tmp_path, max_bytes=39
     )
     for wrong in (0, -1, 1.5, "40", 10**400, True):
@@ -117,7 +117,7 @@ def test_what_is_no_folder_is_not_read(tmp_path, monkeypatch):
     os.mkfifo("pipe")
     os.symlink("loop", "loop")
     for path in ("", "a\0b", "gone", "x" * 5000, "loop", "loop/x", b"gone"):
-        assert "is not there" in message_of(FileNotFoundError, datasets.idx_folder, path)
+        assert "does not exist" in message_of(FileNotFoundError, datasets.idx_folder, path)
     for path in ("pipe", "/dev/zero", b"pipe"):
         assert "is a file" in message_of(NotADirectoryError, datasets.idx_folder, path)
 

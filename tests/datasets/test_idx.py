@@ -136,7 +136,7 @@ def test_surplus_bytes_are_counted(write, array):
 @pytest.mark.parametrize("length", [4, 15])
 def test_truncated_header_is_refused(write, array, length, pack):
     content = pack(idx_bytes(array)[:length])
-    with pytest.raises(ValueError, match=f"header takes 16 bytes, of which {length} are there"):
+    with pytest.raises(ValueError, match=f"header takes 16 bytes, but only {length} are present"):
         read_idx(write(content), ndim=3)
 
 
@@ -150,7 +150,7 @@ def test_wrong_magic_number_is_shown(write, content):
 
 def test_wrong_number_of_dimensions_suggests_exchanged_files(write):
     content = idx_bytes(numpy.zeros(9, dtype=numpy.uint8))
-    expected = "00 00 08 01, with 1 for .*, expected 00 00 08 03; .* changed places"
+    expected = "00 00 08 01, with 1 for .*, expected 00 00 08 03; .* swapped"
     with pytest.raises(ValueError, match=expected):
         read_idx(write(content), ndim=3)
 
@@ -176,21 +176,21 @@ def test_header_of_an_unknown_shape_has_no_advice_to_reshape(write, content):
 
 
 def test_labels_of_two_a_row_are_told_to_be_one(write):
-    with pytest.raises(ValueError, match=r"; write it again with one label for each image$"):
+    with pytest.raises(ValueError, match=r"; write it again with one label per image$"):
         read_idx(write(idx_bytes(numpy.zeros((3, 2), dtype=numpy.uint8))), ndim=1)
 
 
 def test_other_element_types_are_named(write):
     with pytest.raises(
         ValueError,
-        match=r"holds float32, but only uint8 is read; convert it, or pass arrays to `xpnet.Dataset`",
+        match=r"contains float32, but only uint8 is supported; convert it, or pass arrays to `xpnet.Dataset`",
     ):
         read_idx(write(header(1, 1, 1, kind=0x0D) + bytes(4)), ndim=3)
 
 
 @pytest.mark.parametrize("shape", [(0, 28, 28), (5, 0, 28)])
 def test_size_of_zero_is_refused(write, shape):
-    with pytest.raises(ValueError, match=r"holds nothing: .* \(\d, \d+, 28\)"):
+    with pytest.raises(ValueError, match=r"is empty: .* \(\d, \d+, 28\)"):
         read_idx(write(header(*shape)), ndim=3)
 
 

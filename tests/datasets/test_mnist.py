@@ -168,7 +168,7 @@ def test_subfolder_of_a_files_name_is_passed_over(folder):
 
 
 def test_missing_folder_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"^`path` '.*gone' is not there; pass a folder"):
+    with pytest.raises(FileNotFoundError, match=r"^`path` '.*gone' does not exist; pass a folder"):
         datasets.idx_folder(tmp_path / "gone")
 
 
@@ -244,7 +244,7 @@ def test_images_and_labels_exchanged_are_noticed(folder):
     images.rename(folder / "aside")
     labels.rename(images)
     (folder / "aside").rename(labels)
-    with pytest.raises(ValueError, match="images and labels have not changed places"):
+    with pytest.raises(ValueError, match="images and labels are not swapped"):
         datasets.idx_folder(folder)
 
 

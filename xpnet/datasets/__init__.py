@@ -1,4 +1,4 @@
-"""Labelled images: the bundled MNIST, folders of IDX files, and arrays of one's own."""
+"""Labelled images: the bundled MNIST, folders of IDX files, and your own arrays."""
 
 from xpnet.datasets.dataset import Dataset
 from xpnet.datasets.folder import idx_folder

@@ -13,32 +13,32 @@ import numpy
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
-    """Labelled images, one a row; a slice of a dataset is a dataset that shares its memory.
+    """Labelled images, one per row; a slice of a dataset is a dataset that shares its memory.
 
     A dataset can be copied and pickled, and is equal only to itself.
 
-    The arrays are checked here, so that nothing after has to. What is kept are read-only views: the
-    caller's arrays stay writable, and a later change of them is seen here. A training does not see it: it
-    takes a snapshot of images and labels, of the test set too, when it begins. Only a file that is mapped
-    read-only is not copied, and must not change meanwhile. A measurement uses what the arrays hold when it
-    is asked for. Both check again that labels are classes of the model and that images are finite.
+    The arrays are checked here, so that no later code has to. The dataset keeps read-only views: the caller's
+    arrays stay writable, and later changes to them show in the dataset. A training does not see them: when it
+    begins, it takes a snapshot of images and labels, of the test set too. Only a file mapped read-only
+    is not copied, and must not change meanwhile. An evaluation uses the arrays as they are when it is called.
+    Both check again that labels are classes of the model and that images are finite.
 
     Parameters
     ----------
     images : array, shape (n, features), uint8, float32 or float64
-        Whatever NumPy can take; the data set is NumPy's, on the host.
-        Floating-point values are finite. uint8 stays uint8 until a batch is gathered.
+        Anything that NumPy can convert; the dataset holds NumPy arrays, on the host.
+        Floating-point values must be finite. uint8 stays uint8 until a batch is gathered.
     labels : array, shape (n,), int
         Class indices, none negative.
     name : str, optional
-        What to call it; a model that is trained on it remembers the name. A slice has it too.
+        Its name, which a model that is trained on it remembers. Slices have the same name.
 
     Raises
     ------
     TypeError
-        If an array has another dtype, or is none.
+        If an array has another dtype or cannot be converted.
     ValueError
-        If a shape or a value does not fit.
+        If a shape or a value is wrong.
     """
 
     images: numpy.ndarray
@@ -58,7 +58,7 @@ class Dataset:
         _set(self, images, labels, self.name)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        # A copied array can be written to, whether or not the original could.
+        # A copied array is writable, even if the original is not.
         _set(self, **state)
 
     def __len__(self) -> int:
@@ -74,15 +74,15 @@ class Dataset:
         n = len(self)
         if isinstance(key, slice):
             if not range(n)[key]:
-                raise ValueError(f"{key!r} selects none of {n} samples; choose within [0, {n})")
-            # Not through __init__: the values were checked when this dataset was made.
+                raise ValueError(f"{key!r} selects none of the {n} samples; choose within [0, {n})")
+            # Not through __init__, because the values have already been checked.
             return _set(object.__new__(Dataset), self.images[key], self.labels[key], self.name)
         try:
             index = operator.index(key)
         except TypeError:
             raise TypeError(
                 f"a dataset is indexed by an int or a slice, got {type(key).__name__}; "
-                "for chosen rows make a `Dataset(images[rows], labels[rows])`"
+                "to select rows, make a `Dataset(images[rows], labels[rows])`"
             ) from None
         if not -n <= index < n:
             raise IndexError(f"index {index} is out of range; choose within [{-n}, {n})")
@@ -100,7 +100,7 @@ class Dataset:
 
 
 def _set(dataset: Dataset, images: numpy.ndarray, labels: numpy.ndarray, name: str | None) -> Dataset:
-    """Return `dataset`, holding read-only views of both arrays."""
+    """Return `dataset` with read-only views of both arrays."""
     for key, array in (("images", images), ("labels", labels)):
         view = array.view()
         view.flags.writeable = False
@@ -143,8 +143,8 @@ def _image_shape_advice(value: Any, images: numpy.ndarray) -> str:
     if images.ndim > 2:
         return f"pass `{spelled}.reshape{(len(images), math.prod(images.shape[1:]))}`"
     if images.ndim == 1:
-        return f"pass one row for each image; of a single image `{spelled}.reshape(1, -1)` makes one"
-    return "pass one row for each image"
+        return f"pass one row per image; `{spelled}.reshape(1, -1)` makes a row of a single image"
+    return "pass one row per image"
 
 
 def _check_finite(images: numpy.ndarray) -> None:
@@ -178,7 +178,7 @@ def _checked_labels(value: Any, n: int) -> numpy.ndarray:
 
 
 def _label_advice(value: Any, labels: numpy.ndarray, n: int) -> str:
-    """Return what makes class indices of `n` images out of `labels`, as far as that is known."""
+    """Return how to turn `labels` into class indices of `n` images, as far as that can be told."""
     spelled = _spelled("labels", value)
     if _is_one_hot(labels, n):
         return f"pass class indices, for example `{spelled}.argmax(axis=1)` of one-hot rows"
@@ -202,7 +202,7 @@ def _is_one_hot(labels: numpy.ndarray, n: int) -> bool:
 
 
 def _spelled(name: str, value: Any) -> str:
-    """Return how to write the argument `name`, so that the methods of NumPy's arrays can follow."""
+    """Return an expression for the argument `name` that has the methods of NumPy's arrays."""
     return name if isinstance(value, numpy.ndarray) else f"numpy.asarray({name})"
 
 
@@ -213,11 +213,11 @@ def _as_array(name: str, value: Any) -> numpy.ndarray:
     except (TypeError, ValueError) as e:
         advice = f"pass a numpy.ndarray, for example `xp.to_host({name})` of an array of the backend `xp`"
         if isinstance(value, list | tuple):
-            advice = "make all its rows of one length, and all its values numbers"
+            advice = "give all its rows the same length, and pass only numbers"
         raise TypeError(
-            f"`{name}` is a {type(value).__name__} that NumPy cannot take as an array; {advice}"
+            f"`{name}` is a {type(value).__name__} that NumPy cannot convert to an array; {advice}"
         ) from e
-    # Other libraries refuse arrays in the foreign byte order, which IDX readers often return.
+    # IDX readers often return big-endian arrays, which other libraries refuse.
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 

@@ -1,4 +1,4 @@
-"""A folder of four IDX files, by the names that MNIST and the sets made in its likeness use."""
+"""A folder of four IDX files, named as for MNIST and its drop-in replacements."""
 
 import os
 from collections.abc import Iterable
@@ -11,35 +11,35 @@ from xpnet.errors import fitted
 
 _MOST_NAMES_SHOWN = 8
 _KINDS = [(stem, kind) for stem in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
-_DEEPEST = 2  # folders within folders that are looked into for an error: torchvision has MNIST/raw
+_DEEPEST = 2  # depth of subfolders that an error searches: torchvision has MNIST/raw
 
 
 def idx_folder(
     path: str | bytes | os.PathLike[Any], *, max_bytes: int | None = None
 ) -> tuple[Dataset, Dataset]:
-    """Return the training set and the test set that a folder of four IDX files holds.
+    """Return the training set and the test set from a folder of four IDX files.
 
     The files are ``train-images-idx3-ubyte``, ``train-labels-idx1-ubyte``,
     ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``, each plain or gzipped. A name may have
-    ``.idx`` for ``-idx``, and end in ``.gz``; where several fit, one without ``.gz`` is read.
+    ``.idx`` instead of ``-idx``, and end in ``.gz``; if several match, one without ``.gz`` is read.
 
     Parameters
     ----------
     path : path
     max_bytes : int, optional
-        The most bytes that each file may hold, unpacked. If omitted, a gzipped file may unpack to 256 MiB,
-        or to 32 times its own size if that is more; a plain one is never too large.
+        Limit for each file, unpacked. If omitted, a gzipped file may unpack to 256 MiB, or to 32 times its
+        own size if that is more; a plain file has no limit.
 
     Returns
     -------
     train, test : Dataset
-        Images of shape (n, rows * columns), uint8. Their name is the absolute path of the folder, links
+        Images of shape (n, rows * columns), uint8. Their name is the folder's absolute path, with links
         resolved.
 
     Raises
     ------
     FileNotFoundError
-        If the folder or one of its files is not there.
+        If the folder or one of its files does not exist.
     NotADirectoryError
         If `path` is a file.
     OSError
@@ -48,7 +48,7 @@ def idx_folder(
         If a file is damaged, is larger than `max_bytes`, or does not fit the others.
     """
     folder = _folder(os.fsdecode(path))
-    # All are looked for before one is read, so that a missing file is known at once.
+    # All files are found before any is read, so that a missing one is reported at once.
     train_images, train_labels, test_images, test_labels = (_find(folder, *kind) for kind in _KINDS)
     name = str(folder.resolve())
     train = _read_pair(train_images, train_labels, name, max_bytes)
@@ -65,10 +65,10 @@ def idx_folder(
 
 def _folder(path: str) -> Path:
     if not os.path.exists(path):
-        template = "`path` {path} is not there; pass a folder of IDX files"
+        template = "`path` {path} does not exist; pass a folder of IDX files"
         raise FileNotFoundError(fitted(template, path=repr(path)))
     if not os.path.isdir(path):
-        template = "`path` {path} is a file; pass the folder that holds the four IDX files"
+        template = "`path` {path} is a file; pass the folder with the four IDX files"
         raise NotADirectoryError(fitted(template, path=repr(path)))
     return Path(path)
 
@@ -79,7 +79,7 @@ def _find(folder: Path, stem: str, kind: str) -> Path:
         if os.path.isfile(folder / name):
             return folder / name
     advice, place = _advice(folder, names)
-    # Only one spelling is named if the file is found elsewhere, so that there is room to say where.
+    # If the file is found elsewhere, only one spelling is named, to leave room for the place.
     wanted = repr(names[0]) if place else f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}"
     template = f"folder {{folder}} has no file {wanted}: {{listing}}; {advice}"
     raise FileNotFoundError(
@@ -94,14 +94,14 @@ def _names(stem: str, kind: str) -> tuple[str, ...]:
 
 
 def _advice(folder: Path, names: Iterable[str]) -> tuple[str, str | None]:
-    """Return what to do if `folder` has none of `names`, and the place in it that has them, or None."""
+    """Return what to do if `folder` has none of `names`, and the subfolder that has them, or None."""
     for depth in range(1, _DEEPEST + 1):
         for inner in sorted(folder.glob("/".join("*" * depth))):
             if all(any(os.path.isfile(inner / name) for name in _names(*kind)) for kind in _KINDS):
                 return "all four files are in {place}: pass that folder", str(inner)
     for inner in folder.glob("*"):
         if any(os.path.isfile(inner / name) for name in names):
-            return "it is in {place}: move the four files into one folder, and pass that", inner.name
+            return "it is in {place}: move the four files into one folder and pass that", inner.name
     return "add the file or correct its name", None
 
 

@@ -17,7 +17,7 @@ from xpnet.files import to_read
 _GZIP_MAGIC = b"\x1f\x8b"
 # A DEFLATE symbol takes at least two bits (length and distance) and stands for at most 258 bytes.
 _MOST_BYTES_PER_GZIPPED_BYTE = 258 * 8 // 2
-# Images of digits take a fourth to a tenth of their size, so they stay below; zeros take a thousandth.
+# Images of digits shrink to a quarter or a tenth, well within this; zeros shrink to a thousandth.
 _MOST_UNPACKED, _MOST_UNPACKED_PER_BYTE = 256 << 20, 32
 _CHUNK = 1 << 20  # bytes
 _UINT8 = 0x08
@@ -31,7 +31,7 @@ _OTHER_TYPES = {
 
 
 class _Refusal(Exception):  # noqa: N818
-    """What is wrong with the content of a file, and what to do about it."""
+    """A file's content is wrong; says how, and what to do about it."""
 
     def __init__(self, finding: str, advice: str = "download or write it again") -> None:
         super().__init__(finding, advice)
@@ -47,10 +47,10 @@ def read_idx(
     remedy: str | None = None,
     max_bytes: int | None = None,
 ) -> numpy.ndarray:
-    """Return the array that an IDX file of unsigned bytes holds.
+    """Return the array from an IDX file of unsigned bytes.
 
     The sizes that its header announces are compared with the file's real size before memory is
-    taken for them.
+    allocated.
 
     Parameters
     ----------
@@ -59,12 +59,12 @@ def read_idx(
     ndim : int
         The number of dimensions that the array must have: 3 for images, 1 for labels.
     sha256 : str, optional
-        The hexadecimal digest that the unpacked file must have, header included.
+        The hexadecimal digest that the unpacked file, including its header, must have.
     remedy : str, optional
-        What an error tells the user to do; if omitted, what fits the error.
+        What an error tells the user to do; if omitted, it depends on the error.
     max_bytes : int, optional
-        The most bytes that the file may hold, unpacked and with its header. If omitted, a gzipped file may
-        unpack to 256 MiB, or to 32 times its own size if that is more; a plain one is never too large.
+        Limit for the unpacked file with its header. If omitted, a gzipped file may unpack to 256 MiB, or to
+        32 times its own size if that is more; a plain file has no limit.
 
     Returns
     -------
@@ -73,11 +73,11 @@ def read_idx(
     Raises
     ------
     FileNotFoundError
-        If there is no such file, or if it is none: a folder, a pipe or a device.
+        If there is no such file, or it is a folder, a pipe or a device.
     OSError
         If it cannot be read.
     ValueError
-        If its content is not what the header, `ndim` or `sha256` say, or is more than `max_bytes`.
+        If its content disagrees with the header, `ndim` or `sha256`, or is more than `max_bytes`.
     """
     most = None if max_bytes is None else count("max_bytes", max_bytes)
     named = repr(os.fsdecode(path))
@@ -130,13 +130,13 @@ def _read(file: BufferedIOBase, ndim: int, sha256: str | None, most: int | None)
 
 
 def _too_large(stream: BufferedIOBase, shape: tuple[int, ...], announced: int, most: int) -> _Refusal:
-    """Return the refusal of a file that holds more than `most` bytes, unless reading so far shows damage."""
+    """Return the refusal of a file of more than `most` bytes, unless reading up to there shows damage."""
     for _ in range(0, most, _CHUNK):
         if not stream.read(_CHUNK):
             break
     return _Refusal(
-        f"announces the shape {shape}, {announced} bytes in all, but is read up to {most} bytes",
-        f"if you trust it, pass `max_bytes={announced}`, or to the command `--max-bytes {announced}`",
+        f"announces the shape {shape}, {announced} bytes in all, but the limit is {most} bytes",
+        f"if you trust it, pass `max_bytes={announced}`, or `--max-bytes {announced}` to the command",
     )
 
 
@@ -145,7 +145,7 @@ def _read_header(stream: BufferedIOBase, ndim: int) -> tuple[bytes, tuple[int, .
     expected = bytes([0, 0, _UINT8, ndim])
     if len(magic) == 4 and magic[:2] == expected[:2] and magic[2] in _OTHER_TYPES:
         raise _Refusal(
-            f"holds {_OTHER_TYPES[magic[2]]}, but only uint8 is read",
+            f"contains {_OTHER_TYPES[magic[2]]}, but only uint8 is supported",
             "convert it, or pass arrays to `xpnet.Dataset`",
         )
     if len(magic) == 4 and magic[:3] == expected[:3] and magic[3] != ndim:
@@ -163,10 +163,10 @@ def _read_header(stream: BufferedIOBase, ndim: int) -> tuple[bytes, tuple[int, .
     shape = _shape(sizes)
     if len(shape) < ndim:
         raise _Refusal(
-            f"is truncated: its header takes {4 + 4 * ndim} bytes, of which {4 + len(sizes)} are there"
+            f"is truncated: its header takes {4 + 4 * ndim} bytes, but only {4 + len(sizes)} are present"
         )
     if 0 in shape:
-        raise _Refusal(f"holds nothing: its header announces the shape {shape}")
+        raise _Refusal(f"is empty: its header announces the shape {shape}")
     return magic + sizes, shape
 
 
@@ -175,14 +175,14 @@ def _shape(sizes: bytes) -> tuple[int, ...]:
 
 
 def _reshape_advice(sizes: bytes, found: int, ndim: int) -> str:
-    """Return what to do with an array of `found` dimensions where `ndim` are expected."""
+    """Return what to do with an array of `found` dimensions if `ndim` are expected."""
     if {found, ndim} == {1, 3}:
-        return "check that images and labels have not changed places"
+        return "check that images and labels are not swapped"
     shape = _shape(sizes)
     if len(shape) < found or found < 2 or 0 in shape:
         return "check that it is the right file"
     if ndim == 1 and math.prod(shape) != shape[0]:
-        return "write it again with one label for each image"
+        return "write it again with one label per image"
     kept = (*shape, *[1] * ndim)[: ndim - 1]
     wanted = (*kept, math.prod(shape) // math.prod(kept))
     return f"write its array again as `array.reshape{wanted}`, or pass arrays to `xpnet.Dataset`"
@@ -203,7 +203,7 @@ def _check_gzipped_size(shape: tuple[int, ...], announced: int, stored: int, tra
     if announced % 2**32 != trailer:
         raise _Refusal(
             f"announces the shape {shape}, {announced} bytes in all, but its gzip trailer "
-            f"says {trailer}: it is truncated, damaged or of several gzip members",
+            f"says {trailer}: it is truncated, damaged or has several gzip members",
             "download or write it again, or give it a name in '.gz' and unpack it with `gunzip`",
         )
 
@@ -221,8 +221,8 @@ def _size_refusal(shape: tuple[int, ...], announced: int, found: int | None) -> 
 def _read_at_most(stream: BufferedIOBase, n: int) -> numpy.ndarray:
     """Return the next `n` bytes, or as many as arrive.
 
-    The memory is NumPy's, which asks for huge pages, so images are found sooner that are gathered in any
-    order. The system gives none of it before something is written there.
+    The memory is NumPy's, which asks for huge pages, so gathering images in any order is faster. The system
+    provides no memory until something is written to it.
     """
     data = numpy.empty(n, numpy.uint8)
     arrived = 0
@@ -231,7 +231,7 @@ def _read_at_most(stream: BufferedIOBase, n: int) -> numpy.ndarray:
         if not more:
             break
         arrived += more
-    data.flags.writeable = False  # so that nobody needs a copy of it
+    data.flags.writeable = False  # so that no copy is needed
     return data[:arrived]
 
 

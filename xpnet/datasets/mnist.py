@@ -1,4 +1,4 @@
-"""The MNIST that ships inside the package."""
+"""MNIST, bundled with the package."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _REMEDY = "reinstall xpnet, or restore the file in its source"
 def mnist() -> tuple[Dataset, Dataset]:
     """Return MNIST, 60000 handwritten digits to train on and 10000 to test on.
 
-    The files ship inside the package and their SHA-256 is checked; nothing is downloaded. They are
+    The files are part of the package and their SHA-256 is checked; nothing is downloaded. They are
     by Yann LeCun, Corinna Cortes and Christopher J. C. Burges, under CC BY-SA 3.0.
 
     Returns

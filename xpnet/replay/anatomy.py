@@ -1,4 +1,4 @@
-"""What objects of Python are made of: what a function, a method or a slot holds, and the names in code."""
+"""Inspection of Python objects: the contents of functions, methods and slots, and the names in code."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Iterator
 from typing import Any
 
-# Python calls other special methods by itself. These run before a step, or have no part in one.
+# Python calls the other special methods by itself in a step; these run before it or do not affect it.
 _NOT_IN_A_STEP = frozenset(
     f"__{name}__"
     for name in (
@@ -28,13 +28,13 @@ MISSING = object()
 
 
 def package(x: Any) -> str:
-    """Return the name of the package that a module, a class or a function is of, or an empty text."""
+    """Return the name of the package of a module, class or function; empty if unknown."""
     module = x.__name__ if isinstance(x, types.ModuleType) else getattr(x, "__module__", None)
     return module.partition(".")[0] if isinstance(module, str) else ""
 
 
 def parts(x: Any) -> list[Any] | None:
-    """Return what an object of Python's own stands for; None if it is another one."""
+    """Return the objects that a built-in wrapper (a method, a partial, ...) refers to; None for others."""
     if isinstance(x, types.MethodType):
         return [x.__func__, x.__self__]
     if isinstance(x, functools.partial | functools.partialmethod):
@@ -61,7 +61,7 @@ def parts(x: Any) -> list[Any] | None:
 
 
 def content(cell: types.CellType) -> Any:
-    """Return what a variable of a closure holds, or `MISSING`."""
+    """Return the value of a closure's variable, or `MISSING`."""
     try:
         return cell.cell_contents
     except ValueError:  # The variable has no value yet.
@@ -69,7 +69,7 @@ def content(cell: types.CellType) -> Any:
 
 
 class Slots:
-    """The attributes of an object that has no dict."""
+    """The attributes of an object in its slots, read like a dict."""
 
     def __init__(self, x: Any) -> None:
         self._x = x
@@ -80,27 +80,27 @@ class Slots:
 
 
 def values(space: Any, names: list[str]) -> list[Any]:
-    """Return what a mapping has by these names, `MISSING` for what it has not."""
+    """Return a mapping's values for these names, `MISSING` for absent ones."""
     return [space.get(name, MISSING) for name in names]
 
 
 def names(code: types.CodeType) -> Iterator[str]:
-    """Yield the names of globals and attributes in code, and in the functions that it makes."""
+    """Yield the names of globals and attributes in code and in the functions that it defines."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             yield from names(constant)
-        elif isinstance(constant, tuple):  # `case Rule(rate=r)` has the names of attributes there.
+        elif isinstance(constant, tuple):  # `case Rule(rate=r)` keeps names of attributes here.
             yield from (name for name in constant if isinstance(name, str))
 
 
 def imports(code: types.CodeType) -> set[str]:
-    """Return the names of the modules that code imports by itself."""
+    """Return the names of the modules that code imports."""
     return {name for operation, name in _operations(code) if operation == "IMPORT_NAME"}
 
 
 def globals_of(code: types.CodeType) -> set[str]:
-    """Return the names that code reads as globals or as functions of Python's own, not as attributes."""
+    """Return the names that code reads as globals or built-ins, not as attributes."""
     return {name for operation, name in _operations(code) if operation in _READS_A_GLOBAL}
 
 
@@ -112,13 +112,13 @@ def _operations(code: types.CodeType) -> Iterator[tuple[str, Any]]:
 
 
 def is_special(name: str, x: Any, *, is_made: bool) -> bool:
-    """Return whether a function of a class is one that Python calls by itself in a step."""
+    """Return whether Python may call this function of a class by itself in a step."""
     is_special = name.startswith("__") and name.endswith("__") and isinstance(x, types.FunctionType)
     return is_special and (is_made or name not in _NOT_IN_A_STEP)
 
 
 def slots_of(x: Any) -> list[str] | None:
-    """Return the names of the slots of an object; None if its classes declare none."""
+    """Return the names of an object's slots; None if its classes declare none."""
     classes = [vars(cls) for cls in type(x).__mro__ if "__slots__" in vars(cls)]
     if not classes:
         return None

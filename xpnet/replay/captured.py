@@ -1,7 +1,7 @@
 """What a step reaches besides its arguments, and whether that has changed.
 
-A recorded step keeps what it read. Layers, optimizers and losses of `xpnet` cannot change; variables, globals
-and objects of a user can. Of an object those attributes count that the code of the step names.
+A recorded step keeps the values that it read. Layers, optimizers and losses of `xpnet` cannot change; a
+user's variables, globals and objects can. Of an object, only the attributes that the step's code names count.
 """
 
 from __future__ import annotations
@@ -12,32 +12,32 @@ from typing import Any
 from xpnet.namespace import Namespace
 from xpnet.replay.reach import Names, Search
 
-# So often in a row a step is recorded anew because something that it reaches has changed, and never replayed.
+# How many times in a row a step is recorded again because of a change, without being replayed in between.
 _MOST_IN_VAIN = 3
 
 
 class Captured:
-    """What a step reaches besides its arguments, as it is now.
+    """Snapshot of what a step reaches besides its arguments.
 
     Parameters
     ----------
     xp : Namespace
-        It and its functions are taken not to change.
+        Assumed not to change, nor its functions.
     step : callable
 
     Attributes
     ----------
     own : bool
-        Whether all that the step is made of belongs to `xpnet`.
+        Whether the step consists only of code of `xpnet`.
     """
 
     def __init__(self, xp: Namespace, step: Callable[..., Any]) -> None:
         names = Names(set(), set())
-        while True:  # What is reached by one more name may name others.
+        while True:  # What one more name reaches may name others.
             search = Search(xp, names)
             try:
                 search.look(step)
-            except Exception as e:  # An object of a user's may refuse to be looked at; the step still runs.
+            except Exception as e:  # A user's object may raise when it is inspected; the step still runs.
                 search.own = False
                 search.refusal = f"what the step reaches cannot be watched: {type(e).__name__}: {e}"
             if search.names == names:
@@ -49,11 +49,11 @@ class Captured:
         self._streams = [(stream, stream.draws) for stream in search.streams]
 
     def __bool__(self) -> bool:
-        """Return whether there is anything that could change."""
+        """Return whether anything could change."""
         return bool(self._watches)
 
     def change(self) -> str:
-        """Return the name of something that has changed since; empty if nothing has."""
+        """Return the name of something that has changed since the snapshot; empty if nothing has."""
         for watch in self._watches:
             if changed := watch.change():
                 return changed
@@ -67,22 +67,22 @@ class Captured:
 
 
 class Patience:
-    """How often a step may be recorded in vain, because of changes of what it reaches."""
+    """Limits how often a step is recorded in vain because something that it reaches changes."""
 
     def __init__(self) -> None:
         self._in_vain = 0
         self._by_the_step = False
 
     def reward(self) -> None:
-        """Count from the beginning: the step was replayed."""
+        """Reset the count, because the step was replayed."""
         self._in_vain = 0
 
     def changed(self, name: str) -> str:
-        """Return why the step is not to be recorded anew after a change between calls; empty if it is."""
+        """Return why not to record the step again after a change between calls; empty if it may be."""
         self._in_vain += 1
         return f"`{name}` changes from call to call" if self._in_vain > _MOST_IN_VAIN else ""
 
     def changed_by_the_step(self, name: str) -> str:
-        """Return the same after a change by the step itself, which may set something up in its first call."""
+        """Return the same after a change by the step itself, which may do so once, in its first call."""
         again, self._by_the_step = self._by_the_step, True
         return f"the step changes `{name}`" if again else ""

@@ -1,4 +1,4 @@
-"""How near the results of a program must be to those of its step."""
+"""How close a program's results must be to its step's."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy
 
-# How far a program may be off in its first trial, as a share of the largest change or value of an array.
+# Largest allowed difference in a trial, relative to the largest change or value in an array.
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 
 
 def is_near(found: Any, expected: Any, start: Any) -> bool:
-    """Return whether leaves of two results are equal to rounding, `start` being what the step began with."""
+    """Return whether leaves of two results are equal up to rounding; `start` is the leaf before the step."""
     if not isinstance(expected, numpy.ndarray):
         return type(found) is type(expected) and found == expected
     if not isinstance(found, numpy.ndarray) or found.dtype != expected.dtype:

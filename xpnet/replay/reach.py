@@ -1,4 +1,4 @@
-"""A walk through what a step reaches besides its arguments, which finds what may change."""
+"""A search through everything that a step reaches besides its arguments, for values that may change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from xpnet.random import Stream
 from xpnet.replay import anatomy
 from xpnet.replay.tree import is_array
 
-# They cannot change, and are compared by value.
+# Immutable, and compared by value.
 _PLAIN = (
     *(bool, int, float, complex, str, bytes, type(None), type(...), range, slice, numpy.generic, numpy.dtype),
     *(datetime.date, datetime.time, datetime.timedelta, decimal.Decimal, fractions.Fraction),
@@ -33,20 +33,20 @@ _PLAIN = (
 )
 _CONTAINERS = dict, list, tuple, set, frozenset, collections.deque, types.MappingProxyType
 _RANDOM = random.Random, numpy.random.Generator, numpy.random.BitGenerator, numpy.random.RandomState
-# What may stand for any name in code.
+# Calls by which code may read any attribute.
 _ANY_NAME = frozenset(
     ("getattr", "hasattr", "vars", "dir", "__dict__", "__getattribute__", "attrgetter", "asdict", "astuple")
 )
-# What reads names that no code spells out.
+# Calls that read names which do not appear in code.
 _BY_TEXT = frozenset(("eval", "exec", "globals", "__import__", "sys.modules", "importlib.import_module"))
-# So much is compared before each step that is replayed: a few microseconds.
+# All of this is compared before each replayed step, which takes a few microseconds.
 _MOST_BYTES = 2**16  # of an array
 _MOST_ITEMS = 1000
 _MOST_OBJECTS = 2000
 
 
 class Watch:
-    """Values that may change: how to read them, their names, and what they were."""
+    """Values that may change: how to read them, their names, and their earlier values."""
 
     def __init__(self, read: Callable[[], list[Any]], name: str, names: Iterable[str] = ()) -> None:
         self._read = read
@@ -73,19 +73,19 @@ def _is_same(a: Any, b: Any) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Names:
-    """The names that code of users reads, and those that code of `xpnet` reads, of its own objects only."""
+    """The names that users' code reads, and those that code of `xpnet` reads from its own objects."""
 
     users: set[str]
     own: set[str]
 
 
 class Search:
-    """A walk through all that a step reaches. Of an object, it looks at the attributes called `names`.
+    """A search through everything that a step reaches. Of an object, it follows the attributes in `names`.
 
     Attributes
     ----------
     names : Names
-        With those that the code it came upon names.
+        Together with the names in the code that was found.
     """
 
     def __init__(self, xp: Namespace, names: Names) -> None:
@@ -101,10 +101,10 @@ class Search:
         self._classes: set[tuple[type, bool]] = set()
         self._seen = {id(x): x for x in (xp.nn, *vars(xp.nn).values())}
         self._queue: collections.deque[tuple[Any, str, bool]] = collections.deque()
-        self._made_of: list[tuple[Any, str, str]] = []  # objects, and attributes that Python keeps of them
+        self._made_of: list[tuple[Any, str, str]] = []  # objects; where their class or code is
 
     def look(self, step: Any) -> None:
-        """Look at a step, and at all that is reached from it."""
+        """Search a step and everything that it reaches."""
         self._put([(step, "the step")], True)
         while self._queue:
             x, name, watched = self._queue.popleft()
@@ -142,7 +142,7 @@ class Search:
             self._look_at_object(x, name)
 
     def _look_at_array(self, x: Any, name: str, watched: bool) -> None:
-        # A step must not read values from those of a device, where it would wait for them.
+        # Reading an array on a device would wait for the device.
         if not watched or not isinstance(x, numpy.ndarray):
             return
         if x.dtype.hasobject:
@@ -182,17 +182,17 @@ class Search:
         self._watch_names(f.__globals__, found & f.__globals__.keys(), "")
         modules = anatomy.imports(f.__code__) & sys.modules.keys()
         self._put(((sys.modules[name], name) for name in modules), True)
-        # `registry` is where a function of `functools.singledispatch` has what it calls.
+        # A function of `functools.singledispatch` keeps what it calls in `registry`.
         names = [name for name in vars(f) if self._wants(name) or name == "registry"]
         self._watch_names(vars(f), names, f"{f.__name__}.")
         for name in _BY_TEXT & found - f.__globals__.keys():
-            self._refuse(f"`{f.__name__}` calls `{name}`, and what it reads by that cannot be watched")
+            self._refuse(f"`{f.__name__}` calls `{name}`, and what that reads cannot be watched")
 
     def _look_at_module(self, module: types.ModuleType) -> None:
         names = self._wanted.users & vars(module).keys()
         for name in _BY_TEXT & {f"{module.__name__}.{name}" for name in names}:
-            self._refuse(f"the step reaches `{name}`, and what it reads by that cannot be watched")
-        if self._is_of_a_library(module):  # Its functions are taken not to change, but those that draw.
+            self._refuse(f"the step reaches `{name}`, and what that reads cannot be watched")
+        if self._is_of_a_library(module):  # Its functions do not change, except those that draw.
             kinds = types.ModuleType, types.BuiltinFunctionType, types.MethodType
             found = ((name, vars(module)[name]) for name in names)
             self._put(((x, f"{module.__name__}.{name}") for name, x in found if isinstance(x, kinds)), False)
@@ -200,7 +200,7 @@ class Search:
             self._watch_names(vars(module), names, f"{module.__name__}.")
 
     def _look_at_classes(self, classes: Iterable[type], *, is_made: bool = False) -> list[str]:
-        """Look at what objects of these classes share, and return the names of their attributes."""
+        """Watch the attributes of these classes, and return their names."""
         found: list[str] = []
         classes = [*classes]
         wants = self._wanted_of(classes)
@@ -231,12 +231,12 @@ class Search:
             self._look_at_object(x, name)
 
     def _look_at_object(self, x: Any, name: str) -> None:
-        with contextlib.suppress(TypeError):  # of all that has no memory to show
+        with contextlib.suppress(TypeError):  # for objects without a buffer
             self._watch_bytes(memoryview(x).nbytes, lambda: bytes(memoryview(x)), name)
             return
         cls, slots = type(x), anatomy.slots_of(x)
         if any(anatomy.package(base) == "logging" for base in cls.__mro__):
-            return  # What a step logs is no part of its results.
+            return  # What a step logs is not part of its results.
         attributes = getattr(x, "__dict__", None)
         if attributes is None and slots is None:
             if not callable(x) and cls is not object:
@@ -250,7 +250,7 @@ class Search:
         if watched and not is_of_a_library:
             self._made_of.append((x, "__class__", f"{cls.__name__}.__class__"))
         if attributes is not None:
-            # Those that the class has might be hidden by the object's.
+            # An object's attribute may be added later and hide its class's.
             is_whole = is_of_a_library and cls is not types.SimpleNamespace
             names = [*attributes] if is_whole else [*filter(wants, attributes), *shared]
             self._watch_names(attributes, names, prefix, watched=watched)
@@ -258,7 +258,7 @@ class Search:
             self._watch_names(anatomy.Slots(x), filter(wants, slots), prefix, watched=watched)
 
     def _watch_names(self, space: Any, names: Iterable[str], prefix: str, *, watched: bool = True) -> None:
-        """Look at what a mapping has by these names, and watch it."""
+        """Search and watch a mapping's values for these names."""
         names = [*dict.fromkeys(names)]
         self._put(((space.get(name), prefix + name) for name in names), watched)
         if watched and names:
@@ -266,7 +266,7 @@ class Search:
             self.watches.append(Watch(read, prefix, [prefix + name for name in names]))
 
     def _watch_what_things_are(self) -> None:
-        # Tools that load modules anew change the classes of objects and the code of functions in place.
+        # Tools that reload modules replace the classes of objects and the code of functions in place.
         made_of, names = self._made_of, [name for _, _, name in self._made_of]
         if made_of:
             self.watches.append(Watch(lambda: [getattr(x, name) for x, name, _ in made_of], "", names))
@@ -283,7 +283,7 @@ class Search:
         return name in self._wanted.users
 
     def _wanted_of(self, classes: Iterable[type]) -> Callable[[str], bool]:
-        """Return whether an attribute of objects of these classes is wanted, by its name."""
+        """Return a function that says by its name whether an attribute of such objects is wanted."""
         if not any(_is_own(x) for cls in classes for x in (cls, *vars(cls).values())):
             return self._wants
         # Code of `xpnet` reads its fields without naming them.
@@ -296,7 +296,7 @@ class Search:
 
 
 def _is_constant(x: Any) -> bool:
-    # An object of a subclass of float may have attributes, which can change.
+    # An object of a subclass of float may have attributes that change.
     return isinstance(x, Namespace) or (isinstance(x, _PLAIN) and not hasattr(x, "__dict__"))
 
 
@@ -307,5 +307,5 @@ def _is_own(x: Any) -> bool:
 def _is_array(x: Any) -> bool:
     try:
         return is_array(x)
-    except Exception:  # Its own `__getattr__` may raise what it likes.
+    except Exception:  # Its own `__getattr__` may raise anything.
         return False
