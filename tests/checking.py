@@ -25,7 +25,7 @@ def optimizers(lr, *, times, **options):
 
 
 def put(xp, x):
-    """Return `x` as an array of `xp`, read-only where the library knows such arrays."""
+    """Return `x` as an array of `xp`, read-only if the library supports that."""
     x = np.array(x)
     x.flags.writeable = False
     return xp.asarray(x)

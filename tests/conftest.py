@@ -1,4 +1,4 @@
-"""The namespaces that every test of portable code runs on, and the data that several need."""
+"""The namespaces that tests of portable code run on, and shared data."""
 
 import importlib.metadata
 import pathlib
@@ -10,7 +10,7 @@ import pytest
 import xpnet
 
 REGISTERED = sorted(entry.name for entry in importlib.metadata.entry_points(group="xpnet.backends"))
-# The strictest form of the standard's own checker, on each kind of device that it knows.
+# The standard's own checker at its strictest, on each kind of device that it knows.
 STRICT = ["strict", "strict:device1", "strict:no_float64", "strict:no_x64"]
 
 
@@ -50,19 +50,19 @@ def xp(request):
 
 @pytest.fixture(scope="session", params=marked([*REGISTERED, "strict", "strict:device1"]))
 def xp64(request):
-    """Give the namespaces whose devices have float64."""
+    """Return a namespace whose device has float64."""
     return make_namespace(request.param)
 
 
 @pytest.fixture(scope="session", params=marked([*REGISTERED, *STRICT[:-1]]))
 def xp_int64(request):
-    """Give the namespaces whose devices have int64, which argmax and searchsorted return."""
+    """Return a namespace whose device has int64, which argmax and searchsorted return."""
     return make_namespace(request.param)
 
 
 @pytest.fixture(scope="session", params=marked(REGISTERED))
 def backend(request):
-    """Give the registered backends alone: for whole trainings, which the checker makes slow."""
+    """Return only registered backends: for whole trainings, which the checker makes slow."""
     return make_namespace(request.param)
 
 
@@ -78,7 +78,7 @@ def mnist():
 
 @pytest.fixture
 def dataset():
-    """Give a small data set that can be learned: 90 noisy images of 3 classes, 12 uint8 pixels each."""
+    """Return a small, learnable data set: 90 noisy images of 3 classes, 12 uint8 pixels each."""
     rng = np.random.Generator(np.random.Philox(7))
     labels = np.arange(90) % 3
     patterns = np.array([[200, 20, 20, 20], [20, 200, 20, 20], [20, 20, 200, 20]]).repeat(3, axis=1)

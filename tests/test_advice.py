@@ -1,4 +1,4 @@
-"""What errors, docstrings and help tell a person to use exists."""
+"""Everything that errors, docstrings and help tell users to use exists."""
 
 import ast
 import importlib.metadata
@@ -29,7 +29,7 @@ COMMANDS = {
 
 
 def texts(path):
-    """Return the strings in a module; of an f-string, one with `{}` in place of its values."""
+    """Return the strings in a module; an f-string has `{}` in place of its values."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     for node in ast.walk(tree):
@@ -47,8 +47,8 @@ def options(name):
 
 
 def commands(path):
-    """Return the options of each command that may be typed where a text of this module is read."""
-    if path.stem == "models":  # one of two commands, which share a few functions
+    """Return the options of each command to which a text of this module may refer."""
+    if path.stem == "models":  # one of two commands that share a few functions
         return [options("evaluate") | options("predict")]
     return [options(name) for name in COMMANDS.get(path.stem, app.commands)]
 

@@ -1,4 +1,4 @@
-"""What the files may import and write, read from their syntax trees."""
+"""What files may import and write, checked on their syntax trees."""
 
 import ast
 import pathlib
@@ -52,5 +52,5 @@ def test_portable_code_imports_no_numpy_and_names_no_library(path):
 def test_matrix_products_do_not_use_the_operator(path):
     tree = ast.parse(path.read_text())
     products = [node.lineno for node in ast.walk(tree) if isinstance(getattr(node, "op", None), ast.MatMult)]
-    # The host's few averages of a report are NumPy's own.
+    # The few averages of a report are computed on the host by NumPy.
     assert not products or path.name == "metrics.py"

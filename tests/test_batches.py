@@ -1,4 +1,4 @@
-"""What enters a training or a measurement: finite in its dtype, stored row by row, and a snapshot."""
+"""The data of a training or an evaluation: finite in its dtype, stored by rows, and a snapshot."""
 
 import numpy as np
 import pytest
@@ -186,7 +186,7 @@ def test_parameters_enter_row_by_row(backend, order):
 
 
 def test_compiled_measurement_gets_parameters_row_by_row(monkeypatch):
-    """What is stored otherwise cannot be replayed."""
+    """Other memory layouts cannot be replayed."""
     xp = xpnet.backend("numpy")
     seen = []
     measure = Measure.__call__

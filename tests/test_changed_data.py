@@ -1,4 +1,4 @@
-"""Data that change after `Dataset` was made: what a training or a measurement uses is checked once more."""
+"""Data that change after `Dataset` was made: a training or an evaluation checks them again."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Files of models with layers of the user's own, and of models that are nested."""
+"""Model files with users' layers, and of nested models."""
 
 import dataclasses
 import json
@@ -15,7 +15,7 @@ from xpnet.models import MOST_LEVELS
 
 @dataclasses.dataclass(frozen=True)
 class Power:
-    """``y = scale * x``; frozen data, with a field that JSON cannot hold."""
+    """``y = scale * x``; a frozen dataclass with a field that JSON cannot represent."""
 
     start: Any = 1.0
     function: Any = max
@@ -35,7 +35,7 @@ class Power:
 
 
 class Counting(ReLU):
-    """A layer that changes: it counts its calls."""
+    """A layer with state: it counts its calls."""
 
     def __init__(self):
         object.__setattr__(self, "calls", 0)

@@ -1,4 +1,4 @@
-"""Numbers of any kind, where they enter: Python's own, or refused."""
+"""Numbers of any kind are converted to Python's own where they enter, or refused."""
 
 import dataclasses
 import decimal

@@ -1,4 +1,4 @@
-"""Copies, pickles, comparisons and other processes of whatever a user holds."""
+"""Copying, pickling, comparing and sending to other processes what users have."""
 
 import copy
 import pickle

@@ -14,7 +14,7 @@ from xpnet_numpy.blas import blas_advice
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Give a function that installs a package of one module which provides a backend, by default `toy`."""
+    """Return a function that installs a one-module package with a backend, by default `toy`."""
     modules = []
 
     def install(source, *, name="toy", package="toy-package", folder="one"):

@@ -1,4 +1,4 @@
-"""The programs in the documents are run as they stand; their commands are looked at as they stand."""
+"""The documents' programs are run unchanged, and their commands are parsed unchanged."""
 
 import importlib.metadata
 import itertools
@@ -91,7 +91,7 @@ def test_project_of_the_page_on_backends_can_be_built_and_brings_what_it_imports
 
 
 def commands(path):
-    """Yield each command of the indented blocks of a document, as its words after `NAME=value`."""
+    """Yield each command in a document's indented blocks, as a list of words after any `NAME=value`."""
     text = (ROOT / path).read_text(encoding="utf-8").replace("\\\n", " ")
     for line in re.findall(
         r"(?<=\n)    (\S.*)", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Evaluating and predicting: one definition of the predicted class, and what is a probability."""
+"""Evaluation and prediction: one definition of the predicted class, and of probabilities."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from xpnet.losses import LOSSES
 
 
 def with_biases(xp, model, biases, dtype="float32"):
-    """Return parameters that are 0 but for the biases of the last layer."""
+    """Return parameters that are 0 except for the last layer's biases."""
     *_, last = model.shapes
     return {
         name: xp.asarray(np.asarray(biases if name == last else np.zeros(shape), dtype))
@@ -21,7 +21,7 @@ def labelled(label, n=4):
     return xpnet.Dataset(np.zeros((n, 1), dtype=np.float32), np.full(n, label))
 
 
-# What the outputs are, and which class they predict: probabilities of the first four tie in float32.
+# Outputs and the class that they predict; the first four probabilities tie in float32.
 SATURATED = {
     "sigmoids": ("sigmoid_cross_entropy", [20.0, 30.0, 25.0], 1),
     "sigmoids near 0": ("sigmoid_cross_entropy", [-120.0, -110.0, -115.0], 1),

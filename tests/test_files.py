@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, and whether they can be is known beforehand."""
+"""Files are written completely or not at all, and it is known beforehand whether they can be."""
 
 import json
 import os
@@ -78,10 +78,10 @@ def test_link_to_an_open_pipe_is_written_to():
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="only a superuser can become another user")
 @pytest.mark.parametrize("exists", [True, False])
 def test_folder_that_others_own_is_refused_beforehand(tmp_path, exists):
-    """Even where the file itself may be written: it is replaced, and that changes the folder."""
+    """Even if the file itself is writable: it is replaced, and that changes the folder."""
     folder = tmp_path / "folder"
     folder.mkdir()
-    for parent in [folder, tmp_path, *tmp_path.parents[:2]]:  # which pytest keeps for its user
+    for parent in [folder, tmp_path, *tmp_path.parents[:2]]:  # which pytest reserves for its user
         parent.chmod(0o755)
     if exists:
         (folder / "file").touch(0o666)
@@ -154,8 +154,8 @@ def test_only_a_file_with_content_of_its_own_is_to_be_read(tmp_path):
         ("-1" + "0" * 5000, "a whole number of 5001 digits"),
         (str(2**64), "more than 64 bits"),
         ("[1e999]", "a number that is too large for a float"),
-        ("[NaN]", "it holds NaN"),
-        ("-Infinity", "it holds -Infinity"),
+        ("[NaN]", "it contains NaN"),
+        ("-Infinity", "it contains -Infinity"),
         ('{"a": 1, "a": 2}', "the same key twice"),
         ("", "Expecting value"),
     ],

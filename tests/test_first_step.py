@@ -1,4 +1,4 @@
-"""The first step of a training is checked, whatever the layers are; nothing runs twice for that."""
+"""The first step of a training is checked, whatever the layers are, without running anything twice."""
 
 import dataclasses
 import typing
@@ -12,7 +12,7 @@ from xpnet.checked import checked
 
 @dataclasses.dataclass
 class Own:
-    """A layer of a user's that counts its calls; `wrong` makes it misuse a function of `nn`."""
+    """A user's layer that counts its calls; `wrong` makes it misuse a function of `nn`."""
 
     wrong: bool = False
     shapes: typing.ClassVar[dict] = {}

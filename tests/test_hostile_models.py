@@ -1,4 +1,4 @@
-"""Files that are no models, or lie: refused in one short line of the documented class, and unread."""
+"""Invalid or lying model files are refused, by the documented error in one short line, and not read."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ABOUT = {"loss": "squared_error", "scaling": {}, "initial_sha256": "", "history"
 
 @pytest.fixture
 def refused(tmp_path, numpy_xp):
-    """Give a function that returns the message with which a file or a path is refused."""
+    """Return a function that returns the error message for a file or a path."""
 
     def refuse(content=None, *, path=None, kind=ValueError, model=None):
         place = tmp_path / "model" if path is None else path
@@ -37,7 +37,7 @@ def refused(tmp_path, numpy_xp):
 
 
 def packed(header, data=b"", length=None):
-    """Return a safetensors file with that header, which is JSON or bytes."""
+    """Return a safetensors file with this header, given as JSON or bytes."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
@@ -66,7 +66,7 @@ def test_dtype_that_no_model_has_is_refused(refused, dtype, metadata):
             '{"layer": "Sequential", "layers": [{"layer": "Linear", "n_in": 8, "n_out": 8}]}'
         )
     message = refused(packed({"__metadata__": metadata or {}, **arrays}, bytes(9 * size)))
-    # safetensors itself refuses those that it does not know yet.
+    # safetensors itself refuses dtypes that it does not know yet.
     expected = "not all float32 or all float64" if len(metadata or {}) > 1 else "its format is "
     assert expected in message or "not a whole safetensors file" in message
 
@@ -151,7 +151,7 @@ def test_depth_of_a_model_file_costs_no_time(refused, levels):
     message = refused(packed({"__metadata__": described(model), **arrays}, bytes(12)))
     assert time.perf_counter() - began < 5
     if levels <= MOST_LEVELS:
-        assert "its bytes have changed" in message  # All but the digest is right.
+        assert "its bytes have changed" in message  # Everything is right except the digest.
     else:
         assert "models are nested more than 100 deep" in message or "nest too deep" in message
 

@@ -1,4 +1,4 @@
-"""A model knows how its images were stored, scaled and named."""
+"""A model remembers how its images were stored, scaled and named."""
 
 import json
 
@@ -12,7 +12,7 @@ from xpnet.inputs import Inputs
 
 MODEL = xpnet.mlp(12, 8, 3)
 
-# Each makes floats of pixels in 0..255, as people do.
+# Common ways to turn pixels in 0..255 into floats.
 RAW = lambda x: x.astype("float32")  # noqa: E731
 SHARE = lambda x: x / 255  # noqa: E731
 CENTRED = lambda x: (x / 255 - 0.5).astype("float32")  # noqa: E731
@@ -30,7 +30,7 @@ def fit(xp, data, **options):
 
 
 def refusals(xp, data, test, **options):
-    """Yield what each way to use a test set raises, or None."""
+    """Yield the error of each way to use a test set, or None."""
     run = fit(xp, data, **options)
     uses = [
         lambda: fit(xp, data, test=test, **options),
@@ -91,7 +91,7 @@ def test_images_scaled_alike_are_taken(numpy_xp, dataset, first, second, options
 
 
 def of_kind(name, rng, n):
-    """Return honest features of a kind, shape (n, 12)."""
+    """Return valid features of a kind, shape (n, 12)."""
     if name == "heavy tails":
         return rng.standard_cauchy((n, 12))
     if name == "amounts of money":

@@ -238,7 +238,7 @@ def test_missing_parameter_is_named(xp):
 
 
 def foreign(xp):
-    """Return an array library that is not the one of `xp`."""
+    """Return an array library other than that of `xp`."""
     return array_api_strict if isinstance(xp.zeros((1,)), np.ndarray) else np
 
 

@@ -1,4 +1,4 @@
-"""What is said when the memory of a device is short, and that it is given back."""
+"""Errors when a device's memory is short, and release of its memory."""
 
 import numpy
 import pytest
@@ -14,7 +14,7 @@ class ShortageError(Exception):
 
 
 def namespace(free):
-    """Return a namespace whose device has so many bytes free, and a list that grows as it releases some."""
+    """Return a namespace whose device has this many bytes free, and a list of its releases."""
     released = []
 
     def shortage(error):

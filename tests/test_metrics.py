@@ -105,7 +105,7 @@ def test_report_of_random_predictions_equals_scikit_learns():
     for _ in range(30):
         classes, n = rng.integers(2, 13), rng.integers(1, 30)
         labels, predicted = rng.integers(0, classes, (2, n))
-        predicted[0] = labels[0]  # where nothing is right, scikit-learn prints supports as floats
+        predicted[0] = labels[0]  # if nothing is right, scikit-learn prints supports as floats
         confusion = sklearn_metrics.confusion_matrix(labels, predicted, labels=range(classes))
         expected = sklearn_metrics.classification_report(labels, predicted, zero_division=0)
         assert metrics.classification_report(confusion) == expected

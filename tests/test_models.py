@@ -118,7 +118,7 @@ def test_deeply_nested_model_is_used_copied_and_compared(numpy_xp):
 
 
 class Scale:
-    """Multiply by a number that is learned; the layer says no more than `Sequential` asks."""
+    """Multiplies by a learned number; the layer has only what `Sequential` requires."""
 
     def __init__(self, make=None, shapes=None):
         self.make = make or (lambda xp, dtype: {"scale": xp.ones((), dtype=getattr(xp, dtype))})

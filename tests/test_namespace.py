@@ -205,7 +205,7 @@ def test_failing_probe_is_reported_in_its_own_words():
 
 
 def test_probe_of_a_namespace_that_is_distrusted_runs_again(dataset):
-    """As after a fork, in which CUDA cannot be used any more."""
+    """As after a fork, when CUDA can no longer be used."""
     failures = []
 
     def probe(xp):

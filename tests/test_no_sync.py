@@ -1,4 +1,4 @@
-"""A training step never reads a value back: proven with arrays that refuse to be read."""
+"""A training step never reads values back: tested with arrays that refuse to be read."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ import xpnet
 
 
 class Guarded:
-    """An array whose values cannot be looked at, as if it were on a device far away."""
+    """An array whose values cannot be read, as if it were on a remote device."""
 
     def __init__(self, x):
         self._x = x
@@ -53,7 +53,7 @@ def unguard(value):
 
 
 class GuardedNumPy:
-    """NumPy, whose functions give guarded arrays."""
+    """NumPy with functions that return guarded arrays."""
 
     def __getattr__(self, name):
         value = getattr(np, name)

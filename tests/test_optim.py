@@ -81,7 +81,7 @@ def test_hundred_steps_follow_the_rule(xp64, rule):
 )
 @pytest.mark.parametrize("activation", ["sigmoid", "relu", "tanh"])
 def test_hundred_steps_agree_with_scikit_learn(xp64, ours, theirs, activation):
-    """The same weights and batches go through `MLPClassifier`, whose formulas are its own."""
+    """`MLPClassifier`, with its own formulas, gets the same weights and batches."""
     rng = np.random.Generator(np.random.Philox(1))
     x, labels = rng.standard_normal((100, 32, 6)), rng.integers(0, 3, (100, 32)).astype(np.int32)
     model = xpnet.mlp(6, 5, 3, activation=activation)
@@ -95,7 +95,7 @@ def test_hundred_steps_agree_with_scikit_learn(xp64, ours, theirs, activation):
         nesterovs_momentum=False,
         **theirs,
     )
-    # scikit-learn draws its weights in the first step, so that step is taken and then undone.
+    # scikit-learn draws its weights in the first step, so that step is run and then undone.
     oracle.partial_fit(x[0], labels[0], classes=[0, 1, 2])
     own = oracle.coefs_ + oracle.intercepts_
     names = ["0.weight", "2.weight", "0.bias", "2.bias"]

@@ -1,4 +1,4 @@
-"""What is in reach after `import xpnet`, and what that costs."""
+"""What `import xpnet` makes available, and what it costs."""
 
 import ast
 import inspect
@@ -23,7 +23,7 @@ def python(program):
 
 def test_every_module_is_an_attribute_after_import_xpnet():
     names = sorted(MODULES | PACKAGES)
-    # The package has functions of the names of these modules.
+    # The package has functions with the names of these modules.
     python(f"import xpnet\nfor name in {names}: assert hasattr(xpnet, name), name")
 
 

@@ -1,4 +1,4 @@
-"""Files that replace others keep their mode and owner, and nothing is left by writers that were killed."""
+"""Files that replace others keep their mode and owner, and killed writers leave nothing."""
 
 import os
 import signal
@@ -29,7 +29,7 @@ def parts(folder):
 
 @pytest.fixture
 def writer(tmp_path):
-    """Give a process that is writing a file, and stop it in the end."""
+    """Yield a process that is writing a file, and stop it at the end."""
     command = [sys.executable, "-c", FOREVER, str(tmp_path / "file")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout.readline() == b"written\n"
@@ -130,7 +130,7 @@ def test_many_writers_of_one_file_leave_one_whole_file(tmp_path):
 
 
 def test_open_file_is_written_to_where_it_stands(tmp_path):
-    """As a shell's `> file` and `>(command)` have it."""
+    """As a shell opens `> file` and `>(command)`."""
     with (tmp_path / "file").open("wb", buffering=0) as file:
         file.write(b"before, ")
         name = f"/dev/fd/{file.fileno()}"
@@ -161,7 +161,7 @@ def test_named_pipe_is_written_to(tmp_path):
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
-# A process of its own forks those that are killed: starts of Python would take longer than all of the rest.
+# A separate process forks the ones that are killed, because starting Python each time is far slower.
 KILLING = """
 import os, random, signal, sys, time
 import xpnet

@@ -1,4 +1,4 @@
-"""The picture of a training: what it says of its losses."""
+"""The plot of a training: how it labels its losses."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def drawn(tmp_path):
     def draw(**options):
         import matplotlib
 
-        # Text as text, not as the outlines of its letters.
+        # Keeps text as text, not as outlines of its letters.
         with matplotlib.rc_context({"svg.fonttype": "none"}):
             plots.history(EPOCHS, tmp_path / "picture.svg", **options)
         return (tmp_path / "picture.svg").read_text(encoding="utf-8")

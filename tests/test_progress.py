@@ -1,4 +1,4 @@
-"""A progress bar never ends a training."""
+"""A progress bar never stops a training."""
 
 import io
 import sys
@@ -24,14 +24,14 @@ class Terminal(io.StringIO):
 
 
 class Writer:
-    """Has no method but one."""
+    """Has only one method."""
 
     def write(self, text):
         return len(text)
 
 
 class Failing:
-    """Raises what it will, as the output of a notebook whose kernel is gone."""
+    """Raises anything, like the output of a notebook whose kernel is gone."""
 
     isatty = None
 
@@ -60,7 +60,7 @@ def closed():
 
 @pytest.fixture
 def open_terminal(monkeypatch):
-    """Give a function, because what a fixture sets is no longer standard output when the test begins."""
+    """Return a function, because standard output set by a fixture is replaced before the test begins."""
 
     def open_terminal():
         stream = Terminal()

@@ -145,7 +145,7 @@ def test_missing_model_is_named(tmp_path, numpy_xp):
 
 
 def rewrite(path, tensors=None, **changes):
-    """Write the file anew with other arrays or other metadata."""
+    """Write the file again with other arrays or other metadata."""
     with safetensors.safe_open(path, framework="numpy") as file:
         metadata = file.metadata() | changes
         old = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

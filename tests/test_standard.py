@@ -1,4 +1,4 @@
-"""The functions of the array API on the backends that run on NumPy, against its strict checker."""
+"""The functions of the array API on NumPy's backends, compared with the strict checker."""
 
 import ast
 import importlib
@@ -84,7 +84,7 @@ STRICT = {
 
 
 class Names(dict):
-    """The arrays of the calls, and a library's own names."""
+    """The calls' arrays, and a library's own names."""
 
     def __init__(self, xp):
         x = [[3.0, -1.0, 2.0], [0.5, 4.0, -2.0]]
@@ -114,11 +114,11 @@ def call(xp, text):
 
 
 def plain(x):
-    """Return results as NumPy's arrays and Python's values, with what belongs to their kind."""
+    """Return results as NumPy's arrays and Python's values, with their kind."""
     if isinstance(x, tuple | list):
         return getattr(type(x), "_fields", None), [plain(one) for one in x]
     if isinstance(x, array_api_strict.asarray(0).__class__):
-        # What has no dimensions may hold a number of NumPy's, which speaks no DLPack.
+        # A result without dimensions may be a number of NumPy, which does not support DLPack.
         x = np.from_dlpack(array_api_strict.reshape(x, (-1,))).reshape(x.shape)
     if isinstance(x, np.ndarray | np.generic):
         return str(x.dtype), np.asarray(x)

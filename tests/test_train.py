@@ -49,7 +49,7 @@ def test_backends_agree_to_rounding(xp64, numpy_xp, dataset):
 
 
 def test_one_epoch_equals_the_steps_written_out(numpy_xp, dataset):
-    """The same shuffle, every sample, the ragged batch: in eleven lines of float64 NumPy."""
+    """The same shuffle, every sample and the ragged batch, in eleven lines of float64 NumPy."""
     run = fit(numpy_xp, dataset, epochs=1, dtype="float64", optimizer=xpnet.SGD(0.5))
     w1, b1, w2, b2 = MODEL.init(numpy_xp, 1, dtype="float64").values()
     order = xpnet.Stream(1, "shuffle").permutation(90)
@@ -293,7 +293,7 @@ def test_interruption_amid_an_epoch_leaves_the_last_whole_one(backend, dataset, 
 
     def interrupt(steps_done):
         steps.append(steps_done)
-        if len(steps) == 5:  # of three an epoch
+        if len(steps) == 5:  # of three per epoch
             raise KeyboardInterrupt
 
     @contextlib.contextmanager
@@ -330,7 +330,7 @@ def test_diverged_training_leaves_the_last_good_epoch(backend, dataset):
 
 
 def test_training_that_diverges_in_its_last_step_says_so(backend, dataset):
-    """The training loss is still finite then: it was taken before the step."""
+    """The training loss is still finite then, because it was computed before the step."""
     options = {"loss": "squared_error", "batch_size": 90, "test": dataset, "optimizer": xpnet.SGD(1e15)}
     message = "the mean test loss of epoch 2 is inf; lower the learning rate"
     with pytest.raises(xpnet.TrainingDivergedError, match=message) as caught:
@@ -340,7 +340,7 @@ def test_training_that_diverges_in_its_last_step_says_so(backend, dataset):
 
 def test_parameter_that_is_not_finite_is_divergence(backend, dataset):
     class Losing(xpnet.SGD):
-        """Makes a bias infinite, of which no loss knows before the next step."""
+        """Makes a bias infinite, which no loss shows before the next step."""
 
         def __call__(self, xp, params, grads, state):
             params, state = super().__call__(xp, params, grads, state)

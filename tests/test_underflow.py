@@ -1,4 +1,4 @@
-"""Small numbers that become 0, under a NumPy that was told to raise whatever happens."""
+"""Small numbers that underflow to 0 while NumPy is set to raise for everything."""
 
 import numpy as np
 import pytest
@@ -10,14 +10,14 @@ from xpnet.drawing import drawn, passed, placed
 from xpnet.layers import ACTIVATIONS
 from xpnet.losses import LOSSES
 
-# exp() of the differences, their products and their quotients are denormal or 0 in either dtype.
+# exp() of the differences, their products and quotients are denormal or 0 in either dtype.
 LOGITS = np.array([[-100.0, 0.0, 95.0], [400.0, -340.0, -700.0], [0.0, 745.0, 20.0], [1e4, 0.0, -1e4]])
 LABELS = np.array([0, 2, 1, 2], dtype=np.int32)
 
 
 @pytest.fixture(autouse=True)
 def raising():
-    """Let NumPy raise for whatever happens; the tests' settings let warnings be errors."""
+    """Make NumPy raise for everything; the tests' settings turn warnings into errors."""
     with np.errstate(all="raise"):
         yield
 
@@ -37,7 +37,7 @@ def test_functions_underflow_in_silence(backend, name, dtype):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("loss", ["softmax_cross_entropy", "sigmoid_cross_entropy"])
 def test_compiled_steps_underflow_in_silence(backend, loss, activation, dtype):
-    """Take each step many times, so that it is recorded, tried and replayed."""
+    """Run each step many times, so that it is recorded, tried and replayed."""
     xp, function = backend, LOSSES[loss].function
 
     def step(xp, weight, velocity, total, x, labels):

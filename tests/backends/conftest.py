@@ -1,4 +1,4 @@
-"""Backends that replay, and `cupy` on this processor, for the tests of its source and of its graphs."""
+"""Fixtures: backends that replay, and `cupy` on this processor, to test its source and graphs."""
 
 from unittest import mock
 
@@ -10,7 +10,7 @@ import xpnet
 
 @pytest.fixture(scope="session", params=["numpy", "numba"])
 def replaying(request):
-    """Give the backends that replay on processors."""
+    """Return a backend that replays on processors."""
     try:
         return xpnet.backend(request.param)
     except xpnet.BackendUnavailableError as e:

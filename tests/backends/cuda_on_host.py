@@ -1,4 +1,4 @@
-"""The package `xpnet_cupy` on this processor: NumPy stands for CuPy's arrays, and g++ compiles `kernels.cu`.
+"""The package `xpnet_cupy` on this processor: NumPy replaces CuPy's arrays, and g++ compiles `kernels.cu`.
 
 A stream that captures only notes what is launched, and a graph launches it, with the real kernels.
 """

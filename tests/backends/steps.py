@@ -1,4 +1,4 @@
-"""Trainings and steps for the tests of backends that replay, with twins that run them as they are written."""
+"""Trainings and steps for the tests of backends that replay, with twins that run as written."""
 
 import dataclasses
 import itertools
@@ -14,10 +14,10 @@ from xpnet.losses import LOSSES
 from xpnet.problem import Problem
 from xpnet.trainer import Trainer
 
-PLAIN = xpnet.Namespace("plain", numpy)  # no kernels, and a step is left as it is
+PLAIN = xpnet.Namespace("plain", numpy)  # no kernels, and steps are not compiled
 
 
-# Sums of another order over a dozen steps; times the tolerances in `checking`.
+# Different orders of summation over a dozen steps; multiplies the tolerances in `checking`.
 FACTOR = 500
 
 
@@ -31,7 +31,7 @@ ACTIVATIONS = [*layers.ACTIVATIONS.values(), xpnet.Softmax]
 OPTIMIZERS = optimizers(0.02, times=10, beta=0.8, eps=1e-3)
 
 
-# By batch size: how many images there are, the last batch of which is ragged but for the first size.
+# Number of images by batch size; the last batch is ragged, except for the first size.
 COUNTS = {1: 12, 5: 18, 16: 37, 40: 37}
 
 
@@ -49,7 +49,7 @@ def make_images(kind, shape, *, seed=0):
 
 @st.composite
 def models(draw, n_in, n_out):
-    """Return linear layers with activations between some of them, and perhaps before and behind."""
+    """Return linear layers with activations between some of them, and perhaps before and after."""
     activations = st.sampled_from([*ACTIVATIONS, None])
     sizes = draw(st.lists(st.sampled_from([1, 3, 10, 17, 64, 70]), max_size=3))
     found = [draw(st.sampled_from([None, None, None, xpnet.Tanh]))]
@@ -85,7 +85,7 @@ def trainings(draw):
 
 
 def noting(function):
-    """Return a function that counts as one of `xpnet`, so that it may note its calls and be replayed."""
+    """Return a function that counts as part of `xpnet`, so it may log its calls and still be replayed."""
     function.__module__ = "xpnet.losses"
     return function
 
@@ -119,7 +119,7 @@ def make_trainer(
 
 
 def train(trainer, n, *, steps=12):
-    """Train for at least so many steps, and return the losses of the epochs."""
+    """Train for at least this many steps, and return the losses of the epochs."""
     stream = xpnet.Stream(0, "shuffle")
     epochs = -(-steps // -(-n // trainer._batch_size))
     return [float(trainer.epoch(stream.permutation(n))) for _ in range(epochs)]
@@ -157,7 +157,7 @@ def step(xp, params, images, labels, indices):
 
 
 def make_arguments(*, seed=0, kind="sparse", batch=16):
-    """Return what such a step is called with."""
+    """Return the arguments of such a step."""
     random = numpy.random.default_rng(seed)
     return (
         {
@@ -179,7 +179,7 @@ def copied(tree):
 
 
 def assert_same(actual, expected, *, dtype="float32", factor=10.0):
-    """Compare what a compiled step returned with what the step returned."""
+    """Compare the results of a compiled step with those of the step."""
     if isinstance(expected, dict):
         assert actual.keys() == expected.keys()
         actual, expected = list(actual.values()), list(expected.values())
@@ -196,7 +196,7 @@ def assert_same(actual, expected, *, dtype="float32", factor=10.0):
 
 
 def shifted(x, shift=16):
-    """Return a copy that begins so many bytes behind the beginning of a cache line."""
+    """Return a copy that begins this many bytes after the start of a cache line."""
     raw = numpy.zeros(64 + shift + x.nbytes, numpy.uint8)
     begin = -raw.ctypes.data % 64 + shift
     copy = raw[begin : begin + x.nbytes].view(x.dtype).reshape(x.shape)
@@ -205,12 +205,12 @@ def shifted(x, shift=16):
 
 
 def assert_trains_alike(xp, training):
-    """Compare a training with one whose steps are taken as they are written."""
+    """Compare a training with one whose steps run as written."""
     model, data, options = training
     (mine, calls), (plain, _) = (make_trainer(n, model, data, **options) for n in (xp, PLAIN))
     sums, expected = train(mine, len(data)), train(plain, len(data))
     assert mine.compiled.report == ""
-    assert all(calls.count(size) <= 2 for size in calls)  # Each size of batch is recorded, and tried once.
+    assert all(calls.count(size) <= 2 for size in calls)  # Each batch size is recorded and tried once.
     dtype = options["dtype"]
     assert_trained_alike(mine, plain, dtype=dtype)
     assert_close(PLAIN, numpy.array(sums), expected, dtype=dtype, factor=FACTOR)

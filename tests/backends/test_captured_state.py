@@ -1,4 +1,4 @@
-"""What a replayed step reaches besides its arguments: a change of it is seen, or the report names it."""
+"""Values that a replayed step reaches besides its arguments: a change is seen, or the report names it."""
 
 import collections
 import ctypes
@@ -309,7 +309,7 @@ VALUES = [1.0, 0.5, 3.0]
 
 
 def taken(xp, step, change, calls):
-    """Return the parameter after some calls with each of the values."""
+    """Return the parameter after this many calls with each of the values."""
     p = numpy.zeros((2, 3))
     for value in VALUES:
         change(value)

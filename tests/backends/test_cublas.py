@@ -37,7 +37,7 @@ def test_calls_of_one_product_are_not_mixed_with_those_of_other_threads(package,
 
     def ask(name, *args):
         asked.append(threading.get_ident())
-        time.sleep(0.001)  # other threads run
+        time.sleep(0.001)  # lets other threads run
 
     monkeypatch.setattr(package.blas, "_ask", ask)
     monkeypatch.setattr(package.blas, "_handle", lambda device: None)

@@ -1,4 +1,4 @@
-"""Processes that are forked while threads of their parent record, compile and train."""
+"""Processes forked while threads of their parent record, compile and train."""
 
 import os
 import select
@@ -28,7 +28,7 @@ def xp(replaying):
 
 
 def in_child(work):
-    """Return the text that `work` returns in a forked process, or fail if it does not return."""
+    """Return the text that `work` returns in a forked process; fail if it does not return."""
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
@@ -57,7 +57,7 @@ def train(xp, optimizer=None):
 
 
 def replayed(xp, compiled, *args):
-    """Return how often the Python of a compiled step runs in five calls, and why."""
+    """Return how often a compiled step runs in Python in five calls, and why."""
     for _ in range(5):
         compiled(xp, *args)
     return f"{len(compiled.programs)} {compiled.report}"

@@ -1,4 +1,4 @@
-"""Steps that are called with many shapes, or with arguments with which no step is replayed."""
+"""Steps called with many shapes, or with arguments that prevent replaying."""
 
 import numpy
 import pytest
@@ -31,7 +31,7 @@ def batch(size):
 
 
 def call_in_turn(xp, sizes, *, rounds, in_a_row=1):
-    """Return a compiled step that was called with batches of these sizes, and gave what the step gives."""
+    """Return a compiled step after calls with batches of these sizes, whose results were compared."""
     compiled = xp.compile(step)
     for _ in range(rounds):
         for size in sizes:

@@ -1,4 +1,4 @@
-"""What the backend `numpy` does when it replays steps; `test_replay` has what all such backends do."""
+"""How the backend `numpy` replays steps; `test_replay` tests what all backends that replay share."""
 
 import functools
 
@@ -80,7 +80,7 @@ def gradients(xp, x, weight, dy):
 
 
 def compare(step, *, shapes=((5, 4), (4,)), states=1, calls=12, batches=(6,), dtype="float32"):
-    """Compare steps with those of a compiled step, each taking what the one before returned."""
+    """Compare a step and its compiled form over calls that each take the results of the one before."""
     params = [normal(*shape, seed=i, dtype=dtype) for i, shape in enumerate(shapes)]
     kept = [[numpy.zeros_like(p) for p in params] for _ in range(states)]
     mine, plain = (params, kept), (copied(params), copied(kept))
@@ -267,7 +267,7 @@ def test_gradients_that_are_returned_are_new():
 
 @pytest.mark.parametrize("batches", [(6,), (6, 3)])
 def test_two_sets_of_parameters_do_not_mix(batches):
-    """What one set's steps returned stays as it is while the other set takes its steps, in any program."""
+    """Steps of one set never change what the other set's steps returned, in any program."""
     step = functools.partial(with_rule, "momentum_step")
     compiled = xp.compile(step)
     sets = [([normal(5, 4, seed=i), normal(4, seed=i)], [[normal(5, 4) * 0, normal(4) * 0]]) for i in (1, 2)]

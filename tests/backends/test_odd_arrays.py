@@ -1,4 +1,4 @@
-"""Arrays that compiled code cannot read as they are: functions of `nn` do with them what twins do."""
+"""Arrays that compiled code cannot read directly: functions of `nn` treat them as the twins do."""
 
 import functools
 
@@ -22,7 +22,7 @@ def misaligned(x):
 
 
 def of_a_record(x):
-    """Return an array whose strides are no multiples of the size of an element."""
+    """Return an array whose strides are not multiples of its item size."""
     records = numpy.zeros(x.shape, [("flag", numpy.uint8), ("value", x.dtype)])
     records["value"] = x
     return records["value"]

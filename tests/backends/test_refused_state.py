@@ -1,4 +1,4 @@
-"""What a step reaches and nobody can watch: it is not replayed, and the report names it."""
+"""Steps that reach something that cannot be watched are not replayed, and the report names it."""
 
 import itertools
 import random
@@ -52,7 +52,7 @@ def test_global_source_of_random_numbers_is_no_constant(xp, draw):
 
 
 class Closed:
-    """An object that does not like to be looked at."""
+    """An object that raises when it is inspected."""
 
     @property
     def __dict__(self):

@@ -1,4 +1,4 @@
-"""Steps that are given views of one memory and change it: replayed or not, their results are the same."""
+"""Steps that change views of the same memory: their results are the same, replayed or not."""
 
 import numpy
 import pytest

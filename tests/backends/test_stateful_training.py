@@ -1,4 +1,4 @@
-"""Trainings with layers and rules of one's own that hold state, on backends that replay."""
+"""Trainings with users' layers and rules that have state, on backends that replay."""
 
 import dataclasses
 
@@ -90,7 +90,7 @@ class Scheduled:
 
 
 class Switched(xpnet.ReLU):
-    """A layer that is a ReLU from some epoch on."""
+    """A layer that becomes a ReLU at some epoch."""
 
     def __init__(self):
         object.__setattr__(self, "epoch", 0)
@@ -119,7 +119,7 @@ def test_dropout_is_named_by_the_run(xp, dataset):
 
 
 class Halving:
-    """A layer whose output is made outside of `xp.nn` when there is no training."""
+    """A layer whose output is computed outside `xp.nn` when it is not training."""
 
     shapes = xpnet.ReLU.shapes
 
@@ -163,7 +163,7 @@ def test_change_by_a_callback_between_epochs_is_seen(xp, dataset):
 
 
 class Loop:
-    """A training of one's own, which keeps what its step returns."""
+    """A user's training loop, which keeps what its step returns."""
 
     def __init__(self, xp):
         self.xp = xp
@@ -189,7 +189,7 @@ class Loop:
 
 
 NOTED = []
-Loop._noted.__module__ = "xpnet.losses"  # so that it may note its calls, and be replayed
+Loop._noted.__module__ = "xpnet.losses"  # so that it may log its calls and still be replayed
 
 
 def test_what_the_step_does_not_name_may_change(xp):
@@ -203,7 +203,7 @@ def test_what_the_step_does_not_name_may_change(xp):
 
 @dataclasses.dataclass(frozen=True)
 class Frozen(xpnet.SGD):
-    """A rule of one's own that cannot change."""
+    """A user's rule that cannot change."""
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Threads that train, predict and compile at once: the bytes are those of one thread after another."""
+"""Threads that train, predict and compile at once give the same bytes as one after another."""
 
 import threading
 
@@ -17,7 +17,7 @@ def xp(replaying):
 
 
 def in_threads(n, work):
-    """Return what `work` returns for 0 to n - 1, each in a thread of its own; all begin at once."""
+    """Return what `work` returns for 0 to n - 1, each in its own thread; all start together."""
     found, errors, barrier = [None] * n, [], threading.Barrier(n)
 
     def run(i):
@@ -42,7 +42,7 @@ OPTIMIZERS = optimizers(0.5, times=10)
 
 
 def trained(xp, seed):
-    """Return the bytes of what a training leaves, of what is predicted with it, and its losses."""
+    """Return the bytes of a training's parameters and predictions, and its losses."""
     data = xpnet.Dataset(*DATA)
     model = xpnet.mlp(60, 12, 3) if seed % 2 else xpnet.Sequential(xpnet.Linear(60, 5), xpnet.Linear(5, 3))
     run = xpnet.fit(
@@ -62,7 +62,7 @@ def test_trainings_in_threads_leave_the_bytes_of_trainings_in_turn(xp):
 
 
 def test_step_that_threads_share_gives_the_bytes_of_its_program(xp):
-    """Once it is tried, a thread waits while another one runs the program, and does not run the step."""
+    """After the trial, a thread waits while another one runs the program, instead of running the step."""
     weight = numpy.random.default_rng(0).normal(size=(60, 40)).astype(numpy.float32)
     compiled = xp.compile(lambda xp, x, weight, bias: xp.nn.softmax(xp.nn.linear(x, weight, bias)))
     arrays = [numpy.random.default_rng(i).normal(size=(32, 60)).astype(numpy.float32) for i in range(50)]
@@ -153,7 +153,7 @@ def test_threads_that_record_and_try_at_once_note_their_own_calls_only(xp):
 
 def test_nothing_of_the_namespace_changes_while_a_step_is_recorded_or_tried(xp):
     seen, x = [], numpy.linspace(-1, 1, 6, dtype=numpy.float32)
-    xp.nn.relu(x)  # A kernel of Numba's takes its place at the first call.
+    xp.nn.relu(x)  # A kernel of Numba is loaded at the first call.
     own, functions = xp.nn, {**vars(xp.nn)}
 
     @steps.noting

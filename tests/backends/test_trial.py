@@ -1,4 +1,4 @@
-"""The trial of a program, on copies beside the step."""
+"""The trial of a program on copies, next to the step."""
 
 import dataclasses
 

@@ -1,4 +1,4 @@
-"""Steps as people write them are replayed, whatever stands around them."""
+"""Steps as people write them are replayed, whatever surrounds them."""
 
 import contextlib
 import io
@@ -29,7 +29,7 @@ def handler():
 
 
 class Rule:
-    """An object with a logger, an attribute named like a module, and large arrays that the step leaves."""
+    """An object with a logger, an attribute named like a module, and large arrays that the step ignores."""
 
     def __init__(self):
         self.log = LOG

@@ -1,4 +1,4 @@
-"""`xpnet bench` tells the truth: who is slow, who does not wait, who learns less."""
+"""`xpnet bench` detects who is slow, who does not wait, and who learns less."""
 
 import json
 import pathlib
@@ -56,7 +56,7 @@ xp = xpnet.Namespace("fake", numpy, device=xpnet.Device(kind="gpu"))
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Give a function that installs a backend `fake` for processes started from here."""
+    """Return a function that installs a backend `fake` for processes started from here."""
 
     def install(source):
         (tmp_path / "xpnet_fake.py").write_text(source)
@@ -229,7 +229,7 @@ def test_comparisons_time_steps_and_whole_processes(monkeypatch):
     assert commands == ["steps: tiny", "whole processes"]
     (seconds,) = found["steps"]["tiny"].values()
     assert len(seconds) == len(found["processes"]["numpy"]) == 2
-    # A whole process imports NumPy; a step of fifty images is far from that.
+    # A whole process imports NumPy, which takes far longer than a step of fifty images.
     assert 0 < max(seconds) < min(found["processes"]["numpy"])
 
 
@@ -302,7 +302,7 @@ def test_a_peer_on_the_processor_is_no_measure_for_a_gpu(tmp_path):
 
 
 def goals_table(function, folder):
-    """Return the cells of a table of goals for the results in a folder."""
+    """Return the cells of the table of goals for the results in a folder."""
     code = f"import pathlib, tables; print(tables.{function}(pathlib.Path({str(folder)!r})))"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True
@@ -391,7 +391,7 @@ def found_with(*seconds_of_each, **machine):
 
 
 def test_ratio_is_that_of_the_medians_beside_it():
-    # Round by round the ratios are 1.31, 0.33 and 1.31, so their median would contradict the medians.
+    # The ratios by round are 1.31, 0.33 and 1.31, so their median would contradict the medians.
     found = found_with((0.168, 0.168, 0.128), (0.22, 0.055, 0.168))
     line = results.listing(found).splitlines()[2].split()
     assert (line[1], line[5]) == ("168", "1.00")

@@ -1,4 +1,4 @@
-"""What the benchmarks record, and the limit that they compare with."""
+"""The benchmarks' records, and the limit that they compare with."""
 
 import json
 import os
@@ -28,7 +28,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 def run(*args, **environment):
-    """Return what `pytest benchmarks/bench_kernels.py` for relu alone prints in a process of its own."""
+    """Return the output of `pytest benchmarks/bench_kernels.py` for only relu, in its own process."""
     command = [sys.executable, "-m", "pytest", "benchmarks/bench_kernels.py", "-k", "relu and not backward"]
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider", *map(str, args)],

@@ -1,4 +1,4 @@
-"""Results files that are none, or hold values of wrong kinds: refused in one short line."""
+"""Invalid results files, or with values of the wrong kind, are refused in one short line."""
 
 import contextlib
 import copy
@@ -44,7 +44,7 @@ ODD = [1, -1, 0, 1.5, True, None, "", "x" * 74_000, [], {}, [1], {"x": 1}, [[1]]
 
 
 def places(value, path=()):
-    """Give the path to each value within `value`."""
+    """Yield the path to each value within `value`."""
     yield path
     if isinstance(value, dict | list):
         for key in value if isinstance(value, dict) else range(len(value)):

@@ -1,4 +1,4 @@
-"""The peers of the benchmark, against xpnet on NumPy over the same batches."""
+"""The benchmark's peers, compared with xpnet on NumPy over the same batches."""
 
 import itertools
 import os
@@ -16,7 +16,7 @@ from xpnet_bench.workload import Workload
 WORKLOAD = Workload(limit=2000, lr=1.0)
 DEEP = Workload(sizes=(784, 30, 20, 10), limit=500, lr=1.0)
 FEW = Workload(limit=50, lr=1.0)
-# Found: at most 2e-7 after two epochs (OpenBLAS, 1 thread).
+# Measured: at most 2e-7 after two epochs (OpenBLAS, 1 thread).
 PARAMETERS_ATOL = 2e-5
 NAMES = [
     "PyTorch eager",
@@ -39,7 +39,7 @@ def prepared(name, workload):
 
 
 def trained(workload, epochs, numpy_xp):
-    """Return weight and bias of each layer and the test accuracy of xpnet on NumPy."""
+    """Return each layer's weight and bias and the test accuracy of xpnet on NumPy."""
     train, test = workload.data()
     run = xpnet.fit(
         numpy_xp,
@@ -138,7 +138,7 @@ except PeerUnavailableError as e:
     print(e)
 """
     text = run_python(code)
-    # Where a second library of the peer is not installed, that one may be named.
+    # If a second library of the peer is missing too, the error may name that one.
     assert text.startswith(
         (
             f"peer {name!r} cannot be used: import of {library} halted",

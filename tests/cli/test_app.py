@@ -1,4 +1,4 @@
-"""What the command prints where something fails: one line that keeps every name as it is."""
+"""Errors of the command: one line that keeps every name unchanged."""
 
 import os
 import re
@@ -15,7 +15,7 @@ from xpnet.cli.app import main
 
 @pytest.fixture
 def failing(monkeypatch, capsys):
-    """Give a function that returns the line and the status of a command that raises an error."""
+    """Return a function that returns the line and the status of a command that raises an error."""
     handler = signal.getsignal(signal.SIGINT)
 
     def fail(error):

@@ -1,4 +1,4 @@
-"""The command as a person runs it, in a process of its own."""
+"""The command as a user runs it, in its own process."""
 
 import contextlib
 import gzip
@@ -17,7 +17,7 @@ from conftest import make_namespace
 
 
 def run(*args, status=0, **environment):
-    """Return what the command prints, checking its exit status."""
+    """Return the command's output, after checking its exit status."""
     done = subprocess.run(
         [sys.executable, "-m", "xpnet", *map(str, args)],
         capture_output=True,
@@ -147,7 +147,7 @@ def write_folder(folder, classes):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Give a folder of IDX files: 20 images of 6 pixels and 4 classes in each set."""
+    """Return a folder of IDX files: 20 images of 6 pixels and 4 classes in each set."""
     folder = tmp_path / "my data"
     folder.mkdir()
     write_folder(folder, 4)
@@ -237,7 +237,7 @@ def test_backends_tells_what_each_needs():
         assert info["usable"] or (info["reason"] in output.replace("\n", " ") and info["remedy"])
     words = " ".join(output.split())
     assert listed["numpy"]["advice"][0].startswith("BLAS: ")
-    # The probe of the first run may have been what warmed the cache that the second one found.
+    # The first run's probe may have filled the cache for the second.
     assert all(
         line in words for info in listed.values() for line in info["advice"] if not line.startswith("cache")
     )
@@ -339,7 +339,7 @@ def test_terminal_shows_a_bar_and_whole_lines():
     os.close(parent)
     assert process.returncode == 0
     assert b"training" in output
-    # What a line shows is what follows the last return to its beginning or erasure.
+    # A line shows what follows its last carriage return or erasure.
     lines = [re.split(r"\x1b\[2K|\r", line.rstrip("\r"))[-1] for line in output.decode().split("\n")]
     assert [line[:9] for line in lines if "epoch" in line and "train loss" in line] == [
         "epoch 1/2",

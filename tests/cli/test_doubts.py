@@ -1,4 +1,4 @@
-"""A training that learned nothing is told so."""
+"""A training that learned nothing gets advice."""
 
 import click.testing
 import numpy as np

@@ -1,4 +1,4 @@
-"""A signal that ends a command costs no whole epoch."""
+"""A signal that stops a command loses no complete epoch."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import xpnet
 
 
 def interrupted(*args, epochs=1, by=signal.SIGINT):
-    """Return what is printed and the exit status of a training that gets a signal after so many epochs."""
+    """Return the output and the exit status of a training that gets a signal after this many epochs."""
     process = subprocess.Popen(
         [sys.executable, "-m", "xpnet", "train", "--backend", "numpy", "--epochs", "100000", *map(str, args)],
         stdout=subprocess.PIPE,
@@ -21,7 +21,7 @@ def interrupted(*args, epochs=1, by=signal.SIGINT):
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     lines = []
-    # Only in the epochs is it certain that nothing is being imported, where Python may drop an exception.
+    # During epochs nothing is being imported; during an import Python may drop an exception.
     while sum(line.startswith("epoch ") for line in lines) < epochs:
         lines.append(process.stdout.readline())
         assert lines[-1], process.stderr.read()

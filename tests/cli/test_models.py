@@ -18,7 +18,7 @@ def run(*args):
 
 @pytest.fixture
 def save(tmp_path, numpy_xp, mnist):
-    """Give a function that saves a model with these biases for MNIST, and returns its path."""
+    """Return a function that saves a model for MNIST with these biases, and returns its path."""
 
     def saved(loss, biases, *layers):
         model = xpnet.Sequential(xpnet.Linear(784, len(biases)), *layers)
@@ -50,7 +50,7 @@ SATURATED = [20.0, 30.0, 25.0, 20.0, 20.0, 20.0, 20.0, 20.0, 20.0, 20.0]
 
 def test_predict_agrees_with_evaluate_on_saturated_outputs(save, tmp_path):
     path, out = save("sigmoid_cross_entropy", SATURATED), tmp_path / "json"
-    assert "test accuracy 11.35%" in run("evaluate", path)  # the share of ones
+    assert "test accuracy 11.35%" in run("evaluate", path)  # the fraction of ones
     lines = run("predict", path, "--index", "2,0", "--json", out).splitlines()
     assert lines[1].split() == ["2", "1", "1", "100.00%"]
     assert lines[2].split() == ["0", "7", "1", "100.00%", "wrong"]

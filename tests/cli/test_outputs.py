@@ -1,4 +1,4 @@
-"""What a training made is written somewhere, whatever happens to it and to the place named for it."""
+"""A training's results are written somewhere, whatever happens to it or to the given path."""
 
 import json
 import os
@@ -19,7 +19,7 @@ TRAIN = ["train", "--backend", "numpy", "--limit", "300", "--quiet"]
 
 @pytest.fixture
 def failing_fit(monkeypatch):
-    """Return a function that makes trainings fail after so many epochs."""
+    """Return a function that makes trainings fail after this many epochs."""
     fit = xpnet.fit
 
     def fail_after(epochs, error):
@@ -80,7 +80,7 @@ def test_error_before_an_epoch_is_done_says_that_nothing_was_written(monkeypatch
 
 @pytest.mark.parametrize("vanished", [True, False])
 def test_what_cannot_be_written_is_written_elsewhere(tmp_path, monkeypatch, vanished):
-    """Where the folder has vanished, in the current one; where the file cannot be written, beside it."""
+    """In the current folder if the given one is gone; next to the file if that cannot be written."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "folder"
     path = folder / "model.bin"

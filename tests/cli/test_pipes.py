@@ -1,4 +1,4 @@
-"""Commands that write to pipes and standard output, and what they say of odd paths and numbers."""
+"""Commands that write to pipes and standard output, and their errors for odd paths and numbers."""
 
 import json
 import os
@@ -16,7 +16,7 @@ TRAIN = f"{XPNET} train --backend numpy --limit 300 --epochs 1"
 
 
 def shell(command, folder, status=0):
-    """Return what a shell command prints and its errors."""
+    """Return the output and the errors of a shell command."""
     bash = shutil.which("bash") or pytest.skip("needs bash")
     done = subprocess.run([bash, "-c", f"set -o pipefail; {command}"], capture_output=True, cwd=folder)
     assert done.returncode == status, done.stderr

@@ -1,4 +1,4 @@
-"""Why steps were not sped up, as `xpnet train` says it."""
+"""`xpnet train` says why steps were not sped up."""
 
 import json
 

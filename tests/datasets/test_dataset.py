@@ -7,7 +7,7 @@ from xpnet.datasets import Dataset
 
 
 def follow_advice(error, **arguments):
-    """Return what the Python in the backticks after the `;` of an error gives for these arguments."""
+    """Return the value, for these arguments, of the Python in backticks after an error's `;`."""
     advice = re.findall(r"`([^`]+)`", str(error.value).partition("; ")[2])
     return eval(advice[0], {"numpy": numpy}, arguments)
 
@@ -238,7 +238,7 @@ def test_counts_that_differ_are_both_named(images, labels):
 
 def test_ragged_lists_are_refused():
     with pytest.raises(
-        TypeError, match=r"^`images` is a list that NumPy cannot .*; make all its rows of one"
+        TypeError, match=r"^`images` is a list that NumPy cannot .*; give all its rows the same"
     ):
         Dataset([[1, 2], [3]], [0, 1])
 

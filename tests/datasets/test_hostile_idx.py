@@ -1,4 +1,4 @@
-"""Files and folders of images that are none, or far larger unpacked: refused in one short line."""
+"""Invalid files and folders of images, or far larger unpacked, are refused in one short line."""
 
 import gzip
 import os
@@ -20,7 +20,7 @@ def header(*shape):
 
 
 def message_of(kind, call, *args, **options):
-    """Return the message of the error of that kind, which must be one short line."""
+    """Return the message of the error of this kind, which must be one short line."""
     with pytest.raises(kind) as caught:
         call(*args, **options)
     message = str(caught.value)
@@ -31,7 +31,7 @@ def message_of(kind, call, *args, **options):
 
 @pytest.fixture(scope="session")
 def bomb(tmp_path_factory):
-    """Give a gzip file of half a megabyte that unpacks to a valid IDX file of 500 MB."""
+    """Return a gzip file of half a megabyte that unpacks to a valid IDX file of 500 MB."""
     path = tmp_path_factory.mktemp("bomb") / "train-images-idx3-ubyte.gz"
     with gzip.open(path, "wb", compresslevel=9) as file:
         file.write(header(500, 1000, 1000))
@@ -55,12 +55,12 @@ def test_small_file_that_unpacks_to_much_is_refused_without_memory(bomb):
 def test_limit_of_what_is_unpacked_can_be_raised(tmp_path, monkeypatch):
     monkeypatch.setattr("xpnet.datasets.idx._MOST_UNPACKED", MEBIBYTE)
     (tmp_path / "file").write_bytes(gzip.compress(header(2, 1000, 1000) + bytes(2_000_000)))
-    assert "read up to 1048576 bytes" in message_of(ValueError, read_idx, tmp_path / "file", ndim=3)
+    assert "the limit is 1048576 bytes" in message_of(ValueError, read_idx, tmp_path / "file", ndim=3)
     assert len(read_idx(tmp_path / "file", ndim=3, max_bytes=2_000_016)) == 2
 
 
 def test_large_file_that_takes_its_space_on_disk_is_read(tmp_path, monkeypatch):
-    """As sets of real images do, which gzip makes no smaller than a tenth or so."""
+    """Like sets of real images, which gzip shrinks to no less than about a tenth."""
     monkeypatch.setattr("xpnet.datasets.idx._MOST_UNPACKED", MEBIBYTE)
     data = bytearray(30 * MEBIBYTE)
     data[:MEBIBYTE] = numpy.random.default_rng(0).bytes(MEBIBYTE)

@@ -17,7 +17,7 @@ from xpnet.datasets.idx import read_idx
 
 STATM = pathlib.Path("/proc/self/statm")
 MEBIBYTE = 1 << 20
-# The reader's chunks and gzip's buffers; far below every size that the bombs announce or unpack to.
+# Covers the reader's chunks and gzip's buffers; far below any size that the bombs announce or unpack to.
 MOST_MEMORY = 8 * MEBIBYTE
 
 
@@ -248,7 +248,7 @@ def test_header_within_the_bound_takes_memory_only_for_what_arrives(write):
     before = resident_pages()
     with pytest.raises(ValueError, match="damaged gzip file") as error:
         read_idx(path, ndim=3)
-    assert error.tb is not None  # which holds what the reader had
+    assert error.tb is not None  # which holds the reader's data
     assert (resident_pages() - before) * mmap.PAGESIZE < MOST_MEMORY
 
 
@@ -288,5 +288,5 @@ def test_a_flipped_gzip_byte_never_changes_the_array(write, array, position, fli
     except ValueError as e:
         assert str(e).startswith("IDX file '")  # noqa: PT017
     else:
-        # Of gzip's own header, the time, the system and some flags may change unnoticed.
+        # Time, system and some flags in gzip's own header may change unnoticed.
         assert read.tolist() == array.tolist()

@@ -50,7 +50,7 @@ def folder(tmp_path, arrays):
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """Return a copy of the bundled files, which `mnist()` then reads."""
+    """Return a copy of the bundled files that `mnist()` reads instead."""
     copy = shutil.copytree(MNIST_FILES, tmp_path / "mnist_files")
     # The package's attribute of this name is the function.
     module = importlib.import_module("xpnet.datasets.mnist")

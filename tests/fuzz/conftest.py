@@ -1,4 +1,4 @@
-"""The fuzzers' counters, which are printed in the end."""
+"""The fuzzers' counters, printed at the end."""
 
 import pytest
 from fuzzing import Fuzzer, Tally
@@ -8,7 +8,7 @@ TALLIES = pytest.StashKey()
 
 @pytest.fixture
 def fuzzer(request):
-    """Give a function that returns the fuzzer of a subject, for the time that `--fuzz-seconds` sets."""
+    """Return a function that returns the fuzzer of a subject, limited by `--fuzz-seconds`."""
     tallies = request.config.stash.setdefault(TALLIES, {})
 
     def make(subject):
@@ -37,7 +37,7 @@ def pytest_terminal_summary(terminalreporter, config):
 
 
 def replaced(text, made):
-    """Return the text of a page with what stands between its marks made anew."""
+    """Return the text of a page with the part between its markers replaced."""
     begin, end = "<!-- fuzz: begin -->\n", "<!-- fuzz: end -->"
     before, _, rest = text.partition(begin)
     _, mark, after = rest.partition(end)

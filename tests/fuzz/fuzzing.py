@@ -1,4 +1,4 @@
-"""What the fuzzers share: counters, limits, and damage to bytes and to JSON."""
+"""Shared by the fuzzers: counters, limits, and damage to bytes and JSON."""
 
 import collections
 import contextlib
@@ -13,7 +13,7 @@ from xpnet.errors import MOST_CHARACTERS
 
 STATM = pathlib.Path("/proc/self/statm")
 MOST_MEMORY = 1 << 30  # bytes of address space beyond what the process had
-MOST_SECONDS = 20.0  # of processor time for one input
+MOST_SECONDS = 20.0  # of processor time per input
 
 
 @dataclasses.dataclass
@@ -23,7 +23,7 @@ class Tally:
     Attributes
     ----------
     refused : Counter
-        How many were refused, by class of error.
+        Number of refused inputs, by class of error.
     """
 
     accepted: int = 0
@@ -40,7 +40,7 @@ class Tally:
 
 
 class Fuzzer:
-    """Makes random inputs until its time is over, and counts what becomes of them.
+    """Makes random inputs until its time is over, and counts the outcomes.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Fuzzer:
         self._end = time.monotonic() + seconds
 
     def turns(self, *, least=20):
-        """Give numbers from 0 until the time is over, but at least so many."""
+        """Yield numbers from 0 until the time is over, but at least this many."""
         turn = 0
         while turn < least or time.monotonic() < self._end:
             yield turn
@@ -63,7 +63,7 @@ class Fuzzer:
 
     @contextlib.contextmanager
     def trying(self, *kinds, note=None):
-        """Return a context for one input: it may raise one of exactly these errors, in one short line."""
+        """Return a context for one input: it may raise exactly one of these errors, in one short line."""
         began = time.process_time()
         try:
             yield
@@ -76,7 +76,7 @@ class Fuzzer:
 
 
 def check_refusal(error, kinds, note):
-    """Raise unless an error is exactly of one of those kinds, and says so in one short line."""
+    """Raise unless an error is exactly of one of these classes, with a message of one short line."""
     assert type(error) in kinds, (type(error), note)
     assert len(str(error)) <= MOST_CHARACTERS, (str(error), note)
     assert str(error).isprintable(), (str(error), note)
@@ -84,7 +84,7 @@ def check_refusal(error, kinds, note):
 
 @contextlib.contextmanager
 def bounded_memory():
-    """Return a context in which the process may take no more than `MOST_MEMORY` beyond what it has."""
+    """Return a context in which the process may allocate at most `MOST_MEMORY` more."""
     if not STATM.exists():
         yield
         return
@@ -102,7 +102,7 @@ NUMBERS = [0, 1, 2, 127, 128, 255, 256, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**6
 
 
 def damaged(rng, data):
-    """Return bytes with one to four faults in them."""
+    """Return the bytes with one to four faults."""
     data = bytearray(data)
     for _ in range(rng.randint(1, 4)):
         place = rng.randrange(len(data) + 1)
@@ -130,7 +130,7 @@ def damaged(rng, data):
 
 
 def odd_value(rng):
-    """Return a value that JSON may hold."""
+    """Return a random JSON value."""
     return rng.choice(
         [
             None,
@@ -160,7 +160,7 @@ def nested(levels):
 
 
 def altered(rng, value):
-    """Return a copy of a value of JSON in which one to three places hold something else, or nothing."""
+    """Return a copy of a JSON value with one to three parts changed or removed."""
     value = copy.deepcopy(value)
     for _ in range(rng.randint(1, 3)):
         holder, key = place_in(rng, value)
@@ -177,7 +177,7 @@ def altered(rng, value):
 
 
 def place_in(rng, value):
-    """Return what holds a place within a value, and its key or index; None twice for the value itself."""
+    """Return a random container within a value, and a key or index; None twice for the value itself."""
     holder, key = None, None
     while isinstance(value, dict | list) and value and rng.random() < 0.8:
         holder, key = value, rng.choice(list(value) if isinstance(value, dict) else range(len(value)))

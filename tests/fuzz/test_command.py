@@ -46,7 +46,7 @@ FILES = "--save --json --plot --data"
 
 
 def arguments(rng):
-    """Return a random list of arguments, whose training is short if there is one."""
+    """Return a random list of arguments; any training is short."""
     command = rng.choice([*OPTIONS, *OPTIONS, "x", "", "-h"])
     found = [command]
     if command in ("evaluate", "predict"):
@@ -62,13 +62,13 @@ def arguments(rng):
     if command == "train":
         found += ["--limit", "20", "--epochs", "1"]
     if command == "bench":
-        found += ["--threads", "0"]  # Nothing is to be timed.
+        found += ["--threads", "0"]  # Without any timing.
     return found
 
 
 @pytest.fixture
 def place(tmp_path, monkeypatch, numpy_xp):
-    """Be in a folder with a model and some odd files."""
+    """Change to a folder with a model and some odd files."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("XPNET_BACKEND", "numpy")
     os.symlink("loop", "loop")

@@ -1,4 +1,4 @@
-"""Random damage to the files that are read: they are right, or refused in one short line as documented."""
+"""Randomly damaged files are read correctly, or refused in one short line as documented."""
 
 import gzip
 import itertools
@@ -71,7 +71,7 @@ def test_folder_reader_holds(fuzzer, tmp_path):
 
 
 def disturb(rng, folder):
-    """Put something else in the place of a file of a folder, or beside it."""
+    """Replace a file of a folder by something else, or add something."""
     path = folder / rng.choice([*NAMES, *(f"{name}.gz" for name in NAMES), "x" * 250, "a\nb\x1b"])
     if path.is_dir() and not path.is_symlink():
         path.rmdir()
@@ -118,7 +118,7 @@ def saved_model(xp, path):
 
 
 def sealed(rng, metadata, arrays):
-    """Return a file whose descriptions and arrays are altered, with a digest that is right."""
+    """Return a file with altered descriptions and arrays and a correct digest."""
     metadata, arrays = dict(metadata), dict(arrays)
     for key in ("model", "about"):
         if rng.random() < 0.6:
@@ -149,7 +149,7 @@ def test_results_reader_holds(fuzzer, tmp_path):
 
 
 def whole_results():
-    """Return results that are right."""
+    """Return valid results."""
     figures = {
         "name": "xpnet numpy", "backend": "numpy", "kind": "xpnet", "device": "cpu", "versions": {"a": "2"},
         "seconds": [0.1, 0.2], "median": 0.15, "ratios": [1.0, 1.0], "ratio_to_first": 1.0, "accuracy": 0.9,

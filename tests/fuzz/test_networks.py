@@ -1,4 +1,4 @@
-"""Random networks, losses, optimizers and batches: compiled steps give what plain steps give."""
+"""Random networks, losses, optimizers and batches: compiled steps and plain steps agree."""
 
 import hypothesis
 import numpy
@@ -36,7 +36,7 @@ def assert_right(tally, xp, training):
     steps.assert_trained_alike(mine, plain, dtype=dtype)
     assert_close(steps.PLAIN, numpy.array(sums), expected, dtype=dtype, factor=steps.FACTOR)
     if mine.compiled.report:
-        # A gradient whose terms cancel may differ by more than the trial takes for rounding.
+        # A gradient whose terms cancel may differ by more than the trial's tolerance.
         assert mine.compiled.report.startswith("replayed, the step gives other results")
         tally.refused["left plain"] += 1
     else:

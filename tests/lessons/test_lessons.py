@@ -1,4 +1,4 @@
-"""The lessons come out at the course's own figures, on every namespace."""
+"""The lessons reproduce the course's results on every namespace."""
 
 import inspect
 import itertools
@@ -51,7 +51,7 @@ def test_loss(xp64):
 
 def test_chain_rule(xp64):
     figures = run(xp64, "chain-rule")
-    # The course rounds y_hat to 0.524 before it goes on, hence its last digits.
+    # The course rounds y_hat to 0.524 in between, hence its last digits.
     assert figures["dL_dy_hat"] == pytest.approx(-0.952, abs=1e-3)
     assert figures["dy_hat_dh1"] == pytest.approx(0.249, abs=1e-3)
     assert figures["dh1_dw1"] == pytest.approx(-0.0904, abs=1e-4)
