@@ -77,6 +77,6 @@ def test_texts_name_commands_extras_and_attributes_that_exist(path):
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_text_tells_to_fetch_xpnet_again_from_an_index(path):
+def test_no_text_says_to_install_xpnet_from_an_index(path):
     for text in texts(path):
         assert not re.search(r"pip install [^`]*--force-reinstall[^`]*xpnet", text), text

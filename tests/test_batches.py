@@ -50,7 +50,7 @@ def test_value_beyond_float32_enters_float64(xp64):
     assert np.isfinite(p).all()
 
 
-def test_outputs_that_are_not_finite_are_no_prediction(numpy_xp):
+def test_outputs_that_are_not_finite_are_refused_as_predictions(numpy_xp):
     largest = images_with(float(np.finfo("float32").max))
     params = {"0.weight": np.full((4, 2), 9, "float32"), "0.bias": np.zeros(2, "float32")}
     message = "outputs for row 2 are not finite; its parameters or the features are too large for float32"

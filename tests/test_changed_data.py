@@ -37,7 +37,7 @@ def fit(xp, data, **options):
 
 
 @pytest.mark.parametrize(("spoil", "value", "message"), SPOILT)
-def test_what_changed_before_it_is_used_is_found(backend, spoil, value, message):
+def test_data_that_changed_before_use_are_found(backend, spoil, value, message):
     images, labels = make_data()
     data, good = Dataset(images, labels), Dataset(*make_data())
     params = MODEL.init(backend, 0)
@@ -53,7 +53,7 @@ def test_what_changed_before_it_is_used_is_found(backend, spoil, value, message)
 
 @pytest.mark.parametrize(("spoil", "value", "message"), SPOILT)
 @pytest.mark.parametrize("name", ["train", "test"])
-def test_what_changes_while_a_training_begins_is_found(backend, name, spoil, value, message):
+def test_data_that_change_while_a_training_begins_are_found(backend, name, spoil, value, message):
     images, labels = make_data()
     data, good = Dataset(images, labels), Dataset(*make_data())
 
@@ -68,7 +68,7 @@ def test_what_changes_while_a_training_begins_is_found(backend, name, spoil, val
 
 
 @pytest.mark.parametrize(("spoil", "value", "message"), SPOILT)
-def test_what_changes_after_a_training_began_is_not_seen(backend, spoil, value, message):
+def test_data_that_change_after_a_training_began_are_not_seen(backend, spoil, value, message):
     images, labels = make_data()
     expected = fit(backend, Dataset(*make_data()), epochs=2)
     data = Dataset(images, labels)

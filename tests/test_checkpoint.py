@@ -72,7 +72,7 @@ def train(xp, model, dataset):
 
 
 @pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
-def test_layers_of_ones_own_are_saved_and_loaded_with_the_model(backend, dataset, tmp_path, make):
+def test_users_layers_are_saved_and_loaded_with_the_model(backend, dataset, tmp_path, make):
     run = train(backend, make(), dataset)
     run.save(tmp_path / "model")
     model = make()

@@ -98,20 +98,20 @@ def test_real_numbers_of_any_kind_become_float(value):
         (lambda value: Scaling(1.0, value), "`offset` must be a finite number, got "),
     ],
 )
-def test_what_is_no_finite_real_number_is_refused(make, message, value):
+def test_value_that_is_not_a_finite_real_number_is_refused(make, message, value):
     with pytest.raises(ValueError, match=message):
         make(value)
 
 
 @pytest.mark.parametrize("value", NO_COUNTS, ids=lambda value: repr(value)[:20])
-def test_what_is_no_count_is_refused(value):
+def test_value_that_is_not_a_count_is_refused(value):
     for make in (lambda: Linear(value, 3), lambda: xpnet.mlp(3, value), lambda: checks.limit([value])):
         with pytest.raises(ValueError, match="` must be "):
             make()
 
 
 @pytest.mark.parametrize("value", [2.0, True, np.True_, "1", None, [1]], ids=repr)
-def test_seed_that_is_no_whole_number_is_refused(value):
+def test_seed_that_is_not_a_whole_number_is_refused(value):
     with pytest.raises(TypeError, match="`seed` must be an integer, got "):
         Stream(value, "init")
 
@@ -221,7 +221,7 @@ def test_deep_lesson_takes_the_largest_seed(numpy_xp, mnist):
 
 @pytest.mark.parametrize("name", ["mnist-zero", "mnist-softmax", "mnist-improved", "first-network", "deep"])
 @pytest.mark.parametrize("limit", [0, -5, True, 2.0], ids=repr)
-def test_lessons_refuse_a_limit_that_is_no_count(numpy_xp, name, limit):
+def test_lessons_refuse_a_limit_that_is_not_a_count(numpy_xp, name, limit):
     with pytest.raises(ValueError, match="`limit` must be a whole number above 0, got "):
         find_lesson(name).run(numpy_xp, limit=limit, say=lambda line: None)
 

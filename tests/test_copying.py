@@ -166,7 +166,7 @@ def test_stream_goes_on_in_each_copy(copied):
     np.testing.assert_array_equal(stream.uniform(5), expected)
 
 
-def test_compiled_step_is_compiled_anew(backend, copied):
+def test_compiled_step_is_compiled_again(backend, copied):
     compiled = backend.compile(double)
     x = backend.ones((2,), dtype=backend.float32)
     for step in (compiled, copied(compiled)):

@@ -156,7 +156,7 @@ def test_interruption_ends_the_listing(source, install):
 
 
 @pytest.mark.parametrize("kind", [SystemExit, BaseException, TimeoutError])
-def test_what_the_handler_of_a_signal_raises_is_not_the_fault_of_a_backend(kind, install):
+def test_exception_from_a_signal_handler_is_not_blamed_on_a_backend(kind, install):
     def interrupt(number, frame):
         raise kind("enough")
 
@@ -191,7 +191,7 @@ def test_package_that_takes_a_shipped_name_is_an_error_that_names_both(install):
     assert "xpnet_evil_arrays" not in sys.modules
 
 
-def test_all_packages_that_take_a_shipped_name_are_to_go(install):
+def test_error_names_all_packages_that_take_a_shipped_name(install):
     for folder in ("one", "two"):
         install(TOY.format(""), name="numpy", package=f"evil-{folder}", folder=folder)
     with pytest.raises(xpnet.BackendUnavailableError) as caught:
@@ -200,7 +200,7 @@ def test_all_packages_that_take_a_shipped_name_are_to_go(install):
     assert re.search(r"reserved for xpnet: uninstall evil-\w+ and evil-\w+, or", caught.value.remedy)
 
 
-def test_shipped_name_is_refused_to_a_package_that_alone_has_it(install, monkeypatch):
+def test_shipped_name_is_refused_even_if_only_one_package_has_it(install, monkeypatch):
     install(TOY.format(""), name="numpy", package="evil-arrays")
     registered = importlib.metadata.entry_points(group="xpnet.backends")
     alone = [entry for entry in registered if entry.dist.name == "evil-arrays"]
@@ -223,7 +223,7 @@ def test_two_packages_of_one_name_are_an_error_that_names_both(install):
     assert not infos()["toy"].usable
 
 
-def test_what_an_earlier_installation_left_is_no_second_package(tmp_path, install):
+def test_leftover_of_an_earlier_installation_is_not_a_second_package(tmp_path, install):
     install(TOY.format(""), folder="checkout")
     install(TOY.format(""), folder="site-packages")
     assert infos()["toy"].usable
@@ -272,7 +272,7 @@ def test_backends_describes_the_usable_ones():
     )
 
 
-def test_advice_of_a_third_party_is_told(install):
+def test_advice_of_a_third_party_is_shown(install):
     install(
         "import numpy\nfrom xpnet import Namespace\nxp = Namespace('toy', numpy, advice=lambda: ['set X'])\n"
     )

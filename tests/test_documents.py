@@ -106,7 +106,7 @@ COMMANDS = [(path, command) for path in DOCUMENTS for command in commands(path)]
 
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=lambda value: str(value))
-def test_command_of_a_document_begins_with_what_is_there(path, command):
+def test_command_of_a_document_begins_with_an_existing_program(path, command):
     if command[0] != "python3":
         folder, name = command[0].rsplit("/", 1)
         assert folder == ".venv/bin" or (ROOT / command[0]).exists()

@@ -64,7 +64,7 @@ def test_evaluate_and_predict_agree_on_saturated_outputs(xp_int64, case):
         (Sequential(Linear(1, 3), Sigmoid()), "softmax_cross_entropy"),
     ],
 )
-def test_evaluate_and_predict_agree_whatever_the_last_layer(backend, model, loss):
+def test_evaluate_and_predict_agree_for_any_last_layer(backend, model, loss):
     params = with_biases(backend, model, [20.0, 30.0, 25.0])
     predicted = xpnet.predict(backend, model, params, labelled(0), loss=loss)
     confusion = xpnet.evaluate(backend, model, params, labelled(0), loss=loss).confusion
@@ -85,7 +85,7 @@ def test_evaluate_and_predict_agree_to_the_last_bit(backend, loss, layers, n):
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-def test_outputs_beyond_the_dtype_are_told_without_a_warning(xp_int64, loss):
+def test_outputs_beyond_the_dtype_are_reported_without_a_warning(xp_int64, loss):
     model, data = mlp(4, 3), xpnet.Dataset(np.full((5, 4), 1e38, dtype=np.float32), [0] * 5)
     params = with_biases(xp_int64, model, np.zeros(3))
     params["0.weight"] = xp_int64.asarray(np.full((4, 3), 1e30, dtype=np.float32))
@@ -123,7 +123,7 @@ def test_history_and_report_count_what_predict_says(backend, dataset, loss, outp
         Sequential(Linear(1, 3), Softmax(), Dropout(0.5)),
     ],
 )
-def test_outputs_that_are_no_probabilities_are_not_called_so(numpy_xp, model):
+def test_outputs_are_not_called_probabilities_unless_they_are(numpy_xp, model):
     params = model.init(numpy_xp, 0)
     message = "outputs of a model trained with 'squared_error' are not probabilities; call `predict`"
     with pytest.raises(ValueError, match=message):

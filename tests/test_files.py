@@ -56,7 +56,7 @@ def test_device_stays_a_device(act):
 
 
 @pytest.mark.parametrize("act", [check_writable, lambda path: write_whole(path, b"new")])
-def test_links_that_lead_in_a_circle_are_an_error_of_the_system(tmp_path, act):
+def test_circular_links_are_an_os_error(tmp_path, act):
     one, two = tmp_path / "one", tmp_path / "two"
     one.symlink_to(two)
     two.symlink_to(one)
@@ -95,7 +95,7 @@ def test_folder_that_others_own_is_refused_beforehand(tmp_path, exists):
     assert "Permission denied" in done.stderr
 
 
-def test_json_has_null_for_what_is_not_finite():
+def test_json_has_null_for_numbers_that_are_not_finite():
     value = {"loss": float("nan"), "rows": [(1.5, float("-inf")), np.float64("inf")], "n": 3, "none": None}
     strict = json.loads(json_text(value, indent=2), parse_constant=pytest.fail)
     assert strict == {"loss": None, "rows": [[1.5, None], None], "n": 3, "none": None}
@@ -116,7 +116,7 @@ def test_numbers_of_numpy_are_written_as_json():
     ["", "a\0b", "loop", "loop/file", "x" * 5000, "\ud800", b"", b"a\0b", b"loop", b"no/file"],
 )
 @pytest.mark.parametrize("act", [check_writable, lambda path: write_whole(path, b"new")])
-def test_odd_place_is_an_error_of_the_system(tmp_path, monkeypatch, act, name):
+def test_odd_path_is_an_os_error(tmp_path, monkeypatch, act, name):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "loop").symlink_to("loop")
     with pytest.raises(OSError, match=r"^cannot write '.*[;] (choose another (place|one)|name a file)$"):
@@ -126,7 +126,7 @@ def test_odd_place_is_an_error_of_the_system(tmp_path, monkeypatch, act, name):
 
 
 @pytest.mark.parametrize("path", [b"file", "./file", "folder/../file"])
-def test_place_may_be_written_in_any_way(tmp_path, monkeypatch, path):
+def test_path_may_be_spelled_in_any_way(tmp_path, monkeypatch, path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "folder").mkdir()
     write_whole(path, b"new")
@@ -134,7 +134,7 @@ def test_place_may_be_written_in_any_way(tmp_path, monkeypatch, path):
     assert os.path.samefile(to_read(path), "file")
 
 
-def test_only_a_file_with_content_of_its_own_is_to_be_read(tmp_path):
+def test_only_a_regular_file_may_be_read(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "loop").symlink_to("loop")
     for name in ("pipe", "loop", "gone", "", "a\0b"):

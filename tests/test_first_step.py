@@ -37,7 +37,7 @@ def train(xp, dataset, *layers, **options):
 
 
 @pytest.mark.parametrize("kind", [None, "identity", "traced"])
-def test_misuse_in_a_layer_of_ones_own_is_found_in_the_first_step(backend, dataset, kind):
+def test_misuse_in_a_users_layer_is_found_in_the_first_step(backend, dataset, kind):
     if kind == "identity":
         backend = xpnet.Namespace("mine", np)
     if kind == "traced":

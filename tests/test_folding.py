@@ -53,12 +53,12 @@ def test_items_are_taken_one_by_one(xp):
         ((1,), [(2, 3)], r"the step must return a tuple like `carry`, .* 1 elements, got a tuple of 2"),
     ],
 )
-def test_what_cannot_be_folded_is_refused(xp, carry, items, message):
+def test_carry_and_items_that_are_not_tuples_are_refused(xp, carry, items, message):
     with pytest.raises(TypeError, match=message):
         xp.fold(xp.compile(add), carry, items)
 
 
-def test_step_that_returns_no_tuple_is_refused(xp):
+def test_step_that_does_not_return_a_tuple_is_refused(xp):
     with pytest.raises(TypeError, match=r"must return a tuple like `carry`, .* got ndarray"):
         xp.fold(xp.compile(lambda xp, a, b: xp.nn.relu(a)), (np.ones(2),), [(1,)])
 

@@ -206,7 +206,7 @@ def test_large_model_of_others_is_refused_unread(refused, tmp_path, metadata):
         {"inputs": {"dtype": "uint8", "low": 0, "high": 1, "count": 1, "nom": 5}},
     ],
 )
-def test_what_a_file_says_of_its_training_has_the_right_kinds(refused, tmp_path, numpy_xp, change):
+def test_description_of_a_training_in_a_file_has_the_right_kinds(refused, tmp_path, numpy_xp, change):
     model = xpnet.Sequential(xpnet.Linear(2, 1))
     about = {**ABOUT, "scaling": {"scale": 1.0, "offset": 0.0}}
     checkpoint.save(tmp_path / "model", numpy_xp, model, model.init(numpy_xp, 0), about)
@@ -238,7 +238,7 @@ def test_every_kind_of_path_saves_and_loads(tmp_path, numpy_xp, name):
     assert xpnet.load(path, numpy_xp).model == model
 
 
-def test_empty_arrays_of_ones_own_layer_are_saved_and_loaded(tmp_path, numpy_xp):
+def test_empty_arrays_of_a_users_layer_are_saved_and_loaded(tmp_path, numpy_xp):
     class Empty(xpnet.ReLU):
         shapes = {"nothing": (0, 3)}  # noqa: RUF012
 

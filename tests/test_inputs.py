@@ -183,6 +183,6 @@ def test_bundled_data_have_a_name(mnist):
     assert inputs == Inputs("uint8", -0.5, 0.5, 100, "mnist")
 
 
-def test_measurement_of_what_is_no_data_set_is_refused(numpy_xp, dataset):
+def test_evaluation_of_something_other_than_a_data_set_is_refused(numpy_xp, dataset):
     with pytest.raises(TypeError, match="`dataset` must be a Dataset, got ndarray"):
         fit(numpy_xp, dataset).evaluate(dataset.images)

@@ -101,7 +101,7 @@ def test_unwanted_input_gradient_is_left_out(xp):
         assert dx is None, layer
 
 
-def test_model_skips_the_input_gradient_alone(xp):
+def test_model_skips_only_the_input_gradient(xp):
     model = Sequential(Dropout(0.5), Linear(4, 3), Sigmoid(), Linear(3, 2))
     params = model.init(xp, 0)
     y, pullback = model(xp, params, put(xp, sample((2, 4)).astype(np.float32)))
@@ -193,7 +193,7 @@ def test_gradient_of_another_dtype_than_the_output_is_refused(xp, layer):
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
-def test_input_that_is_no_float_is_refused(xp, layer, dtype):
+def test_input_that_is_not_a_float_is_refused(xp, layer, dtype):
     x = xp.ones((2, 4), dtype=getattr(xp, dtype))
     with pytest.raises(TypeError, match=r"`x` must be float32 or float64, got .*; pass `xp.astype\(x, "):
         layer(xp, layer.init(xp, 0), x)

@@ -87,11 +87,11 @@ def test_absorbed_activation_is_found_at_the_end_of_a_nested_model():
         (Sequential(Linear(3, 2), Sequential(Sigmoid())), Sequential(Linear(3, 2), Sequential(Sigmoid()))),
     ],
 )
-def test_absorbed_activation_is_found_however_it_is_nested(model, kept):
+def test_absorbed_activation_is_found_at_any_nesting(model, kept):
     assert LOSSES["softmax_cross_entropy"].trunk(model) == kept
 
 
-def test_class_of_ones_own_is_absorbed_only_if_it_computes_the_same():
+def test_users_class_is_absorbed_only_if_it_computes_the_same():
     class Named(Softmax):
         pass
 

@@ -31,7 +31,7 @@ def test_each_image_takes_what_layers_return_and_its_gradients():
 @pytest.mark.parametrize(
     ("free", "batch_size"), [(2360, 11), (10**9, 127), (0, 0)], ids=["some", "enough", "none"]
 )
-def test_error_tells_what_was_asked_what_is_free_and_what_would_fit(free, batch_size):
+def test_error_says_what_was_asked_what_is_free_and_what_would_fit(free, batch_size):
     xp, released = namespace(free)
     with (
         pytest.raises(xpnet.DeviceMemoryError, match=r"'small' on cpu is out of memory: 1\.0 MiB") as caught,
@@ -44,7 +44,7 @@ def test_error_tells_what_was_asked_what_is_free_and_what_would_fit(free, batch_
     assert released
 
 
-def test_other_errors_are_left_as_they_are():
+def test_other_errors_are_unchanged():
     xp, released = namespace(0)
     with pytest.raises(KeyError), watched(xp, MODEL, dtype="float32", batch_size=128):
         raise KeyError("x")

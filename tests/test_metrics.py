@@ -76,12 +76,12 @@ def test_confusion_matrix_takes_a_small_number_of_classes(numpy_xp):
         ([0], [-1], r"`predicted` must be in \[0, 3\), got -1"),
     ],
 )
-def test_confusion_matrix_refuses_what_is_no_class(numpy_xp, labels, predicted, message):
+def test_confusion_matrix_refuses_labels_that_are_not_classes(numpy_xp, labels, predicted, message):
     with pytest.raises(ValueError, match=message):
         metrics.confusion_matrix(numpy_xp, np.array(labels), np.array(predicted), 3)
 
 
-def test_metrics_refuse_labels_that_are_no_integers(numpy_xp):
+def test_metrics_refuse_labels_that_are_not_integers(numpy_xp):
     with pytest.raises(TypeError, match="`predicted` must have an integer dtype, got float64; pass class"):
         metrics.accuracy(numpy_xp, LABELS, LABELS.astype(float))
 
@@ -128,7 +128,7 @@ def test_report_takes_names_in_any_kind_of_row(kind):
     ("names", "shape"),
     [(["a"], r"\(1,\)"), ([], r"\(0,\)"), (list("abcd"), r"\(4,\)"), (np.array([["a"], ["b"]]), r"\(2, 1\)")],
 )
-def test_report_refuses_other_than_one_name_a_class(names, shape):
+def test_report_needs_one_name_per_class(names, shape):
     with pytest.raises(
         ValueError, match=rf"`names` must have shape \(2,\), one name for .*, got {shape}; name"
     ):
@@ -145,6 +145,6 @@ def test_report_refuses_other_than_one_name_a_class(names, shape):
         ([[1, -2], [0, 1]], ValueError, "must not be negative, got -2"),
     ],
 )
-def test_report_refuses_what_is_no_confusion_matrix(confusion, error, message):
+def test_report_refuses_other_things_than_a_confusion_matrix(confusion, error, message):
     with pytest.raises(error, match=message):
         metrics.classification_report(confusion)

@@ -134,7 +134,7 @@ class Scale:
         return x * params["scale"], pullback
 
 
-def test_layer_of_ones_own_needs_no_widths(backend, dataset):
+def test_users_layer_needs_no_widths(backend, dataset):
     model = Sequential(Scale(), Linear(12, 3), Scale(), Softmax())
     assert (model.n_in, model.n_out, model.shapes["0.scale"]) == (12, 3, ())
     run = xpnet.fit(backend, model, dataset, optimizer=xpnet.Adam(0.05), epochs=5, batch_size=16)
@@ -142,7 +142,7 @@ def test_layer_of_ones_own_needs_no_widths(backend, dataset):
     assert run.evaluate(dataset).accuracy > 0.9
 
 
-def test_layer_of_ones_own_that_gives_other_features_says_so():
+def test_error_names_a_users_layer_with_other_features():
     class Pairs(Scale):
         n_out = np.int64(6)
 
@@ -221,7 +221,7 @@ def test_params_of_another_model_say_what_to_pass(numpy_xp, dataset):
         xpnet.evaluate(numpy_xp, xpnet.mlp(12, 3), params, dataset)
 
 
-def test_params_that_are_no_dict_say_what_to_pass(numpy_xp, dataset):
+def test_error_for_params_that_are_not_a_dict_says_what_to_pass(numpy_xp, dataset):
     model = xpnet.mlp(12, 3)
     run = xpnet.fit(numpy_xp, model, dataset, epochs=1, optimizer=xpnet.SGD(0.5))
     for params in (None, run, list(run.params.values())):
@@ -231,7 +231,7 @@ def test_params_that_are_no_dict_say_what_to_pass(numpy_xp, dataset):
             xpnet.evaluate(numpy_xp, model, params, dataset)
 
 
-def test_sizes_in_a_list_are_told_to_be_written_one_by_one():
+def test_error_for_sizes_in_a_list_says_to_write_them_one_by_one():
     with pytest.raises(
         ValueError, match=r"got \(\[784, 64, 10\],\); pass .* for example `mlp\(784, 64, 10\)`$"
     ):
@@ -239,7 +239,7 @@ def test_sizes_in_a_list_are_told_to_be_written_one_by_one():
 
 
 @pytest.mark.parametrize("model", [None, Linear(12, 3), "mlp"])
-def test_what_is_no_model_is_named(numpy_xp, dataset, model):
+def test_error_names_a_value_that_is_not_a_model(numpy_xp, dataset, model):
     with pytest.raises(TypeError, match=r"^`model` must be a Sequential, got .*; pass for example"):
         xpnet.fit(numpy_xp, model, dataset, epochs=1, optimizer=xpnet.SGD(0.5))
     with pytest.raises(TypeError, match=r"^`model` must be a Sequential, got .*; pass for example"):
@@ -257,6 +257,6 @@ def test_advice_for_a_single_image_works_when_followed(numpy_xp):
     assert xpnet.predict(xp, model, params, images).shape == (1,)
 
 
-def test_no_history_cannot_be_drawn(tmp_path):
+def test_empty_history_is_refused(tmp_path):
     with pytest.raises(ValueError, match="nothing to draw; pass the `history` of a run"):
         xpnet.plots.history([], tmp_path / "plot.png")

@@ -43,7 +43,7 @@ def own_names():
 
 
 @pytest.mark.parametrize("lazily", [False, True])
-def test_what_a_namespace_defines_wins_over_the_library(lazily):
+def test_names_that_a_namespace_defines_win_over_the_library(lazily):
     names = own_names()
     assert {"compile", "device", "fold", "fused", "library", "name", "nn", "on", "use", "_device"} <= set(
         names
@@ -106,7 +106,7 @@ def test_new_arrays_are_made_on_the_device():
     assert xp.zeros((2,)).device == xp.asarray([1.0]).device == xp.arange(3).device == device
 
 
-def test_namespace_tells_of_itself_as_the_standard_asks():
+def test_namespace_describes_itself_as_the_standard_requires():
     info = xpnet.backend("numpy").__array_namespace_info__()
     assert info.default_device() == "cpu"
 

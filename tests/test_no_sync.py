@@ -90,7 +90,7 @@ def guarded():
         lambda x: x > 0 or x,
     ],
 )
-def test_the_trap_closes(guarded, read):
+def test_guarded_arrays_refuse_to_be_read(guarded, read):
     xp, _ = guarded
     x = xp.nn.relu(xp.asarray(np.array([1.0])))
     with pytest.raises(AssertionError, match="read back"):

@@ -147,7 +147,7 @@ def test_arrays_of_another_dtype_than_the_parameters_are_refused(xp64, rule):
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
-def test_parameters_that_are_no_floats_are_refused(xp, rule):
+def test_parameters_that_are_not_floats_are_refused(xp, rule):
     params = {"a": xp.ones((3,), dtype=xp.int32)}
     state = rule.init(xp, {"a": xp.ones((3,), dtype=xp.float32)})
     with pytest.raises(TypeError, match=r"`params` must be float32 or float64, got .*int32 for 'a'"):

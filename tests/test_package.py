@@ -43,7 +43,7 @@ def test_import_xpnet_loads_neither_lessons_nor_plots_nor_the_commands():
     assert python(f"import sys, xpnet; print([name for name in {late} if name in sys.modules])") == "[]\n"
 
 
-def test_dir_lists_what_is_loaded_late():
+def test_dir_lists_lazily_loaded_names():
     assert {"lessons", "plots", "replay", "fit", "metrics"} <= set(dir(xpnet))
     assert {name.replace("-", "_") for name in LESSONS} | {"LESSONS", "find_lesson"} <= set(
         dir(xpnet.lessons)
@@ -64,7 +64,7 @@ def test_unknown_attribute_is_an_attribute_error(package):
 @pytest.mark.parametrize(
     ("package", "late"), [(xpnet, set(xpnet._LATE)), (xpnet.lessons, {n.replace("-", "_") for n in LESSONS})]
 )
-def test_type_checkers_are_shown_what_is_loaded_late(package, late):
+def test_type_checkers_see_lazily_loaded_names(package, late):
     blocks = [node for node in ast.parse(inspect.getsource(package)).body if isinstance(node, ast.If)]
     shown = {
         alias.name

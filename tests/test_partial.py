@@ -38,7 +38,7 @@ def writer(tmp_path):
 
 
 @pytest.mark.parametrize("act", [check_writable, lambda path: write_whole(path, b"new")])
-def test_what_a_killed_writer_left_is_removed_by_the_next_one_of_that_file(tmp_path, writer, act):
+def test_leftovers_of_a_killed_writer_are_removed_by_the_next_one(tmp_path, writer, act):
     assert len(parts(tmp_path)) == 1
     act(tmp_path / "file")
     assert len(parts(tmp_path)) == 1, "it belonged to a process that writes"
@@ -87,7 +87,7 @@ def test_owner_and_group_of_a_replaced_file_are_kept(tmp_path):
 
 
 @pytest.mark.skipif(not IS_ROOT, reason="only a superuser can become another user")
-def test_owner_who_cannot_be_kept_lends_nobody_anything(tmp_path):
+def test_owner_that_cannot_be_kept_gives_no_one_access(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir(0o777)
     for parent in [folder, tmp_path, *tmp_path.parents[:2]]:

@@ -79,7 +79,7 @@ def train(**options):
 
 @pytest.mark.parametrize("show", [None, True, False])
 @pytest.mark.parametrize("make", [lambda: None, closed, detached, Writer, object, Failing, FailingTerminal])
-def test_training_does_without_a_usable_standard_output(monkeypatch, make, show):
+def test_training_needs_no_usable_standard_output(monkeypatch, make, show):
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", make())
         run = train(progress=show)
@@ -134,7 +134,7 @@ def test_training_under_a_display_of_the_users_shows_no_bar(open_terminal):
     assert "training" not in terminal.getvalue()
 
 
-def test_training_beside_a_display_on_the_global_console_goes_on(open_terminal):
+def test_training_continues_while_the_global_console_has_a_display(open_terminal):
     open_terminal()
     with rich.live.Live("mine", console=rich.get_console()):
         assert len(train(progress=True).history) == 2

@@ -39,7 +39,7 @@ def test_stream_goes_on_where_it_was():
     np.testing.assert_array_equal(np.concatenate([stream.uniform((4,)), stream.uniform((6,))]), whole)
 
 
-def test_permutation_holds_every_number_once():
+def test_permutation_contains_every_number_once():
     order = Stream(0, "shuffle").permutation(1000)
     assert order.dtype == np.int32
     np.testing.assert_array_equal(np.sort(order), np.arange(1000))
@@ -53,7 +53,7 @@ def test_normal_numbers_are_the_quantiles_of_uniform_ones():
 
 
 @pytest.mark.parametrize("p", [2.0**-53, 1e-12, 1e-3, 0.075, 0.5, 0.9251, 1 - 1e-9])
-def test_normal_quantile_holds_in_the_tails(p):
+def test_normal_quantile_is_accurate_in_the_tails(p):
     from xpnet.random import _normal_quantile
 
     expected = statistics.NormalDist().inv_cdf(p)

@@ -285,7 +285,7 @@ def test_predict_takes_a_data_set(saved, numpy_xp, dataset):
     np.testing.assert_array_equal(run.predict(dataset), run.predict(dataset.images))
 
 
-def test_folder_is_no_model(tmp_path, numpy_xp):
+def test_folder_is_refused_as_a_model(tmp_path, numpy_xp):
     with pytest.raises(OSError, match=r"cannot read '.*'.*pass a file that"):
         xpnet.load(tmp_path, numpy_xp)
 

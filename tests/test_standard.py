@@ -214,7 +214,7 @@ def test_clip_keeps_its_dtype_and_its_bounds(xp):
 
 
 @pytest.mark.parametrize("bound", [np.float64(2), np.float32(2), np.int64(2), np.asarray(2.0)])
-def test_clip_keeps_its_dtype_beside_numbers_of_numpy(xp, bound):
+def test_clip_keeps_its_dtype_with_numbers_of_numpy(xp, bound):
     for dtype in (xp.float32, xp.int8, xp.uint8):
         found = xp.clip(xp.asarray([1, 5], dtype=dtype), bound, None)
         assert found.dtype == dtype

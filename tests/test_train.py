@@ -110,7 +110,7 @@ def test_dropout_trains_and_is_the_same_everywhere(xp64, numpy_xp, dataset):
     assert run.history[-1].train_loss == pytest.approx(expected.history[-1].train_loss, rel=1e-12)
 
 
-def test_float_images_enter_as_they_are(numpy_xp, dataset):
+def test_float_images_enter_unchanged(numpy_xp, dataset):
     pixels = fit(numpy_xp, dataset, scale=1 / 255, offset=-0.5, dtype="float64")
     floats = fit(numpy_xp, Dataset(dataset.images / 255 - 0.5, dataset.labels), dtype="float64")
     assert floats.history[-1].train_loss == pytest.approx(pixels.history[-1].train_loss, rel=1e-12)
@@ -174,7 +174,7 @@ def test_an_array_of_the_backend_from_a_callback_ends_the_training(xp, dataset):
     assert len(run.history) == 1
 
 
-def test_what_is_neither_true_nor_false_from_a_callback_is_refused(numpy_xp, dataset):
+def test_callback_result_that_is_neither_true_nor_false_is_refused(numpy_xp, dataset):
     message = r"a callback returned a ndarray that is neither true nor false \(.*\); return True to end"
     with pytest.raises(TypeError, match=message):
         fit(numpy_xp, dataset, callbacks=[lambda run: run.params["0.bias"]])
@@ -195,7 +195,7 @@ def test_callback_whose_code_does_not_run_when_called_is_refused(numpy_xp, datas
         fit(numpy_xp, dataset, callbacks=[callback])
 
 
-def test_what_a_callback_keeps_stays_as_it_is(xp, dataset):
+def test_values_that_a_callback_keeps_do_not_change(xp, dataset):
     kept, values = [], []
 
     def keep(run):
@@ -225,7 +225,7 @@ def test_parameters_that_a_callback_puts_into_the_run_stay_there(backend, datase
     assert [e.train_loss for e in run.history] == [e.train_loss for e in unchanged.history]
 
 
-def test_without_test_set_its_figures_are_none(numpy_xp, dataset):
+def test_without_a_test_set_its_results_are_none(numpy_xp, dataset):
     last = fit(numpy_xp, dataset).history[-1]
     assert last.test_loss is None
     assert last.test_accuracy is None
@@ -275,7 +275,7 @@ def test_arguments_that_do_not_fit_are_refused(numpy_xp, dataset, change, error,
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit, StopIteration, RuntimeError])
-def test_what_ends_a_training_has_the_run_so_far(backend, dataset, tmp_path, error):
+def test_exception_that_stops_a_training_has_the_run_so_far(backend, dataset, tmp_path, error):
     def fail(run):
         if len(run.history) == 2:
             raise error

@@ -347,7 +347,7 @@ def test_change_between_items_of_a_fold_is_seen(xp, case):
     assert compiled.report == ""
 
 
-def test_what_is_set_up_in_the_first_call_is_replayed(xp):
+def test_step_that_initialises_something_in_its_first_call_is_replayed(xp):
     class Lazy:
         @functools.cached_property
         def rate(self):

@@ -54,7 +54,7 @@ def test_calls_of_one_product_are_not_mixed_with_those_of_other_threads(package,
     assert len(list(itertools.groupby(asked))) == 4
 
 
-def test_streams_of_one_name_in_each_thread_have_memory_of_their_own(package, monkeypatch):
+def test_streams_of_one_name_in_different_threads_have_separate_memory(package, monkeypatch):
     stream, cuda = package.cupy.cuda.Stream(), package.cupy.cuda
     monkeypatch.setattr(cuda, "get_current_stream", lambda: stream)
     for name, shared in ((7, True), (cuda.runtime.streamPerThread, False)):

@@ -49,7 +49,7 @@ def test_more_batch_sizes_than_places_are_not_recorded_again_and_again(xp, recor
     assert sum(compiled._trusted.values()) > 4 * replayed._MOST_PROGRAMS  # The others are replayed.
 
 
-def test_shapes_that_change_at_every_call_are_not_recorded_for_ever(xp, recordings):
+def test_shapes_that_change_at_every_call_stop_being_recorded(xp, recordings):
     call_in_turn(xp, range(1, 37), rounds=2)
     assert len(recordings) == replayed._MOST_PROGRAMS + replayed._MOST_IN_VAIN
 

@@ -64,7 +64,7 @@ def test_no_number_is_too_large_for_a_sigmoid(dtype):
 
 @pytest.mark.parametrize(("rows", "columns"), [(3, 1), (1, 3)])
 @pytest.mark.parametrize("number", [numpy.inf, numpy.nan])
-def test_products_with_a_single_zero_keep_what_is_not_finite(rows, columns, number):
+def test_products_with_a_single_zero_keep_infinities_and_nan(rows, columns, number):
     for x, weight in ((0.0, number), (number, 0.0)):
         z = numpy.empty((rows, columns))
         with numpy.errstate(invalid="ignore"):
@@ -167,7 +167,7 @@ def test_a_bias_may_be_a_row():
     compare(step, shapes=((5, 4), (1, 4)))
 
 
-def test_a_number_that_is_the_rate_is_no_part_of_a_program():
+def test_learning_rate_among_the_arguments_is_not_part_of_a_program():
     def step(xp, params, kept, x, dy, lr):
         found = zip(params, gradients(xp, x, params[0], dy), strict=True)
         return [xp.nn.sgd_step(p, g, lr) for p, g in found], kept
@@ -233,7 +233,7 @@ def test_a_gradient_may_serve_two_rules():
     compare(step, shapes=((5, 4), (5, 4)))
 
 
-def test_parameters_are_used_as_they_are_after_their_step():
+def test_parameters_are_read_with_the_values_after_their_step():
     def step(xp, params, kept, x, dy):
         d_weight, d_bias = gradients(xp, x, params[0], dy)
         weight, bias = xp.nn.sgd_step(params[0], d_weight, 0.1), xp.nn.sgd_step(params[1], d_bias, 0.1)
@@ -288,7 +288,7 @@ def test_a_run_keeps_its_parameters_and_nothing_else():
     assert all(p.base is None for p in run.params.values())
 
 
-def test_parameters_move_between_programs_as_they_are():
+def test_parameters_move_between_programs_unchanged():
     compiled = xp.compile(functools.partial(with_rule, "momentum_step"))
     found = [normal(5, 4), normal(4)], [[normal(5, 4) * 0, normal(4) * 0]]
     matrices = []

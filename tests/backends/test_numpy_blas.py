@@ -46,7 +46,7 @@ def test_kernels_short_of_avx512_earn_advice(architecture):
     ("architecture", "flags"),
     [("SkylakeX", AVX512), ("Haswell", AVX512[:-1]), ("Haswell", []), ("Cooperlake", AVX512), (None, AVX512)],
 )
-def test_other_kernels_and_processors_earn_none(architecture, flags):
+def test_other_kernels_and_processors_get_no_advice(architecture, flags):
     assert blas.kernel_advice(architecture, flags) is None
 
 

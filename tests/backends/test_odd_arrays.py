@@ -133,7 +133,7 @@ def test_steps_refuse_arrays_that_cannot_change(name, form):
 
 
 @pytest.mark.parametrize("number", [[1.0], numpy.linspace(0, 1, 3, dtype=numpy.float32), numpy.asarray(0.5)])
-def test_numbers_of_another_kind_are_the_twins(number):
+def test_numbers_of_another_kind_go_to_the_twin(number):
     results = [
         function(numpy.array(X), Y, number)
         for function in (xp.nn.sgd_step, lambda *args: nn.sgd_step(numpy, *args))
@@ -141,7 +141,7 @@ def test_numbers_of_another_kind_are_the_twins(number):
     numpy.testing.assert_allclose(*results, rtol=1e-6)
 
 
-def test_step_on_views_of_one_memory_is_the_twins():
+def test_step_on_views_of_one_memory_goes_to_the_twin():
     mine, twins = numpy.arange(64, dtype=numpy.float32), numpy.arange(64, dtype=numpy.float32)
     xp.nn.sgd_step(mine[1:], mine[:-1], 1.0)
     nn.sgd_step(numpy, twins[1:], twins[:-1], 1.0)
@@ -149,7 +149,7 @@ def test_step_on_views_of_one_memory_is_the_twins():
 
 
 @pytest.mark.parametrize("index", [4, -5, 10**9, -(10**9)])
-def test_gathering_does_not_read_past_what_is_gathered(index):
+def test_gathering_does_not_read_past_its_arrays(index):
     indices = numpy.array([0, index], numpy.int32)
     images, labels = numpy.full_like(IMAGES, 7), numpy.full_like(LABELS, 7)
     numpy.testing.assert_array_equal(xp.nn.gather_batch(images, indices, **GATHER), 4.5)
@@ -161,7 +161,7 @@ def test_gathering_does_not_read_past_what_is_gathered(index):
 
 @pytest.mark.parametrize("sparse", [True, False])
 @pytest.mark.parametrize("index", [37, -38, 10**9, -(10**9)])
-def test_program_does_not_read_past_what_is_gathered(sparse, index):
+def test_program_does_not_read_past_gathered_arrays(sparse, index):
     def step(xp, images, labels, weight, bias, indices):
         x = xp.nn.gather_batch(images, indices, scale=1.0, offset=0.0, dtype=xp.float32)
         return xp.nn.linear(x, weight, bias), xp.nn.gather_labels(labels, indices)

@@ -44,7 +44,7 @@ def test_own_source_of_random_numbers_is_named(xp, name):
         lambda: random.uniform(0.0, 1.0),
     ],
 )
-def test_global_source_of_random_numbers_is_no_constant(xp, draw):
+def test_global_source_of_random_numbers_is_not_a_constant(xp, draw):
     compiled = xp.compile(lambda xp, p, g: xp.nn.sgd_step(p, g, draw()))
     found = [compiled(xp, numpy.zeros(3), numpy.ones(3))[0] for _ in range(6)]
     assert len({*map(float, found)}) == 6
@@ -61,7 +61,7 @@ class Closed:
     rate = 1.0
 
 
-def test_object_that_cannot_be_looked_at_ends_no_step(xp):
+def test_object_that_cannot_be_inspected_does_not_stop_the_step(xp):
     rule = Closed()
     compiled = xp.compile(lambda xp, p, g: xp.nn.sgd_step(p, g, rule.rate))
     for _ in range(3):
@@ -70,7 +70,7 @@ def test_object_that_cannot_be_looked_at_ends_no_step(xp):
 
 
 @pytest.mark.parametrize("held", [itertools.count(1), iter([1, 2, 3, 4, 5, 6]), threading.Lock()])
-def test_what_nobody_can_watch_is_named(xp, held):
+def test_value_that_cannot_be_watched_is_named(xp, held):
     rule = types.SimpleNamespace(held=held)
 
     def step(xp, p, g):
@@ -84,7 +84,7 @@ def test_what_nobody_can_watch_is_named(xp, held):
 
 
 @pytest.mark.parametrize("table", [numpy.ones(2**14), [1.0] * 2000], ids=["array", "list"])
-def test_what_is_too_large_to_be_watched_is_named(xp, table):
+def test_value_that_is_too_large_to_be_watched_is_named(xp, table):
     compiled = xp.compile(lambda xp, p, g: xp.nn.sgd_step(p, g, float(table[3])))
     compiled(xp, numpy.zeros(3), numpy.ones(3))
     assert "`table`" in compiled.report
@@ -94,7 +94,7 @@ def test_what_is_too_large_to_be_watched_is_named(xp, table):
     "read",
     [lambda: eval("RATE"), lambda: globals()["RA" + "TE"], lambda: vars(sys.modules[__name__])["RA" + "TE"]],
 )
-def test_what_is_read_by_a_text_is_no_constant(xp, read):
+def test_value_read_by_a_name_in_a_string_is_not_a_constant(xp, read):
     compiled, found = xp.compile(lambda xp, p, g: xp.nn.sgd_step(p, g, read())), []
     for rate in (1.0, 1.0, 1.0, 0.5):
         globals()["RATE"] = rate

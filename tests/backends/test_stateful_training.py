@@ -192,7 +192,7 @@ NOTED = []
 Loop._noted.__module__ = "xpnet.losses"  # so that it may log its calls and still be replayed
 
 
-def test_what_the_step_does_not_name_may_change(xp):
+def test_attributes_that_the_step_does_not_name_may_change(xp):
     NOTED.clear()
     loop = Loop(xp)
     loop.run(8)
@@ -209,7 +209,7 @@ class Frozen(xpnet.SGD):
 @pytest.mark.parametrize(
     ("optimizer", "own"), [(xpnet.Adam(), True), (Frozen(0.1), False), (Scheduled(0.1), False)]
 )
-def test_only_what_is_not_of_xpnet_is_watched(xp, optimizer, own):
+def test_only_code_outside_xpnet_is_watched(xp, optimizer, own):
     data = xpnet.Dataset(make_images("sparse", (37, 29)), numpy.arange(37) % 3)
     trainer, _ = make_trainer(xp, xpnet.mlp(29, 10, 3), data, optimizer=optimizer)
     captured = Captured(xp, trainer._step)

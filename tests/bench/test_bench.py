@@ -294,7 +294,7 @@ def test_gpu_goals_are_medians_and_what_was_not_measured_is_owed(tmp_path, chang
     assert measured == ["0.25", "0.50", "0.050", "8", *expected, "3.5 s"]
 
 
-def test_a_peer_on_the_processor_is_no_measure_for_a_gpu(tmp_path):
+def test_peer_on_the_processor_is_not_compared_with_a_gpu(tmp_path):
     found = gpu_results()
     found["results"][1]["device"] = "cpu"
     (tmp_path / "r.json").write_text(json.dumps(found))
@@ -390,7 +390,7 @@ def found_with(*seconds_of_each, **machine):
     }
 
 
-def test_ratio_is_that_of_the_medians_beside_it():
+def test_ratio_is_that_of_the_medians_in_the_table():
     # The ratios by round are 1.31, 0.33 and 1.31, so their median would contradict the medians.
     found = found_with((0.168, 0.168, 0.128), (0.22, 0.055, 0.168))
     line = results.listing(found).splitlines()[2].split()
@@ -403,7 +403,7 @@ def test_ratio_is_that_of_the_medians_beside_it():
     ("seconds", "text"),
     [(0.00296, "2.96"), (0.0151, "15.1"), (0.445, "445"), (1.15, "1,150"), (10, "10,000")],
 )
-def test_times_have_three_digits_that_count(seconds, text):
+def test_times_have_three_significant_digits(seconds, text):
     assert results.milliseconds(seconds) == text
 
 
@@ -441,7 +441,7 @@ def test_gpus_and_their_driver_are_recorded(tmp_path, monkeypatch):
     assert "gpu" not in results.machine(1, "beads")
 
 
-def test_competitors_take_gpu_memory_only_as_they_need_it(monkeypatch):
+def test_competitors_allocate_gpu_memory_only_as_needed(monkeypatch):
     monkeypatch.delenv("XLA_PYTHON_CLIENT_PREALLOCATE", raising=False)
     assert rounds.limited(1)["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
     monkeypatch.setenv("XLA_PYTHON_CLIENT_PREALLOCATE", "true")

@@ -108,12 +108,12 @@ def test_odd_value_is_refused_as_the_schema_says_or_shown(tmp_path, path):
         ("\0", "is not a results file"),
     ],
 )
-def test_file_that_holds_no_results_is_refused(tmp_path, content, found):
+def test_file_without_valid_results_is_refused(tmp_path, content, found):
     (tmp_path / "r.json").write_bytes(content.encode("latin-1"))
     assert found in message_of(ValueError, tmp_path / "r.json")
 
 
-def test_what_is_no_file_is_not_read(tmp_path, monkeypatch):
+def test_only_regular_files_are_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
     os.symlink("loop", "loop")

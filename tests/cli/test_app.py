@@ -47,7 +47,7 @@ def failing(monkeypatch, capsys):
     ],
 )
 @pytest.mark.parametrize("kind", [ValueError, TypeError, RuntimeError, OSError, click.ClickException])
-def test_names_paths_and_dots_are_printed_as_they_are(failing, text, kind):
+def test_names_paths_and_dots_are_printed_unchanged(failing, text, kind):
     assert failing(kind(text)) == (text, 1)
 
 
@@ -81,7 +81,7 @@ def test_error_without_text_is_shown_by_its_type(failing, kind, text):
 @pytest.mark.parametrize(
     "error", [KeyError("weight"), AssertionError("odd"), AttributeError("x"), LookupError("x")]
 )
-def test_fault_of_a_program_names_its_type_its_place_and_how_to_see_more(failing, error):
+def test_bug_is_reported_with_its_type_its_place_and_how_to_see_more(failing, error):
     message, status = failing(error)
     assert re.match(rf"{type(error).__name__}: .*\(line \d+ of '.*test_app\.py'\): this is a bug", message)
     assert "`python -X dev -m xpnet` prints" in message
@@ -102,12 +102,12 @@ def test_traceback_is_printed_in_pythons_development_mode(tmp_path):
 
 
 @pytest.mark.parametrize("error", [MemoryError(), MemoryError("Unable to allocate 1 PiB")])
-def test_shortage_of_memory_is_called_one(failing, error):
+def test_shortage_of_memory_is_named(failing, error):
     found = f" ({error})" if error.args else ""
     advice = "take fewer images, smaller batches or a smaller model"
     assert failing(error) == (f"out of memory{found}; {advice}", 1)
 
 
-def test_shortage_on_a_device_speaks_for_itself(failing):
+def test_shortage_on_a_device_has_its_own_message(failing):
     error = xpnet.DeviceMemoryError("backend 'cupy' on 0", 2**30, 2**20, 5)
     assert failing(error) == (str(error), 1)

@@ -225,7 +225,7 @@ def test_backends_lists_all_if_one_ends_the_process(tmp_path):
     )
 
 
-def test_backends_tells_what_each_needs():
+def test_backends_says_what_each_needs():
     output = run("backends")
     assert f"numpy    numpy {np.__version__} on cpu" in output
     listed = {info["name"]: info for info in json.loads(run("backends", "--json"))}

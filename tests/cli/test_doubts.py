@@ -22,7 +22,7 @@ from xpnet.cli.doubts import doubt, is_chance
         ([[950, 0], [10, 40]], False),
     ],
 )
-def test_chance_is_no_better_than_the_most_frequent_class(confusion, expected):
+def test_chance_means_no_better_than_the_most_frequent_class(confusion, expected):
     assert is_chance(np.asarray(confusion)) is expected
 
 

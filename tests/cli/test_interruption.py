@@ -36,14 +36,14 @@ def test_interruption_is_one_line():
 
 
 @pytest.mark.parametrize(("by", "text"), [(signal.SIGTERM, "terminated"), (signal.SIGHUP, "hung up")])
-def test_signal_that_ends_a_training_saves_what_the_last_whole_epoch_left(by, text, tmp_path):
+def test_signal_that_stops_a_training_saves_the_last_complete_epoch(by, text, tmp_path):
     model = tmp_path / "model"
     _, errors, status = interrupted("--limit", 2000, "--save", model, by=by)
     epochs = len(xpnet.load(model, xpnet.backend("numpy")).history)
     assert (status, errors) == (128 + by, f"xpnet: {text}; saved {model} as epoch {epochs} left it\n")
 
 
-def test_interruption_writes_what_the_last_whole_epoch_left(tmp_path):
+def test_interruption_writes_the_last_complete_epoch(tmp_path):
     model, json_path, plot = (tmp_path / name for name in ("model", "run.json", "plot.png"))
     options = ["--limit", 2000, "--save", model, "--json", json_path, "--plot", plot]
     output, errors, status = interrupted(*options, epochs=2)

@@ -32,7 +32,7 @@ def test_lesson_writes_its_figures(tmp_path, name):
         ("deep", ["--epochs", 1, "--limit", 300]),
     ],
 )
-def test_lesson_draws_its_picture(tmp_path, name, options):
+def test_lesson_draws_its_plot(tmp_path, name, options):
     output = run("lesson", name, *options, "--plot", tmp_path / "picture.png")
     assert output.endswith(f"drew {tmp_path / 'picture.png'}\n")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

@@ -57,7 +57,7 @@ def test_predict_agrees_with_evaluate_on_saturated_outputs(save, tmp_path):
     assert [found["predicted"] for found in json.loads(out.read_text())] == [1, 1]
 
 
-def test_predict_prints_outputs_that_are_no_probabilities(save, tmp_path):
+def test_predict_prints_outputs_if_there_are_no_probabilities(save, tmp_path):
     path, out = save("squared_error", [-0.5, 1.25, *[0.0] * 8]), tmp_path / "json"
     header, line, *_ = run("predict", path, "--index", "2", "--json", out).splitlines()
     assert header.split() == ["index", "label", "predicted", "output"]

@@ -44,7 +44,7 @@ def test_error_in_a_training_leaves_its_last_epoch_saved(failing_fit, tmp_path):
     assert len(xpnet.load(tmp_path / "model", xpnet.backend("numpy")).history) == 2
 
 
-def test_error_without_a_file_to_write_is_left_as_it_is(failing_fit):
+def test_error_without_a_file_to_write_is_unchanged(failing_fit):
     error = xpnet.TrainingDivergedError("the loss is nan")
     failing_fit(2, error)
     assert click.testing.CliRunner().invoke(app, TRAIN).exception is error
@@ -79,7 +79,7 @@ def test_error_before_an_epoch_is_done_says_that_nothing_was_written(monkeypatch
 
 
 @pytest.mark.parametrize("vanished", [True, False])
-def test_what_cannot_be_written_is_written_elsewhere(tmp_path, monkeypatch, vanished):
+def test_file_that_cannot_be_written_is_written_elsewhere(tmp_path, monkeypatch, vanished):
     """In the current folder if the given one is gone; next to the file if that cannot be written."""
     monkeypatch.chdir(tmp_path)
     folder = tmp_path / "folder"
@@ -103,14 +103,14 @@ def test_what_cannot_be_written_is_written_elsewhere(tmp_path, monkeypatch, vani
         outputs.check()
 
 
-def test_name_of_full_length_has_room_for_what_is_written_elsewhere(tmp_path, monkeypatch):
+def test_longest_name_is_shortened_when_written_elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     outputs = Outputs()
     outputs.write("saved", tmp_path / "gone" / ("ü" * 120 + ".x"), lambda place: place.write_bytes(b"work"))
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"work"]
 
 
-def test_nothing_is_written_beside_a_device(tmp_path, monkeypatch):
+def test_nothing_is_written_next_to_a_device(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     tried = []
 
@@ -129,7 +129,7 @@ def test_name_that_is_too_long_is_bad_usage(option):
     assert "': File name too long; choose another place" in result.output
 
 
-def test_what_can_be_written_nowhere_is_the_first_failure(tmp_path):
+def test_file_that_can_be_written_nowhere_is_the_first_failure(tmp_path):
     def write(place):
         raise OSError(f"cannot write {place.stem[:5]}")
 
@@ -182,7 +182,7 @@ def test_closed_pipe_does_not_end_a_training(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["evaluate", "predict"])
-def test_closed_pipe_does_not_cost_the_results(command, tmp_path):
+def test_closed_pipe_does_not_lose_the_results(command, tmp_path):
     model, results = tmp_path / "model", tmp_path / "results.json"
     click.testing.CliRunner().invoke(app, [*TRAIN, "--epochs", "1", "--save", str(model)])
     arguments = [sys.executable, "-u", "-m", "xpnet", command, model, "--backend", "numpy", "--json", results]

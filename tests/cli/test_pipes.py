@@ -43,7 +43,7 @@ def model(tmp_path_factory):
         f"{XPNET} lesson sigmoid --backend numpy",
     ],
 )
-def test_results_on_standard_output_are_all_that_is_there(model, tmp_path, command):
+def test_standard_output_gets_only_the_results(model, tmp_path, command):
     command = command.replace("MODEL", str(model))
     printed, said = shell(f"{command} --json /dev/stdout | cat", tmp_path)
     json.loads(printed)
@@ -63,7 +63,7 @@ def test_model_is_written_to_standard_output(tmp_path):
     assert said == "xpnet: `--save`, `--json` name the same file; name a different one for each\n"
 
 
-def test_reader_that_is_gone_costs_no_result(tmp_path):
+def test_reader_that_is_gone_loses_no_result(tmp_path):
     _, said = shell(f"{TRAIN} --quiet --json >(true)", tmp_path, status=1)
     assert "Broken pipe; choose another place, or take it from" in said
     (kept,) = tmp_path.iterdir()

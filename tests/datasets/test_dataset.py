@@ -154,7 +154,7 @@ def test_advice_for_images_of_another_dtype_works_when_followed(images, labels, 
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "U3", "datetime64[s]"])
-def test_images_that_are_no_real_numbers_are_not_told_to_be_cast(images, labels, dtype):
+def test_error_for_images_that_are_not_real_numbers_suggests_no_cast(images, labels, dtype):
     with pytest.raises(TypeError, match=r"pass real numbers$"):
         Dataset(images.astype(dtype), labels)
 
@@ -166,7 +166,7 @@ def test_images_of_too_few_dimensions_are_refused(shape):
 
 
 @pytest.mark.parametrize("shape", [(0, 784), (4, 0), (0, 28, 28), (0,)])
-def test_no_sample_or_no_feature_is_refused(shape):
+def test_images_without_samples_or_features_are_refused(shape):
     with pytest.raises(ValueError, match="at least one sample and one feature, got shape"):
         Dataset(numpy.zeros(shape, dtype=numpy.uint8), numpy.zeros(shape[0], dtype=numpy.uint8))
 
@@ -209,19 +209,19 @@ def test_advice_for_labels_gives_the_classes_when_followed(images, labels, kind)
     assert Dataset(images, follow_advice(error, labels=labels)).labels.tolist() == CLASSES.tolist()
 
 
-def test_a_column_of_labels_is_not_told_to_be_one_hot(images):
+def test_error_for_a_column_of_labels_does_not_mention_one_hot(images):
     with pytest.raises(ValueError, match=r"got \(4, 1\); pass `labels.ravel\(\)`$"):
         Dataset(images, CLASSES[:, None])
 
 
 @pytest.mark.parametrize("labels", [[[1, 2], [0, 1], [2, 2], [0, 0]], [[0.5, 0.5]] * 4, [[0, 1]] * 3, 5])
-def test_rows_that_are_no_one_hot_rows_are_not_told_to_be(images, labels):
+def test_error_for_other_rows_does_not_mention_one_hot(images, labels):
     with pytest.raises((TypeError, ValueError), match=r"pass one class index for each of the 4 images$"):
         Dataset(images, labels)
 
 
 @pytest.mark.parametrize("value", [0.5, numpy.nan, numpy.inf])
-def test_labels_that_are_no_whole_numbers_are_not_told_to_be_cast(images, value):
+def test_error_for_labels_that_are_not_whole_suggests_no_cast(images, value):
     with pytest.raises(TypeError, match=r"got float64; number the classes 0, 1, 2, \.\.\.$"):
         Dataset(images, [0, 1, 2, value])
 

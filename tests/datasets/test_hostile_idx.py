@@ -52,7 +52,7 @@ def test_small_file_that_unpacks_to_much_is_refused_without_memory(bomb):
     assert message.endswith("pass `max_bytes=500000016`, or `--max-bytes 500000016` to the command")
 
 
-def test_limit_of_what_is_unpacked_can_be_raised(tmp_path, monkeypatch):
+def test_limit_on_unpacked_bytes_can_be_raised(tmp_path, monkeypatch):
     monkeypatch.setattr("xpnet.datasets.idx._MOST_UNPACKED", MEBIBYTE)
     (tmp_path / "file").write_bytes(gzip.compress(header(2, 1000, 1000) + bytes(2_000_000)))
     assert "the limit is 1048576 bytes" in message_of(ValueError, read_idx, tmp_path / "file", ndim=3)
@@ -69,7 +69,7 @@ def test_large_file_that_takes_its_space_on_disk_is_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_limit_holds_for_plain_files_and_folders_too(tmp_path, pack):
+def test_limit_applies_to_plain_files_and_folders_too(tmp_path, pack):
     for name in NAMES:
         shape = (2, 3, 4) if "images" in name else (2,)
         (tmp_path / name).write_bytes(pack(header(*shape) + bytes(range(int(numpy.prod(shape))))))
@@ -100,7 +100,7 @@ def test_content_that_lies_is_refused_in_a_short_line(tmp_path, content, ndim):
     assert "IDX file " in message_of(ValueError, read_idx, tmp_path / "file", ndim=ndim)
 
 
-def test_what_is_no_file_is_not_read(tmp_path, monkeypatch):
+def test_only_regular_files_are_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
     os.symlink("loop", "loop")
@@ -112,7 +112,7 @@ def test_what_is_no_file_is_not_read(tmp_path, monkeypatch):
             read_idx(path, ndim=1)
 
 
-def test_what_is_no_folder_is_not_read(tmp_path, monkeypatch):
+def test_only_folders_are_read_as_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     os.mkfifo("pipe")
     os.symlink("loop", "loop")

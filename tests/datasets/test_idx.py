@@ -148,7 +148,7 @@ def test_wrong_magic_number_is_shown(write, content):
         read_idx(write(content), ndim=3)
 
 
-def test_wrong_number_of_dimensions_suggests_exchanged_files(write):
+def test_wrong_number_of_dimensions_suggests_swapped_files(write):
     content = idx_bytes(numpy.zeros(9, dtype=numpy.uint8))
     expected = "00 00 08 01, with 1 for .*, expected 00 00 08 03; .* swapped"
     with pytest.raises(ValueError, match=expected):
@@ -175,7 +175,7 @@ def test_header_of_an_unknown_shape_has_no_advice_to_reshape(write, content):
         read_idx(write(content), ndim=3)
 
 
-def test_labels_of_two_a_row_are_told_to_be_one(write):
+def test_error_for_two_labels_per_row_asks_for_one(write):
     with pytest.raises(ValueError, match=r"; write it again with one label per image$"):
         read_idx(write(idx_bytes(numpy.zeros((3, 2), dtype=numpy.uint8))), ndim=1)
 
@@ -229,12 +229,12 @@ def test_stump_of_a_gzip_file_is_refused(write, array, length):
         read_idx(write(gzip.compress(idx_bytes(array))[:length]), ndim=3)
 
 
-def test_plain_header_that_lies_huge_takes_no_memory(write):
+def test_plain_header_with_a_huge_false_size_allocates_no_memory(write):
     path = write(header(2**32 - 1, 2**32 - 1, 2**32 - 1) + bytes(100))
     assert peak_memory_of_refusal(path, "has 116, so .* are missing") < MOST_MEMORY
 
 
-def test_gzipped_header_that_lies_huge_takes_no_memory(write):
+def test_gzipped_header_with_a_huge_false_size_allocates_no_memory(write):
     announced = 16 + 60000 * 784
     content = forge_trailer(gzip.compress(header(60000, 28, 28) + bytes(100)), announced)
     match = rf"{announced} bytes in all, but {len(content)} gzipped bytes hold at most"
@@ -242,7 +242,7 @@ def test_gzipped_header_that_lies_huge_takes_no_memory(write):
 
 
 @pytest.mark.skipif(not STATM.exists(), reason="asks Linux how much memory is resident")
-def test_header_within_the_bound_takes_memory_only_for_what_arrives(write):
+def test_header_within_the_bound_allocates_only_for_bytes_that_arrive(write):
     noise = numpy.random.default_rng(0).bytes(MEBIBYTE)
     path = write(forge_trailer(gzip.compress(header(1000, 1000, 1000) + noise, 1), 16 + 10**9))
     before = resident_pages()
@@ -252,7 +252,7 @@ def test_header_within_the_bound_takes_memory_only_for_what_arrives(write):
     assert (resident_pages() - before) * mmap.PAGESIZE < MOST_MEMORY
 
 
-def test_bomb_behind_a_small_header_is_not_unpacked(write):
+def test_bomb_with_a_small_header_is_not_unpacked(write):
     path = write(gzipped_zeros(header(1, 28, 28), 200))
     match = rf"800 bytes in all, but its gzip trailer says {16 + 200 * MEBIBYTE}"
     assert peak_memory_of_refusal(path, match) < MOST_MEMORY

@@ -160,7 +160,7 @@ def test_idx_folder_takes_every_spelling(tmp_path, arrays, mark, suffix, pack):
     assert test.labels.tolist() == arrays["t10k-labels-idx1-ubyte"].tolist()
 
 
-def test_subfolder_of_a_files_name_is_passed_over(folder):
+def test_subfolder_with_a_files_name_is_skipped(folder):
     name = "train-images-idx3-ubyte"
     (folder / name).rename(folder / "train-images.idx3-ubyte")
     (folder / name).mkdir()
@@ -178,7 +178,7 @@ def test_file_in_place_of_a_folder_is_named(folder):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_missing_file_names_what_was_looked_for_and_what_is_there(folder, name):
+def test_error_for_a_missing_file_names_it_and_lists_the_folder(folder, name):
     (folder / name).unlink()
     with pytest.raises(FileNotFoundError, match=r"^folder ") as caught:
         datasets.idx_folder(folder)
@@ -203,7 +203,7 @@ def test_files_in_a_deeper_folder_are_found_and_that_folder_named(folder, tmp_pa
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_file_in_a_folder_of_its_own_name_is_found_there(folder, name):
+def test_file_in_a_folder_with_its_name_is_found(folder, name):
     (folder / name).rename(folder / "aside")
     (folder / name).mkdir()
     (folder / "aside").rename(folder / name / name)
@@ -211,7 +211,7 @@ def test_file_in_a_folder_of_its_own_name_is_found_there(folder, name):
         datasets.idx_folder(folder)
 
 
-def test_empty_folder_is_said_to_be_empty(tmp_path):
+def test_error_for_an_empty_folder_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="it is empty; add the file"):
         datasets.idx_folder(tmp_path)
 
@@ -239,7 +239,7 @@ def test_image_sizes_that_differ_name_both_files(folder, arrays):
         datasets.idx_folder(folder)
 
 
-def test_images_and_labels_exchanged_are_noticed(folder):
+def test_swapped_images_and_labels_are_noticed(folder):
     images, labels = folder / NAMES[0], folder / NAMES[1]
     images.rename(folder / "aside")
     labels.rename(images)

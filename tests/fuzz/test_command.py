@@ -78,7 +78,7 @@ def place(tmp_path, monkeypatch, numpy_xp):
     xpnet.Run(numpy_xp, model, model.init(numpy_xp, 0), "softmax_cross_entropy", scaling, "").save("model")
 
 
-def test_command_holds(fuzzer, place, monkeypatch):
+def test_command_survives_random_arguments(fuzzer, place, monkeypatch):
     fuzz = fuzzer("command")
     handler = signal.getsignal(signal.SIGINT)
     for _ in fuzz.turns():

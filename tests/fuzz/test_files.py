@@ -28,7 +28,7 @@ def packed(rng, content):
     return gzip.compress(content, rng.choice([0, 1, 9])) if rng.random() < 0.5 else content
 
 
-def test_idx_reader_holds(fuzzer, tmp_path):
+def test_idx_reader_survives_damage(fuzzer, tmp_path):
     fuzz = fuzzer("IDX reader")
     rng, path = fuzz.rng, tmp_path / "file"
     with bounded_memory():
@@ -49,7 +49,7 @@ def test_idx_reader_holds(fuzzer, tmp_path):
                 assert idx_bytes(array) == unpacked
 
 
-def test_folder_reader_holds(fuzzer, tmp_path):
+def test_folder_reader_survives_damage(fuzzer, tmp_path):
     fuzz = fuzzer("folder reader")
     rng = fuzz.rng
     with bounded_memory():
@@ -90,7 +90,7 @@ def disturb(rng, folder):
             path.write_bytes(rng.randbytes(rng.randrange(40)))
 
 
-def test_model_loader_holds(fuzzer, tmp_path, numpy_xp):
+def test_model_loader_survives_damage(fuzzer, tmp_path, numpy_xp):
     fuzz = fuzzer("model loader")
     rng, path, again = fuzz.rng, tmp_path / "model", tmp_path / "again"
     whole = saved_model(numpy_xp, path)
@@ -133,7 +133,7 @@ def sealed(rng, metadata, arrays):
     return safetensors.numpy.save(arrays, metadata)
 
 
-def test_results_reader_holds(fuzzer, tmp_path):
+def test_results_reader_survives_damage(fuzzer, tmp_path):
     fuzz = fuzzer("results files")
     rng, path = fuzz.rng, tmp_path / "results.json"
     found = whole_results()

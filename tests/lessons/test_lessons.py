@@ -155,7 +155,7 @@ def test_unknown_lesson_names_the_nearest_first():
 
 
 @pytest.mark.parametrize("name", ["first-network", "mnist-improved"])
-def test_what_say_returns_does_not_end_a_lesson(numpy_xp, name):
+def test_return_value_of_say_does_not_stop_a_lesson(numpy_xp, name):
     lines = []
 
     def say(line):
