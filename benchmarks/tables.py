@@ -83,7 +83,7 @@ def _goals(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
     numba, jax = epochs["xpnet numba"], epochs["JAX scan"]
     yield "Numba epoch / JAX scan epoch", "0.5", _quotient(numba, jax)
     yield (
-        "Numba epoch / its matrix products alone in the BLAS",
+        "Numba epoch / its matrix products alone in BLAS",
         "1.0",
         _quotient(numba, epochs["gemm alone"]),
     )

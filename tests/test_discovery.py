@@ -285,7 +285,7 @@ def test_advice_that_is_one_text_is_one_line(install):
 
 
 def test_errors_survive_pickling():
-    error = xpnet.BackendUnavailableError("toy", "is broken", "mend it")
-    assert str(pickle.loads(pickle.dumps(error))) == str(error) == "backend 'toy' is broken; mend it"
+    error = xpnet.BackendUnavailableError("toy", "is broken", "fix it")
+    assert str(pickle.loads(pickle.dumps(error))) == str(error) == "backend 'toy' is broken; fix it"
     unknown = xpnet.UnknownBackendError("toy", ["numpy"])
     assert str(pickle.loads(pickle.dumps(unknown))) == str(unknown)

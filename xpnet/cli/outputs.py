@@ -77,8 +77,8 @@ def _written_elsewhere(path: pathlib.Path, write: Write) -> pathlib.Path | None:
     # Shortened, because a file name has at most 255 bytes, and a character up to four.
     name = f"{path.stem[:40]}-{secrets.token_hex(4)}{path.suffix[:10]}"
     # Not next to a pipe or a device.
-    beside = [] if os.path.exists(path) and not os.path.isfile(path) else [path.parent]
-    for folder in (*beside, pathlib.Path.cwd(), pathlib.Path(tempfile.gettempdir())):
+    near = [] if os.path.exists(path) and not os.path.isfile(path) else [path.parent]
+    for folder in (*near, pathlib.Path.cwd(), pathlib.Path(tempfile.gettempdir())):
         try:
             write(folder / name)
         except OSError:
