@@ -130,7 +130,7 @@ def read_data(
 def read_test(
     inputs: Inputs | None, dataset: str | None, data: pathlib.Path | None, max_bytes: int | None
 ) -> Dataset:
-    """Return the test set that the options name; if they name none, MNIST's, if the model knows no other."""
+    """Return the test set that the options name, by default MNIST's unless the model knows another one."""
     name = None if inputs is None else inputs.name
     if name not in (None, MNIST) and dataset is None and data is None:
         template = (
