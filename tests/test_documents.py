@@ -19,6 +19,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCUMENTS = [
     "README.md",
+    "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
     "backends/README.md",
@@ -150,3 +151,22 @@ def test_readme_has_one_test_command_which_the_whole_check_runs():
 def test_a_document_that_speaks_of_the_course_names_it_and_its_author(path):
     text = " ".join((ROOT / path).read_text(encoding="utf-8").split())
     assert '"Neural Network from Scratch" by Subash Gandyer' in text
+
+
+PAGE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+NAMES = sorted(set(re.findall(r"`([^`\n]+)`", PAGE)))
+SOURCES = [path for folder in ("xpnet", "backends") for path in (ROOT / folder).rglob("*.py")]
+
+
+@pytest.mark.parametrize("path", [name for name in NAMES if re.fullmatch(r"[\w/]+/(\w+\.\w+)?", name)])
+def test_file_that_the_page_on_architecture_names_exists(path):
+    assert (ROOT / path).exists()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if re.fullmatch(r"[A-Z]\w+", name)])
+def test_class_that_the_page_on_architecture_names_exists(name):
+    assert any(re.search(rf"^class {name}\b", path.read_text("utf-8"), re.MULTILINE) for path in SOURCES)
+
+
+def test_page_on_architecture_is_one_screen():
+    assert len(PAGE.splitlines()) <= 60
