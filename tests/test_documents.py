@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tokenize
 import tomllib
 
 import pytest
@@ -154,6 +155,7 @@ def test_a_document_that_speaks_of_the_course_names_it_and_its_author(path):
 
 
 PAGE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+FUNCTIONS_OF = {"Tanh": "tanh", "Nesterov": "nesterov_step"}
 NAMES = sorted(set(re.findall(r"`([^`\n]+)`", PAGE)))
 SOURCES = [path for folder in ("xpnet", "backends") for path in (ROOT / folder).rglob("*.py")]
 
@@ -170,3 +172,23 @@ def test_class_that_the_page_on_architecture_names_exists(name):
 
 def test_page_on_architecture_is_one_screen():
     assert len(PAGE.splitlines()) <= 60
+
+
+def files_that_use(names):
+    """Return the files of `xpnet` whose code has one of these names, as a name or a string."""
+    spelled = {form for name in names for form in (name, f'"{name}"')}
+    for path in (ROOT / "xpnet").rglob("*.py"):
+        if path.relative_to(ROOT).parts[1] not in {"cli", "lessons"}:
+            with path.open("rb") as file:
+                if spelled & {token.string for token in tokenize.tokenize(file.readline)}:
+                    yield path.relative_to(ROOT).as_posix()
+
+
+@pytest.mark.parametrize(
+    ("example", "count", "files"),
+    re.findall(r"^\| an? \w+, such as `(\w+)` \| (\d) \| (.*) \|$", PAGE, re.MULTILINE),
+)
+def test_page_on_architecture_lists_every_file_that_an_addition_touches(example, count, files):
+    listed = re.findall(r"`([\w/.]+)`", files)
+    assert len(listed) == int(count)
+    assert sorted(listed) == sorted(files_that_use([example, FUNCTIONS_OF.get(example, example)]))
