@@ -10,7 +10,7 @@ from xpnet.checked import checked
 from xpnet.drawing import passed, placed
 from xpnet.optim import OPTIMIZERS
 
-# Relative to the size of the values compared.
+# Relative to the largest value compared.
 TOLERANCE = {"float32": 2e-6, "float64": 1e-13}
 
 

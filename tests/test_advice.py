@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 OURS = sorted((ROOT / "xpnet").rglob("*.py"))
 SOURCES = OURS + [p for folder in ("backends", "benchmarks") for p in sorted((ROOT / folder).rglob("*.py"))]
 WITH_OPTIONS = [*OURS, ROOT / "benchmarks" / "xpnet_bench" / "cli.py"]
-# The commands that the texts of a module are about; other texts are about all of them.
+# The commands that a module's texts are about; other modules' texts are about all of them.
 COMMANDS = {
     "app": ["train", "evaluate", "predict", "lesson", "bench"],
     "cli": ["bench"],

@@ -31,7 +31,7 @@ def library(package, tmp_path_factory):
 
 @pytest.fixture
 def kernels_on_host(package, library):
-    """Nothing; but the kernels of the package are those of the library."""
+    """Make the package's kernels those of the library."""
     with mock.patch.object(package.kernels, "_kernel", cuda_on_host.kernel_of(library)):
         yield
 

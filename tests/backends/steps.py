@@ -102,7 +102,7 @@ def make_trainer(
     dtype="float64",
     scaling=None,
 ):
-    """Return a trainer and a list that grows with each step that Python takes."""
+    """Return a trainer, and a list that grows with each step that runs in Python."""
     calls = []
     criterion = LOSSES[loss]
 

@@ -63,12 +63,12 @@ LABELS, INDICES = numpy.array([0, 2, 1, 1], numpy.int32), numpy.array([3, 0, 0, 
 IMAGES = numpy.arange(12, dtype=numpy.uint8).reshape(4, 3)
 GATHER = {"scale": 0.5, "offset": 1.0, "dtype": numpy.float32}
 
-# Read-only or seen twice, an array cannot be changed, and NumPy says so in one line.
+# Read-only or overlapping arrays cannot be changed, and NumPy says so in one line.
 REFUSED = {"repeated", "read-only"}
 
 
 def outcome(function, given):
-    """Return the results, in one tuple, or the error."""
+    """Return the results, as one tuple, or the error."""
     args, kwargs = given
     try:
         return results_of(function(*args, **kwargs))
