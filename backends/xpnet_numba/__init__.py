@@ -1,12 +1,12 @@
 """The backend `numba`: NumPy's arrays, and compiled kernels where they beat NumPy's own functions.
 
-`compile` replays whole steps: `xpnet.replay` traces what a step calls, `program` turns the calls into
-operations in `stages`, `kernels.interpreter` carries them out on the threads of a `team`, and `replay` binds
-it all to the arrays at hand. While a step is recorded and tried, it calls the portable twins.
+`compile` replays whole steps: `xpnet.replay` traces what a step calls, `lowering` turns the calls into the
+operations that `operations` declares, and `program` binds these to the arrays at hand. The threads of a
+`team` carry them out, each in `kernels.interpreter`. While a step is traced and tried, it calls the `twins`.
 
-All that Numba compiles is in `kernels`, which a start that finds what it needs on disk does not import:
-compiled steps have theirs from `machine_code`, and `lazy` waits until a function of `xp.nn` is called by
-itself. Both are `kept` on disk, in files that are read only if they can be `trusted`.
+Everything that Numba compiles is in `kernels`. A start that finds its machine code on disk does not import
+them: compiled steps load theirs by `machine_code`, and `lazy` waits until a function of `xp.nn` is called
+outside a compiled step. Both are `kept` on disk, in files that are read only if they can be `trusted`.
 
 Median time of a kernel over that of its twin on NumPy, the two in turns, float32 (float64 is alike but for
 adam_step, 0.25 and 0.14), on 2 cores of an AMD EPYC with AVX-512. Small: the course's shapes, batch 128,
@@ -26,9 +26,9 @@ log_softmax             0.24   0.67     gather_batch            0.44   0.45
 log_softmax_backward    0.36   0.30     linear_backward         1.00   0.98
 ======================  =====  =====    ======================  =====  =====
 
-Left out: tanh, gather_labels, one_hot and accumulate, which are a pass or two of NumPy's, and linear (0.98
-and 0.99), which is the BLAS product and nothing else. linear_backward gains at the output layer alone, by its
-bias gradient.
+Without a kernel: tanh, gather_labels, one_hot and accumulate, which take NumPy a pass or two, and linear
+(0.98 and 0.99), which is nothing but the BLAS product. linear_backward gains only at the output layer, by the
+gradient of the bias.
 """
 
 import functools
@@ -46,7 +46,7 @@ try:
         raise ModuleNotFoundError("No module named 'numba'", name="numba")
     _NUMBA = importlib.metadata.version("numba")
 
-    from xpnet_numba import advice, lazy, replay, settings, twins
+    from xpnet_numba import advice, images, lazy, program, settings, twins
 except ImportError as e:
     raise BackendUnavailableError(
         "numba", f"cannot be loaded: {e}", "install it with `pip install 'xpnet[numba]'`"
@@ -68,7 +68,7 @@ def _probe_function(xp: Namespace) -> None:
 
 
 def _probe_machine_code() -> None:
-    _, entries = replay.compress(numpy.asarray([[0, 7]], dtype=numpy.uint8))
+    _, entries = images.compress(numpy.asarray([[0, 7]], dtype=numpy.uint8))
     if entries[0] != 1 << 8 | 7:
         raise RuntimeError(f"the pixels of the image [0, 7] are {entries.tolist()} here")
 
@@ -81,7 +81,7 @@ def _replace(function: Any, kernel: Any) -> None:
 def _compile(step: Any) -> Replayed:
     return Replayed(
         step,
-        functools.partial(replay.NumbaProgram, images=replay.CompressedImages()),
+        functools.partial(program.NumbaProgram, images=images.CompressedImages()),
         plain=twins.xp,
         reason=settings.why_no_steps(),
     )
@@ -105,6 +105,6 @@ xp: Namespace = Namespace(
     advice=_advice,
 )
 
-# Of NumPy's functions that are called as they are, those in which small numbers underflow, see `xpnet_numpy`.
+# The functions without a kernel in which small numbers underflow, see `xpnet_numpy`.
 for _name in ("accumulate", "linear"):
     setattr(xp.nn, _name, numpy.errstate(under="ignore")(getattr(xp.nn, _name)))

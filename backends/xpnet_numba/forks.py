@@ -8,23 +8,23 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-# Held while machine code is made or loaded, or Numba imported. A fork waits for it, because a child process
-# has none of the other threads of its parent, and would never see the end of what they have begun.
+# Held while machine code is compiled or loaded, and while Numba is imported. A fork waits for it: a child
+# process has only one thread, so what another thread had begun would never end there.
 compiling = threading.RLock()
 
 _held: list[Any] = []
 
 
-def in_child(begin_anew: Callable[[], object]) -> None:
-    """Call this function in every forked process, if the system forks."""
+def in_child(function: Callable[[], object]) -> None:
+    """Call a function in every forked process, if the system can fork."""
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=begin_anew)
+        os.register_at_fork(after_in_child=function)
 
 
 def _before() -> None:
     compiling.acquire()
     _held.append(compiling)
-    numba = sys.modules.get("numba.core.compiler_lock")  # which is held where a kernel of `xp.nn` is compiled
+    numba = sys.modules.get("numba.core.compiler_lock")  # held while a kernel of `xp.nn` is compiled
     lock = getattr(numba, "global_compiler_lock", None)
     if lock is not None:
         lock.acquire()

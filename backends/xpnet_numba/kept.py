@@ -1,8 +1,8 @@
-"""Machine code on disk, in files that are what would be compiled now or are not there.
+"""Machine code on disk. A file is read only if it holds what would be compiled now.
 
-A file's name tells the function, what it is compiled for and the processor; it begins with a digest of the
-code and of all that it was made of. The digest finds damage. It keeps nobody out, because anybody can compute
-it: `trusted` looks whether others can have written a file.
+Its name has the function, the types and the processor. It begins with a digest of the code and of everything
+that the code was made from. The digest finds damage, but it is no protection, because anyone can compute it:
+`trusted` checks whether others could have written the file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from collections.abc import Iterator
 import llvmlite
 from llvmlite import binding as llvm
 
-from xpnet_numba import layout, settings, trusted
+from xpnet import nn
+from xpnet_numba import settings, trusted
 
 _SOURCES = pathlib.Path(__file__).parent / "kernels"
 _DIGEST = 32
@@ -30,13 +31,13 @@ _failures: dict[pathlib.Path, str] = {}
 
 
 def read(name: str, types: str, suffix: str = ".o") -> bytes | None:
-    """Return the code of a function for a dtype or other types, or None if there is none of these sources.
+    """Return the code of a function for some types; None if none from the current sources is kept.
 
     Parameters
     ----------
     name, types : str
     suffix : str
-        Of the file, by what is in it: ``.o`` for object code, ``.nbc`` for what Numba makes of a kernel.
+        ``.o`` for object code, ``.nbc`` for a kernel as Numba serialises it.
     """
     file = _file(name, types, suffix)
     for place in readable():
@@ -47,7 +48,7 @@ def read(name: str, types: str, suffix: str = ".o") -> bytes | None:
 
 
 def write(name: str, types: str, code: bytes, suffix: str = ".o") -> None:
-    """Keep code, if that is possible."""
+    """Write code to disk, if that is possible."""
     place = folder()
     if place is not None:
         file = _file(name, types, suffix)
@@ -58,7 +59,7 @@ def write(name: str, types: str, code: bytes, suffix: str = ".o") -> None:
 
 
 def has(name: str, suffix: str) -> bool:
-    """Return whether code of a function is kept for any types."""
+    """Return whether code of a function is on disk for any types."""
     return any(
         _whole(path) is not None for place in readable() for path in place.glob(_file(name, "*", suffix))
     )
@@ -66,18 +67,18 @@ def has(name: str, suffix: str) -> bool:
 
 @functools.cache
 def folder() -> pathlib.Path | None:
-    """Return where code is kept, the first place that can be trusted and written, or None."""
+    """Return the folder that code is written to, the first that can be trusted and written; None without."""
     return _look()[0]
 
 
 def readable() -> list[pathlib.Path]:
-    """Return where code is looked for: places that can be read only, and `folder()`."""
+    """Return the folders that code is read from: those that cannot be written, then `folder()`."""
     place = folder()
     return [*_read_only(), *([] if place is None else [place])]
 
 
 def troubles() -> list[str]:
-    """Return which folders are not used, and whether writing failed, with the reasons."""
+    """Return why folders are not used, and why writing failed."""
     found = [f"{place} is not used, because {reason}" for place, reason in _look()[2].items()]
     place = folder()
     if place in _failures:
@@ -91,7 +92,7 @@ def _read_only() -> list[pathlib.Path]:
 
 
 def _look() -> tuple[pathlib.Path | None, list[pathlib.Path], dict[pathlib.Path, str]]:
-    """Return where code is kept, the places before it that can be read only, and why others are not used."""
+    """Return the folder to write to, those before it that can only be read, and why others are not used."""
     read_only: list[pathlib.Path] = []
     refused: dict[pathlib.Path, str] = {}
     for place in _places():
@@ -111,7 +112,7 @@ def _look() -> tuple[pathlib.Path | None, list[pathlib.Path], dict[pathlib.Path,
 
 
 def _whole(path: pathlib.Path) -> bytes | None:
-    """Return the code in a file, or None if it is damaged, of other sources, or of somebody else."""
+    """Return the code in a file; None if it is damaged, from other sources, or cannot be trusted."""
     with contextlib.suppress(OSError):
         data = trusted.read(path)
         digest, code = data[:_DIGEST], data[_DIGEST:]
@@ -132,16 +133,16 @@ def _places() -> Iterator[pathlib.Path]:
     variables = {"win32": "LOCALAPPDATA", "darwin": ""}
     folders = {"win32": "AppData/Local", "darwin": "Library/Caches"}
     users = os.environ.get(variables.get(sys.platform, "XDG_CACHE_HOME"), "")
-    # A relative one would be another folder in every current folder; the XDG specification ignores it.
+    # A relative path would depend on the current folder; the XDG specification ignores it too.
     base = users if os.path.isabs(users) else home / folders.get(sys.platform, ".cache")
     yield pathlib.Path(base, "xpnet_numba")
 
 
 def cpu() -> tuple[str, str]:
-    """Return the processor's name and its features, as LLVM calls them."""
+    """Return LLVM's names of the processor and of its features."""
     try:
         return llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
-    except RuntimeError:  # LLVM does not know how to ask this one.
+    except RuntimeError:  # LLVM cannot ask this one.
         return llvm.get_host_cpu_name(), ""
 
 
@@ -151,7 +152,7 @@ def _file(name: str, types: str, suffix: str) -> str:
 
 @functools.cache
 def _processor() -> str:
-    """Return a name for what the code runs on, and for Numba's settings: each has files of its own."""
+    """Return a digest of the processor and of Numba's settings, each of which has its own files."""
     known = llvm.get_process_triple(), *cpu(), *(f"{k}={v}" for k, v in sorted(settings.of_code().items()))
     return hashlib.sha256("\n".join(known).encode()).hexdigest()[:16]
 
@@ -162,9 +163,11 @@ def _digest(file: str, code: bytes) -> bytes:
 
 @functools.cache
 def _origin() -> bytes:
-    """Return a digest of what the code is made of, and by what."""
+    """Return a digest of everything that the code is made from, and of the compilers."""
     versions = llvmlite.__version__, importlib.metadata.version("numba"), sys.implementation.cache_tag
     digest = hashlib.sha256("\n".join(map(str, versions)).encode())
-    for path in (*sorted(_SOURCES.glob("*.py")), pathlib.Path(layout.__file__)):
+    declared = _SOURCES.parent / "layout.py", _SOURCES.parent / "operations.py"
+    of_nn = pathlib.Path(nn.__file__).parent.glob("*.py")
+    for path in (*declared, *sorted(_SOURCES.glob("*.py")), *sorted(of_nn)):
         digest.update(path.read_bytes())
     return digest.digest()

@@ -1,22 +1,17 @@
-"""Kernels that are imported, and Numba with them, when one is first needed."""
+"""Kernels that are imported, and Numba with them, when the first one is needed."""
 
 from __future__ import annotations
 
 import functools
-import importlib
+import importlib.util
+import types
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from xpnet import BackendUnavailableError, nn
 from xpnet_numba import forks, settings
 
-_MODULES = {
-    "activations": ("relu", "relu_backward", "sigmoid", "sigmoid_backward", "tanh_backward"),
-    "dense": ("gather_batch", "linear_backward"),
-    "losses": ("sigmoid_cross_entropy", "softmax_cross_entropy", "squared_error"),
-    "softmax": ("log_softmax", "log_softmax_backward", "softmax", "softmax_backward"),
-    "steps": ("adam_step", "momentum_step", "nesterov_step", "sgd_step"),
-}
+AnyFunction = TypeVar("AnyFunction", bound=Callable[..., Any])
 
 
 def load(module: str) -> Any:
@@ -40,15 +35,36 @@ def load(module: str) -> Any:
         ) from e
 
 
+@functools.cache
+def _defined(module: str) -> frozenset[str]:
+    """Return the names of the functions that a module of `kernels` defines, without importing it."""
+    spec = importlib.util.find_spec(f"xpnet_numba.kernels.{module}")
+    code = spec.loader.get_code(spec.name) if spec else None  # type: ignore[union-attr]
+    constants = code.co_consts if code else ()
+    return frozenset(constant.co_name for constant in constants if isinstance(constant, types.CodeType))
+
+
+def module_of(function: nn.Function) -> str | None:
+    """Return the module of `kernels` that has a kernel of a function: the one named like its twin's."""
+    module = function.twin.__module__.rpartition(".")[2]
+    return module if function.name in _defined(module) else None
+
+
+def has_operation(function: nn.Function) -> bool:
+    """Return whether compiled steps have an operation for a function."""
+    return module_of(function) is not None or function.name in _defined("operations")
+
+
 def functions(replace: Callable[[Callable[..., Any], Any], None]) -> dict[str, Callable[..., Any]]:
     """Return the functions of `nn` that have a kernel, each of which becomes it at the first call.
 
     Parameters
     ----------
     replace : callable
-        Is given such a function and its kernel, so that later calls go to that at once.
+        Takes such a function and its kernel; later calls should go to the kernel directly.
     """
-    return {name: _function(module, name, replace) for module, names in _MODULES.items() for name in names}
+    modules = {function.name: module_of(function) for function in nn.FUNCTIONS.values()}
+    return {name: _function(module, name, replace) for name, module in modules.items() if module}
 
 
 def _function(
@@ -58,13 +74,22 @@ def _function(
     def find() -> Any:
         return getattr(load(module), name)
 
+    @named_like_its_twin(name)
     def function(*args: Any, **kwargs: Any) -> Any:
         kernel = find()
         replace(function, kernel)
         return kernel(*args, **kwargs)
 
-    twin = getattr(nn, name)
-    function.__name__, function.__doc__ = name, twin.__doc__
-    # Where `inspect` looks for the signature: the twin's, less `xp`.
-    function.__wrapped__ = functools.partial(twin, None)  # type: ignore[attr-defined]
     return function
+
+
+def named_like_its_twin(name: str) -> Callable[[AnyFunction], AnyFunction]:
+    """Decorate a function that takes what a function of `nn` takes, less `xp`."""
+
+    def decorate(function: Any) -> Any:
+        twin = nn.FUNCTIONS[name].twin
+        function.__name__, function.__doc__ = name, twin.__doc__
+        function.__wrapped__ = functools.partial(twin, None)  # where `inspect` finds the signature
+        return function
+
+    return decorate

@@ -1,8 +1,8 @@
-"""Machine code of compiled steps: loaded from the disk without Numba, which would take longer than an epoch.
+"""Machine code of compiled steps, loaded from disk without Numba, whose import takes longer than an epoch.
 
-What a step needs is small functions that are called by address. Numba compiles one when it is first wanted,
-and its object code is kept in a file. To load that takes LLVM alone, which llvmlite has. The process that
-compiled it loads it in the same way, so that all processes run the same instructions.
+A step needs small functions, which are called by address. Numba compiles one when it is first needed, and its
+object code is written to a file. Loading that needs only LLVM, which llvmlite has. The process that compiled
+the code loads it in the same way, so that all processes run the same instructions.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ def function(name: str, dtype: Any, numbers: int) -> Callable[..., None]:
     Parameters
     ----------
     name : str
-        Of one of `kernels.compiled.ENTRIES`.
+        A key of `kernels.compiled.ENTRIES`.
     dtype : NumPy dtype
     numbers : int
-        How many whole numbers it takes; last comes a zero, if `dtype` is a floating-point one.
+        How many whole numbers it takes; a zero follows if `dtype` is a floating-point one.
     """
     zero: Any = {"float32": [ctypes.c_float], "float64": [ctypes.c_double]}.get(dtype.name, [])
-    # As addresses, because whole numbers of a declared size would take 0.25 µs longer.
+    # As pointers, because integers of a declared size take 0.25 µs longer.
     return ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * numbers, *zero)(address(name, dtype))
 
 
 def address(name: str, dtype: Any) -> int:
-    """Return where the machine code of an entry for this dtype is; compiled if it is not found on disk.
+    """Return the address of an entry for a dtype; it is compiled if it is not found on disk.
 
     Raises
     ------
     NotReplayableError
-        If the code would be such that raises, which nobody could catch.
+        If Numba's settings ask for code that raises errors, which could not be caught.
     """
     _check_settings()
     with forks.compiling:
@@ -59,19 +59,19 @@ def address(name: str, dtype: Any) -> int:
 def _load_kept(name: str, dtype: str) -> int | None:
     code = kept.read(name, dtype)
     if code is not None:
-        with contextlib.suppress(Exception):  # What cannot be loaded, whatever the reason, is compiled.
+        with contextlib.suppress(Exception):  # Whatever the reason, what cannot be loaded is compiled.
             return _load(code)
     return None
 
 
 def _compile(name: str, dtype: Any) -> int:
     objects = lazy.load("objects")
-    _check_settings()  # Numba has read all of them only now.
+    _check_settings()  # Numba has read all of them by now.
     compiled = objects.compile_entry(name, dtype)
     try:
         code = objects.emit(compiled, _SYMBOL, _machine())
         found = _load(code)
-    except Exception:  # Whatever is the matter here, Numba has loaded the function for itself.
+    except Exception:  # Whatever the reason, Numba has loaded the function too.
         _in_use.append(compiled)
         return int(compiled.address)
     kept.write(name, dtype.name, code)
@@ -85,10 +85,10 @@ def _check_settings() -> None:
 
 
 def _load(code: bytes) -> int:
-    # An engine for each, because of two functions of one name a single engine would take the first.
+    # An engine for each: a single one would find the first of several functions of one name.
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), _machine())
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
-    # Not `finalize_object`, which would first compile the empty module, for 0.6 ms.
+    # Not `finalize_object`, which first compiles the empty module, in 0.6 ms.
     found = engine.get_function_address(_SYMBOL)
     if not found:
         raise RuntimeError(f"the object code has no {_SYMBOL}")
@@ -98,7 +98,7 @@ def _load(code: bytes) -> int:
 
 @functools.cache
 def _machine() -> Any:
-    """Return what LLVM needs to know to make code for this processor; the options are Numba's."""
+    """Return LLVM's description of this processor, with Numba's options."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     target = llvm.Target.from_default_triple()

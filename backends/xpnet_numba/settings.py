@@ -9,7 +9,7 @@ from xpnet import BackendUnavailableError
 
 REMEDY = "reinstall it with `pip install --force-reinstall numba`"
 
-# They choose threads, folders and messages, and no code.
+# These choose threads, folders and messages; none changes code.
 _WITHOUT_CODE = (
     "NUMBA_CACHE_",
     "NUMBA_CAPTURED_ERRORS",
@@ -28,7 +28,7 @@ _WITHOUT_CODE = (
 
 
 def of_code() -> dict[str, str]:
-    """Return the variables that may change what Numba compiles: what is kept belongs to their values."""
+    """Return the variables that may change what Numba compiles: machine code on disk is for their values."""
     return {
         key: value
         for key, value in os.environ.items()
@@ -49,7 +49,7 @@ def check() -> None:
 
 
 def interpreted() -> bool:
-    """Return whether Numba is told to compile nothing."""
+    """Return whether Numba is asked to compile nothing."""
     return bool(_setting("NUMBA_DISABLE_JIT", "DISABLE_JIT", 0))
 
 
@@ -71,13 +71,13 @@ def why_no_steps() -> str:
 
 
 def _setting(name: str, attribute: str, default: int | None) -> int | None:
-    """Return a setting as Numba has it, or as it will have it."""
+    """Return a setting as Numba has it or, before its import, will have it."""
     config = sys.modules.get("numba.core.config")
     return _number(name, default) if config is None else getattr(config, attribute)
 
 
 def _number(name: str, default: int | None) -> int | None:
-    # Numba takes its own value, with a warning, for what is no number.
+    # Numba warns, and takes its own default.
     try:
         return int(os.environ[name])
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""Threads that help with programs, and wait without work when there are none."""
+"""Threads that help with programs, and sleep when there are none."""
 
 from __future__ import annotations
 
@@ -15,16 +15,15 @@ from xpnet_numba import forks, layout, machine_code
 Array = Any
 
 PARTS = 16
-"""Into how many parts the rows of a compiled step are divided, however many threads there are."""
-# How often a helper looks for work before it sleeps: some 0.3 ms, longer than Python takes between two steps,
-# shorter than anybody would notice.
+"""Into how many parts the rows of a compiled step are divided, whatever the number of threads."""
+# Spins before a helper sleeps: about 0.3 ms, which is longer than Python takes between two steps.
 _PATIENCE = 300_000
 LINE = 64
 """Bytes in a cache line."""
 
 
 def _count_threads() -> int:
-    """Return what Numba takes for the number of threads."""
+    """Return how many threads Numba would use."""
     try:
         return max(1, int(os.environ["NUMBA_NUM_THREADS"]))
     except (KeyError, ValueError):
@@ -33,11 +32,11 @@ def _count_threads() -> int:
 
 
 THREADS = min(_count_threads(), PARTS)
-"""How many share a compiled step."""
+"""How many threads share a compiled step."""
 
 
 class Placed(NamedTuple):
-    """An array, and where it begins in memory, so that nobody asks for that at every call."""
+    """An array and its address, which takes time to look up."""
 
     array: Array
     address: int
@@ -49,7 +48,7 @@ class Placed(NamedTuple):
 
 
 class Team:
-    """The threads that share the programs of one dtype: the one that asks, and helpers up to Numba's number.
+    """The threads that share the programs of one dtype: the caller, and helpers up to Numba's number.
 
     Parameters
     ----------
@@ -62,7 +61,7 @@ class Team:
         forks.in_child(self._begin)
 
     def _begin(self) -> None:
-        """Have no helpers, and be free: those of the parent do not exist in a forked process."""
+        """Start without helpers: a forked process has none of its parent's threads."""
         self._asking = threading.Lock()
         self._control = Placed.of(numpy.zeros(0, numpy.int64))
         self._alarms: list[threading.Event] = []
@@ -75,8 +74,8 @@ class Team:
         program : Placed
             See `layout`; the number of shares is filled in.
         helped : bool
-            Whether helpers may take part; they do unless they are busy with another thread's program. The
-            result is the same, bit for bit.
+            Whether helpers may take part. They do unless they are busy with another thread's program; the
+            results are the same, bit for bit.
         """
         stages = int(program.array[layout.COUNT])
         if helped and self._asking.acquire(blocking=False):
@@ -94,7 +93,7 @@ class Team:
     def _call_helpers(self, stages: int) -> None:
         size = layout.control_size(stages, THREADS)
         if size > self._control.array.size:
-            # Helpers still on the old one find no program there, and sleep.
+            # Helpers that still watch the old one find no program there, and sleep.
             self._control = Placed.of(numpy.zeros(2 * size, numpy.int64))
         while len(self._alarms) < THREADS - 1:
             self._alarms.append(threading.Event())
@@ -107,21 +106,21 @@ class Team:
     def _help(self, share: int, alarm: threading.Event) -> None:
         while True:
             alarm.wait()
-            control = self._control  # whose array must be there for as long as this one looks at it
+            control = self._control  # keeps the array alive while this thread reads it
             self._work(control.address, 0, share, _PATIENCE, 0.0)
             alarm.clear()
 
 
 def address(array: Array) -> int:
-    """Return where an array that is stored row by row begins in memory."""
-    try:  # In a third of the time.
+    """Return the address of an array that is stored row by row."""
+    try:  # a third of the time
         return ctypes.addressof(ctypes.c_char.from_buffer(array))
-    except (TypeError, ValueError):  # It cannot be written, or is empty.
+    except (TypeError, ValueError):  # read-only, or empty
         return array.__array_interface__["data"][0]
 
 
 def aligned(shape: tuple[int, ...], dtype: Any) -> Array:
-    """Return an array, not filled, that begins with a cache line: vectors across two of them are slow."""
+    """Return an empty array that begins at a cache line: vectors that cross two are slow."""
     dtype = numpy.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     raw = numpy.empty(size + LINE, numpy.uint8)

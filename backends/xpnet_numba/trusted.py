@@ -1,8 +1,8 @@
 """Files that only this user and the superuser can have written.
 
-What is kept on disk is run, so a folder is used only if nobody else can put a file into it or another folder
-in its place. Systems without user numbers, such as Windows, keep each user's folders apart themselves: there
-a file has only to be a regular one.
+Machine code on disk is run, so a folder is used only if no other user can put a file into it or replace it by
+another folder. Systems without user ids, such as Windows, separate users' folders themselves: there a file
+only has to be a regular one.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ def _flags(*names: str) -> int:
     return sum(getattr(os, name, 0) for name in names)
 
 
-# A FIFO that nobody writes to would keep an `open` waiting without O_NONBLOCK.
+# Without O_NONBLOCK, opening a FIFO without a writer would block.
 _READ = _flags("O_RDONLY", "O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY")
 _WRITE = _flags("O_WRONLY", "O_CREAT", "O_EXCL", "O_NOFOLLOW", "O_CLOEXEC", "O_BINARY")
 _FOLDER = _flags("O_RDONLY", "O_DIRECTORY", "O_NOFOLLOW", "O_CLOEXEC")
 
 
 def why_not(folder: pathlib.Path) -> str:
-    """Return why a folder cannot be trusted; empty if it can, also if it can be made so."""
+    """Return why a folder cannot be trusted; empty if it can, or if it does not exist yet."""
     if not folder.is_absolute():
         return "it is no absolute path"
     try:
@@ -50,7 +50,7 @@ def why_not(folder: pathlib.Path) -> str:
 
 
 def make(folder: pathlib.Path) -> None:
-    """Make a folder, and those that it is in, for this user only.
+    """Make a folder and its parents, for this user only.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def make(folder: pathlib.Path) -> None:
 
 
 def read(path: pathlib.Path) -> bytes:
-    """Return what a file holds, which must be regular, and written by nobody else, as must be its folder.
+    """Return the contents of a regular file that no other user could have written, nor its folder.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def read(path: pathlib.Path) -> bytes:
         If it cannot be read, or should not be.
     """
     with _opened(path.parent) as folder:
-        # What is checked is what is read: the name may be given to another file meanwhile.
+        # The open file is checked, because the name may belong to another file meanwhile.
         descriptor = os.open(path if folder is None else path.name, _READ, dir_fd=folder)
         with os.fdopen(descriptor, "rb") as file:
             found = os.fstat(descriptor)
@@ -83,12 +83,12 @@ def read(path: pathlib.Path) -> bytes:
 
 
 def write(path: pathlib.Path, data: bytes) -> None:
-    """Write a file whole, for this user only; what had its name before is replaced, and a link not followed.
+    """Write a whole file, for this user only. It replaces a file of its name, and does not follow a link.
 
     Raises
     ------
     OSError
-        If it cannot be written, or its folder cannot be trusted. Nothing is left then.
+        If it cannot be written, or its folder cannot be trusted. Nothing is left behind.
     """
     with _opened(path.parent) as folder:
         place = path.parent if folder is None else pathlib.Path()
@@ -106,7 +106,7 @@ def write(path: pathlib.Path, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _opened(folder: pathlib.Path) -> Iterator[int | None]:
-    """Return a context with the descriptor of a folder that was checked, or None where there are none."""
+    """Return a context with the descriptor of a checked folder; None if the system has none."""
     if not _BY_DESCRIPTOR:
         yield None
         return
@@ -125,9 +125,9 @@ def _check(found: os.stat_result, path: pathlib.Path) -> None:
 
 
 def _suspect(found: os.stat_result, path: str | pathlib.Path, *, shared: bool = False) -> str:
-    """Return why others may have put there what was found at a path; empty if they cannot.
+    """Return why another user could have made what was found at a path; empty if none could.
 
-    With `shared` it may be a sticky folder, as /tmp is, in which others cannot replace what is not theirs.
+    With `shared` it may be a sticky folder such as /tmp, where users cannot replace the files of others.
     """
     if not _HAS_OWNERS:
         return ""
@@ -141,7 +141,7 @@ def _suspect(found: os.stat_result, path: str | pathlib.Path, *, shared: bool = 
 
 
 def _steps(path: pathlib.Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Return all folders and links that an absolute path leads through, the root first and itself last."""
+    """Yield all folders and links on an absolute path, from the root to the path itself."""
     place, left, links = path.anchor, list(path.parts[:0:-1]), 0
     yield place, os.lstat(place)
     while left:

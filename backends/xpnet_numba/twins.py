@@ -1,8 +1,8 @@
-"""The portable twins that a step calls while it is recorded and tried, with matrix products of their own.
+"""The portable twins that a step calls while it is traced and tried, with our own matrix products.
 
-BLAS would share a product among threads, which spin for 0.1 s after it on the processors that programs need.
-How many threads it uses can be set for the whole process only, which would change the bits of products of
-other threads meanwhile.
+BLAS would share a product among threads, which then spin for 0.1 s on the processors that programs need. Its
+number of threads can be set only for the whole process, which would change the bits of other threads'
+products meanwhile.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import numpy
 
 from xpnet import Namespace
 from xpnet.standard import completed
-from xpnet_numba import layout, machine_code
-from xpnet_numba.program import LARGEST_PRODUCT
+from xpnet_numba import machine_code
+from xpnet_numba.lowering import LARGEST_PRODUCT
+from xpnet_numba.operations import signature
 from xpnet_numba.team import address
 
 Array = Any
 
 
 def matmul(x1: Array, x2: Array, /) -> Array:
-    """Return a matrix product, made by the operation of compiled steps if they would make it so.
+    """Return a matrix product, from the operation of compiled steps if they would use it.
 
     Parameters
     ----------
@@ -31,19 +32,19 @@ def matmul(x1: Array, x2: Array, /) -> Array:
     multiply = _operation(x1, x2)
     if multiply is None:
         return numpy.matmul(x1, x2)
-    (rows, inner), columns = x1.shape, x2.shape[1]
-    is_transposed = not x1.flags.c_contiguous
-    left = numpy.asarray(x1.T if is_transposed else x1, order="C")
-    right = numpy.asarray(x2, order="C")
-    out = numpy.empty((rows, columns), x1.dtype)
-    steps = (1, rows) if is_transposed else (inner, 1)  # of the left factor's rows and columns
-    details = numpy.zeros(layout.OPERANDS + layout.SIZES, numpy.int64)
-    details[:4] = 0, 1, 1, 2  # left, right, no bias, product
-    details[layout.OPERANDS :][:4] = columns, inner, *steps
-    numbers = numpy.zeros(layout.NUMBERS, x1.dtype)
-    slots = numpy.array([address(left), address(right), address(out)], numpy.int64)
-    multiply(address(details), address(numbers), address(slots), 0, rows, 0.0)
-    return out
+    transposed = not x1.flags.c_contiguous
+    arrays = {
+        "left": numpy.asarray(x1.T if transposed else x1, order="C"),
+        "right": numpy.asarray(x2, order="C"),
+        "bias": numpy.empty(0, x1.dtype),  # none
+        "out": numpy.empty((x1.shape[0], x2.shape[1]), x1.dtype),
+    }
+    rows, sizes = signature("multiply_transposed" if transposed else "multiply").divide(arrays, x1.dtype)
+    whole = numpy.array([*range(len(arrays)), *sizes], numpy.int64)
+    numbers = numpy.array([transposed], x1.dtype)
+    slots = numpy.array([*map(address, arrays.values())], numpy.int64)
+    multiply(address(whole), address(numbers), address(slots), 0, rows, 0.0)
+    return arrays["out"]
 
 
 def _operation(x1: Array, x2: Array) -> Any:
@@ -55,7 +56,7 @@ def _operation(x1: Array, x2: Array) -> Any:
         return None
     try:
         return machine_code.function("multiply", x1.dtype, 5)
-    except Exception:  # Whatever hinders programs is reported when one is made.
+    except Exception:  # Reported when a program is made.
         return None
 
 

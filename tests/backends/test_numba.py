@@ -169,7 +169,7 @@ def test_nan_propagates_as_in_the_twins(dtype):
     check("momentum_step", dy, z, dy, 0.1, 0.9)
 
 
-@pytest.mark.filterwarnings("ignore:Mean of empty slice")
+@pytest.mark.filterwarnings("ignore:Mean of empty slice", "ignore:invalid value encountered")
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_arrays_need_not_be_contiguous_nor_matrices(dtype):
     cube = frozen(numpy.linspace(-3, 3, 120, dtype=dtype).reshape(4, 5, 6))

@@ -11,7 +11,7 @@ import pytest
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
-from xpnet_numba import kept, machine_code, replay  # noqa: E402
+from xpnet_numba import images, kept, machine_code  # noqa: E402
 from xpnet_numba.kernels import compiled, objects  # noqa: E402
 
 SOURCES = [Path(__file__).parents[2] / folder for folder in ("", "backends")]
@@ -121,12 +121,11 @@ def test_file_is_of_its_function_sources_and_versions(tmp_path, monkeypatch):
     assert kept.read("mean", "float32") is None
 
 
-@pytest.mark.parametrize("changed", ["kernels/exp.py", "layout.py"])
+@pytest.mark.parametrize("changed", ["kernels/exp.py", "layout.py", "operations.py"])
 def test_origin_changes_with_every_source(changed, tmp_path, monkeypatch):
     package = Path(machine_code.__file__).parent
     shutil.copytree(package, tmp_path / "package", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(kept, "_SOURCES", tmp_path / "package/kernels")
-    monkeypatch.setattr(kept.layout, "__file__", str(tmp_path / "package/layout.py"))
     origin = kept._origin.__wrapped__
     before = origin()
     assert origin() == before
@@ -169,11 +168,11 @@ def test_first_place_that_can_be_written_is_taken(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("new_process")
 @pytest.mark.parametrize("place", ["none", "one that vanishes"])
 def test_where_nothing_can_be_written_everything_works(place, tmp_path, monkeypatch):
-    expected = replay.compress(IMAGES)
+    expected = images.compress(IMAGES)
     folder = None if place == "none" else tmp_path / "gone"
     monkeypatch.setattr(machine_code, "_addresses", {})
     monkeypatch.setattr(kept, "folder", lambda: folder)
-    for found, wanted in zip(replay.compress(IMAGES), expected, strict=True):
+    for found, wanted in zip(images.compress(IMAGES), expected, strict=True):
         numpy.testing.assert_array_equal(found[:-1], wanted[:-1])
     assert not kept.read("compress", "uint8")
     assert not any(tmp_path.iterdir())
@@ -185,7 +184,7 @@ def test_where_object_code_cannot_be_loaded_numba_takes_its_place(monkeypatch):
         raise RuntimeError("no such format")
 
     monkeypatch.setattr(machine_code, "_load", refuse)
-    starts, entries = replay.compress(IMAGES, 1)
+    starts, entries = images.compress(IMAGES, 1)
     assert starts.tolist() == [0, 2, 2, 6]
     assert entries[:2].tolist() == [1 << 8 | 7, 3 << 8 | 9]
 

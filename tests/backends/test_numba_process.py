@@ -64,7 +64,7 @@ import numpy
 from xpnet_numba import xp
 xp.nn.relu(numpy.ones(3))
 from xpnet_numba.kernels import activations
-stats = activations.relu_into.stats
+stats = activations.relu.loop.stats
 print(sum(stats.cache_hits.values()), sum(stats.cache_misses.values()))
 """
 
@@ -85,7 +85,7 @@ print(*xp.advice(), sep="\\n")
 @pytest.mark.parametrize("damage", [b"", b"cut", b"flipped", "loop", "folder"])
 def test_damaged_kernel_is_compiled_anew(damage, tmp_path):
     assert run(CACHE, NUMBA_CACHE_DIR=str(tmp_path)).split() == ["0", "1"]
-    (path,) = tmp_path.glob("xpnet_numba/activations.relu_into-*.nbc")
+    (path,) = tmp_path.glob("xpnet_numba/activations.relu_loop-*.nbc")
     whole = path.read_bytes()
     path.unlink()
     if damage == "folder":
@@ -146,9 +146,9 @@ def test_advice_names_the_remedy_where_nothing_can_be_kept(monkeypatch):
 
 
 def test_import_compiles_nothing_and_imports_no_numba():
-    code = "import sys; from xpnet_numba import xp, replay; print('numba' in sys.modules)"
+    code = "import sys; from xpnet_numba import xp, program; print('numba' in sys.modules)"
     assert run(code).strip() == "False"
-    code = "from xpnet_numba.kernels import activations; print(activations.relu_into.signatures)"
+    code = "from xpnet_numba.kernels import activations; print(activations.relu.loop.signatures)"
     assert run(code).strip() == "[]"
 
 

@@ -7,17 +7,17 @@ from hypothesis import strategies as st
 
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
+from xpnet_numba.images import compress  # noqa: E402
 from xpnet_numba.kernels.compiled import FLAGS  # noqa: E402
 from xpnet_numba.kernels.products import (  # noqa: E402
+    add_offset,
+    add_shares,
     block_of,
-    fold_offset,
     product,
     sparse_gradient,
     sparse_product,
     sum_rows,
-    sum_shares,
 )
-from xpnet_numba.replay import compress  # noqa: E402
 
 # Of one element, relative to the largest sum of absolute values; a sum of n terms has up to n such errors,
 # but as a rule their square root.
@@ -69,12 +69,12 @@ def fill_gradient(out, columns, first, end, lists, room, counts, dy, batch, scal
 
 @numba.njit(**FLAGS)
 def fill_sum_of_shares(shares, bias, out, first, end):
-    sum_shares(shares, bias, out, first, end)
+    add_shares(shares, bias, out, first, end)
 
 
 @numba.njit(**FLAGS)
 def fill_folded(weight, bias, offset, out):
-    fold_offset(weight, bias, offset, out)
+    add_offset(weight, bias, out, offset)
 
 
 @numba.njit(**FLAGS)

@@ -67,7 +67,7 @@ def planted():
     file = kept._file("compress", "uint8", ".o")
     yield file, machine_code._machine().emit_object(llvm.parse_assembly(IR))
     array = numba.typeof(numpy.ones(3))
-    file = kept._file(cache.name_of(activations.relu_into.py_func), cache._name_types((array,) * 2), ".nbc")
+    file = kept._file(cache.name_of(activations.relu.loop.py_func), cache._name_types((array,) * 2), ".nbc")
     yield file, pickle.dumps(Exit())
 
 
@@ -304,7 +304,7 @@ def test_full_disk_is_named_by_the_advice_and_is_no_failure(full):
 
 
 def test_numbas_own_cache_is_neither_read_nor_written(tmp_path):
-    function = activations.relu_into.py_func
+    function = activations.relu.loop.py_func
     locator = caching.UserProvidedCacheLocator(function, function.__code__.co_filename)
     folder = tmp_path / Path(locator.get_cache_path()).name
     folder.mkdir()

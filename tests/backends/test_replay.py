@@ -255,7 +255,7 @@ def test_call_after_an_error_uses_its_own_arrays(xp):
             compiled(xp, copied(params), others, labels, numpy.full_like(indices, 99))
     else:
         with (
-            mock.patch("xpnet_numba.replay.compress", side_effect=MemoryError),
+            mock.patch("xpnet_numba.images.compress", side_effect=MemoryError),
             pytest.raises(MemoryError),
         ):
             compiled(xp, copied(params), others, labels, indices)

@@ -260,7 +260,7 @@ def test_array_in_two_places_is_found(xp, make):
     assert compiled.report.startswith("the step is given one array twice; only such calls")
 
 
-REPLAYING = "xpnet.replay.program", "xpnet.replay.lower", "xpnet_numpy.program", "xpnet_numba.replay"
+REPLAYING = "xpnet.replay.program", "xpnet.replay.lower", "xpnet_numpy.program", "xpnet_numba.program"
 
 
 def interrupt_at(k, action):

@@ -43,8 +43,8 @@ class Lowering:
     def __init__(self, trace: Trace) -> None:
         self.trace = trace
         self._taken: set[Call] = set()
-        self._first: list[Task] = []
-        self._tasks: dict[int, list[Task]] = {}
+        self._first: list[Any] = []
+        self._tasks: dict[int, list[Any]] = {}
 
     def take(self, *calls: Call) -> None:
         """Mark calls as done by the tasks of another call."""
@@ -54,11 +54,11 @@ class Lowering:
         """Return whether another call's tasks do this one."""
         return call in self._taken
 
-    def add(self, task: Task, at: Call) -> None:
-        """Add a task in the place of a call."""
+    def add(self, task: Any, at: Call) -> None:
+        """Add a `Task` in the place of a call, or what else the backend carries out."""
         self._tasks.setdefault(self.trace.index(at), []).append(task)
 
-    def add_first(self, task: Task) -> None:
+    def add_first(self, task: Any) -> None:
         """Add a task before those of all calls."""
         self._first.append(task)
 
@@ -70,7 +70,7 @@ class Lowering:
         self.add(task, at=call)
 
     @property
-    def tasks(self) -> list[Task]:
+    def tasks(self) -> list[Any]:
         """All tasks, in the order of the calls in whose places they are."""
         return [*self._first, *(task for i in sorted(self._tasks) for task in self._tasks[i])]
 
@@ -80,7 +80,7 @@ Rule = Callable[[Lowering, Call], bool]
 False."""
 
 
-def lower(trace: Trace, rules: Mapping[str, Sequence[Rule]]) -> list[Task]:
+def lower(trace: Trace, rules: Mapping[str, Sequence[Rule]]) -> list[Any]:
     """Return the tasks of a trace.
 
     Parameters

@@ -1,4 +1,6 @@
-"""What Numba compiles; to import a module of this package is to import Numba.
+"""Everything that Numba compiles. Importing a module of this package imports Numba.
 
-A start at which all machine code is found on disk does without: see `lazy` and `machine_code`.
+A start that finds all machine code on disk does not: see `lazy` and `machine_code`.
+
+The kernel of a function of `nn` has its name, and is in the module that is named like its twin's.
 """

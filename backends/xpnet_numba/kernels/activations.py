@@ -1,93 +1,108 @@
-"""Activations that treat each element alone, and their gradients."""
+"""Activations and their gradients."""
 
 from typing import Any
 
 import numpy
 
-from xpnet_numba.kernels.accepted import falls_back, one, two
-from xpnet_numba.kernels.compiled import kernel
+from xpnet_numba.kernels.compiled import add, part
 from xpnet_numba.kernels.exp import exp
+from xpnet_numba.kernels.formulas import each_row, elementwise
 
 Array = Any
+Scalar = Any
 
 
-@falls_back(one)
-def sigmoid(z: Array) -> Array:
+@elementwise
+def sigmoid(z: Scalar) -> Scalar:
     """Return ``1 / (1 + exp(-z))``."""
-    return _each(sigmoid_into, z)
+    zero, one = type(z)(0), type(z)(1)
+    e = exp(-abs(z))
+    y = one / (one + e)
+    return y if z >= zero else e * y
 
 
-@falls_back(two)
-def sigmoid_backward(y: Array, dy: Array) -> Array:
+@elementwise
+def sigmoid_backward(y: Scalar, dy: Scalar) -> Scalar:
     """Return ``dy * y * (1 - y)``."""
-    return _each(sigmoid_backward_into, y, dy)
+    return dy * y * (type(y)(1) - y)
 
 
-@falls_back(one)
-def relu(z: Array) -> Array:
+@elementwise
+def relu(z: Scalar) -> Scalar:
     """Return ``max(z, 0)``."""
-    return _each(relu_into, z)
+    zero = type(z)(0)
+    return zero if z <= zero else z  # nan stays nan
 
 
-@falls_back(two)
-def relu_backward(y: Array, dy: Array) -> Array:
-    """Return `dy` where `y` is positive and 0 elsewhere."""
-    return _each(relu_backward_into, y, dy)
+@elementwise
+def relu_backward(y: Scalar, dy: Scalar) -> Scalar:
+    """Return `dy` where `y` is positive, else 0."""
+    zero = type(y)(0)
+    return dy if y > zero else zero
 
 
-@falls_back(two)
-def tanh_backward(y: Array, dy: Array) -> Array:
+@elementwise
+def tanh_backward(y: Scalar, dy: Scalar) -> Scalar:
     """Return ``dy * (1 - y**2)``."""
-    return _each(tanh_backward_into, y, dy)
+    return dy * (type(y)(1) - y * y)
 
 
-def _each(function: Any, *arrays: Array) -> Array:
-    # NumPy allocates, because it asks for huge pages and Numba does not: 5x at 4 MB, all page faults.
-    out = numpy.empty(arrays[0].shape, arrays[0].dtype)
-    function(*[x.reshape(-1) for x in arrays], out.reshape(-1))
-    return out
+@part
+def row_max(z: Array, i: int) -> Scalar:
+    """Return the greatest element of row `i`; a nan may be passed over, because it will spoil the sum."""
+    m = z[i, 0]
+    for j in range(1, z.shape[1]):
+        m = z[i, j] if z[i, j] > m else m
+    return m
 
 
-# `zero` and `one` have the dtype of the arrays: beside an integer literal Numba computes in float64.
+@part
+def _exp_row(z: Array, i: int, shift: Scalar, out: Array) -> Scalar:
+    """Fill row `i` of `out` with ``exp(z - shift)`` and return the row's sum."""
+    for j in range(z.shape[1]):
+        out[i, j] = exp(z[i, j] - shift)
+    # In another loop: one that also writes would sum in another order if arrays lie near each other.
+    total = z.dtype.type(0)
+    for j in range(z.shape[1]):
+        total = add(total, out[i, j])
+    return total
 
 
-@kernel
-def sigmoid_into(z: Array, out: Array) -> None:
-    """Fill `out` with the sigmoid of `z`; both flat, as all arrays below."""
-    zero, one = z.dtype.type(0), z.dtype.type(1)
-    for i in range(z.size):
-        e = exp(-abs(z[i]))
-        y = one / (one + e)
-        out[i] = y if z[i] >= zero else e * y
+@each_row
+def softmax(z: Array, y: Array, i: int) -> None:
+    """Fill row `i` of `y` with ``exp(z) / sum(exp(z))``."""
+    factor = z.dtype.type(1) / _exp_row(z, i, row_max(z, i), y)
+    for j in range(z.shape[1]):
+        y[i, j] *= factor
 
 
-@kernel
-def sigmoid_backward_into(y: Array, dy: Array, out: Array) -> None:
-    """Fill `out` with ``dy * y * (1 - y)``."""
-    one = y.dtype.type(1)
-    for i in range(y.size):
-        out[i] = dy[i] * y[i] * (one - y[i])
+@each_row
+def softmax_backward(y: Array, dy: Array, dz: Array, i: int) -> None:
+    """Fill row `i` of `dz` with ``y * (dy - sum(dy * y))``."""
+    total = y.dtype.type(0)
+    for j in range(y.shape[1]):
+        total = add(total, dy[i, j] * y[i, j])
+    for j in range(y.shape[1]):
+        dz[i, j] = y[i, j] * (dy[i, j] - total)
 
 
-@kernel
-def relu_into(z: Array, out: Array) -> None:
-    """Fill `out` with ``max(z, 0)``."""
-    zero = z.dtype.type(0)
-    for i in range(z.size):
-        out[i] = zero if z[i] <= zero else z[i]  # nan stays nan
+@each_row
+def log_softmax(z: Array, y: Array, i: int) -> None:
+    """Fill row `i` of `y` with ``z - log(sum(exp(z)))``."""
+    m = row_max(z, i)
+    total = z.dtype.type(0)
+    for j in range(z.shape[1]):
+        total = add(total, exp(z[i, j] - m))
+    logarithm = numpy.log(total)
+    for j in range(z.shape[1]):
+        y[i, j] = (z[i, j] - m) - logarithm
 
 
-@kernel
-def relu_backward_into(y: Array, dy: Array, out: Array) -> None:
-    """Fill `out` with `dy` where `y` is positive, else with 0."""
-    zero = y.dtype.type(0)
-    for i in range(y.size):
-        out[i] = dy[i] if y[i] > zero else zero
-
-
-@kernel
-def tanh_backward_into(y: Array, dy: Array, out: Array) -> None:
-    """Fill `out` with ``dy * (1 - y**2)``."""
-    one = y.dtype.type(1)
-    for i in range(y.size):
-        out[i] = dy[i] * (one - y[i] * y[i])
+@each_row
+def log_softmax_backward(y: Array, dy: Array, dz: Array, i: int) -> None:
+    """Fill row `i` of `dz` with ``dy - exp(y) * sum(dy)``."""
+    total = y.dtype.type(0)
+    for j in range(y.shape[1]):
+        total = add(total, dy[i, j])
+    for j in range(y.shape[1]):
+        dz[i, j] = dy[i, j] - exp(y[i, j]) * total

@@ -1,4 +1,4 @@
-"""Kernels on disk, in files of ours: those of Numba's own cache may be damaged, or from somebody else."""
+"""Kernels on disk, in our own files: those of Numba's cache may be damaged, or written by another user."""
 
 import contextlib
 import hashlib
@@ -16,10 +16,10 @@ SUFFIX = ".nbc"
 
 
 class Cache(_Cache):
-    """The cache of a compiled function, as Numba asks for it.
+    """The cache of a compiled function, with the methods that Numba calls.
 
-    Numba's own unpickles what is there, which runs it, whoever wrote it. A damaged file or a full disk is an
-    error there, or ends the process.
+    Numba's own unpickles a file, and so runs it, whoever wrote it. With a damaged file or a full disk it
+    raises an error or ends the process.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -32,31 +32,31 @@ class Cache(_Cache):
         return None if folder is None else str(folder)
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return what was compiled for a signature, or None, which has it compiled."""
+        """Return what was compiled for a signature; None to have it compiled."""
         target_context.refresh()
         data = kept.read(self.name, _name_types(sig), SUFFIX)
         if data is not None:
-            with contextlib.suppress(Exception):  # What cannot be loaded, whatever the reason, is compiled.
+            with contextlib.suppress(Exception):  # Whatever the reason, what cannot be loaded is compiled.
                 return CompileResult._rebuild(target_context, *pickle.loads(data))
         return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep what was compiled for a signature, if that is possible."""
-        if not data.library.has_dynamic_globals:  # Those are addresses in this process.
+        """Write what was compiled for a signature to disk, if that is possible."""
+        if not data.library.has_dynamic_globals:  # They are addresses in this process.
             kept.write(self.name, _name_types(sig), dumps(data._reduce()), SUFFIX)
 
     def enable(self) -> None:
-        """Do nothing: it is on."""
+        """Do nothing: the cache is always enabled."""
 
     def disable(self) -> None:
         """Do nothing: Numba never calls it."""
 
     def flush(self) -> None:
-        """Do nothing: what is compiled anew replaces what was kept."""
+        """Do nothing: what is compiled again replaces the file."""
 
 
 def name_of(function: Callable[..., Any]) -> str:
-    """Return the name of a function in the names of its files."""
+    """Return the name that a function has in its files' names."""
     return f"{function.__module__.rpartition('.')[2]}.{function.__qualname__}"
 
 

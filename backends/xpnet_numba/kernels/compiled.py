@@ -1,6 +1,6 @@
 """How the code of this package is compiled."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numba
@@ -10,55 +10,68 @@ from xpnet_numba.kernels.cache import Cache
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# A product and a sum may become one instruction; nan, infinities and the order of operations stay
-# as written. Division by zero raises nothing, because the check keeps a loop from becoming vectors.
+# A product and a sum may become one instruction; nan, infinities and the order of operations stay as written.
+# Division by zero does not raise, because the check would keep LLVM from vectorising a loop.
 FLAGS: Any = {"error_model": "numpy", "fastmath": {"contract"}}
 
 KEPT = not settings.of_code().keys() - {"NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES"}
 """Whether kernels are kept on disk."""
 
 KERNELS: list[Any] = []
-"""What Python calls with arrays."""
+"""Functions that Python calls with arrays."""
 ENTRIES: dict[str, Callable[..., None]] = {}
-"""What is called by address, by name."""
+"""Functions that are called by address, by name."""
 
 
 def kernel(function: Function) -> Function:
-    """Decorate what Python calls: compiled on the first call with new dtypes, and kept on disk.
+    """Decorate a function that Python calls: compiled at the first call with new dtypes, and kept on disk.
 
-    It is not kept if settings of Numba's change its code.
+    It is not kept on disk if Numba's settings change its code.
     """
     compiled = numba.njit(nogil=True, **FLAGS)(function)
     if KEPT:
-        compiled._cache = Cache(function)  # As `cache=True` does, which would take Numba's.
+        compiled._cache = Cache(function)  # as `cache=True` does with Numba's own
     KERNELS.append(compiled)
     return compiled
 
 
 def entry(function: Function) -> Function:
-    """Decorate what is called by address: `machine_code` has it compiled, and keeps it.
+    """Decorate a function that is called by address: `machine_code` compiles and keeps it.
 
-    It takes whole numbers and perhaps, as the last argument, `zero`, which tells a floating-point dtype.
+    It takes whole numbers; its last argument may be `zero`, whose type is the floating-point dtype.
     """
     ENTRIES[function.__name__] = function
     return function
 
 
 part: Callable[[Function], Function] = numba.njit(**FLAGS)
-"""Decorate what kernels and entries call."""
+"""Decorate a function that kernels and entries call."""
+
+inlined: Callable[[Function], Function] = numba.njit(inline="always", **FLAGS)
+"""Decorate a formula, which becomes part of the loop that calls it: LLVM does not vectorise long calls."""
 
 
 def named(function: Function, name: str) -> Function:
-    """Return a function made by another one, with a name that no other one made so has.
+    """Return a function that another one made, with a unique name.
 
-    Numba tells compiled functions apart by name and types, and by a number that counts anew in each process:
-    of two of one name, code from the disk may be given the wrong one.
+    Numba distinguishes compiled functions by name, types and a number that starts again in each process: code
+    from disk could get the wrong one of two functions of one name.
     """
-    function.__qualname__ += f".{name}"
+    function.__qualname__ = f"{function.__name__}.{name}"
     return function
+
+
+def generated(name: str, parameters: Iterable[str], line: str, **names: Any) -> Callable[..., None]:
+    """Return a function of one line of code, which may use `names`.
+
+    Its parameters follow from a declaration. Numba has no better way to take any number of them: arrays in a
+    tuple would keep LLVM from vectorising a loop.
+    """
+    exec(f"def {name}({', '.join(parameters)}):\n    {line}", names)
+    return names[name]
 
 
 @numba.njit(fastmath={"contract", "reassoc"})
 def add(total: Any, term: Any) -> Any:
-    """Return the sum; in a loop of these LLVM may keep partial sums, and so make vectors of it."""
+    """Return the sum; LLVM may keep partial sums of a loop of these, and so vectorise it."""
     return total + term

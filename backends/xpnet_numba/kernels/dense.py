@@ -6,13 +6,13 @@ import numba
 import numpy
 
 from xpnet import nn
-from xpnet_numba.kernels.accepted import FLOATS, factors, falls_back, gathered
+from xpnet_numba.kernels.accepted import FLOATS, falls_back
 from xpnet_numba.kernels.compiled import kernel, part
 
 Array = Any
 
 
-@falls_back(gathered)
+@falls_back
 def gather_batch(images: Array, indices: Array, *, scale: float, offset: float, dtype: Any) -> Array:
     """Return ``images[indices] * scale + offset`` in a floating-point dtype."""
     x = numpy.empty((indices.shape[0], images.shape[1]), dtype)
@@ -20,11 +20,11 @@ def gather_batch(images: Array, indices: Array, *, scale: float, offset: float, 
         in_range = gather_into(images, indices, x.dtype.type(scale), x.dtype.type(offset), x)
         if in_range or not numba.config.BOUNDSCHECK:
             return x
-    # The twin knows other dtypes, and raises an error for an index out of range.
+    # The twin takes other dtypes, and raises an error if an index is out of range.
     return nn.gather_batch(numpy, images, indices, scale=scale, offset=offset, dtype=dtype)
 
 
-@falls_back(factors)
+@falls_back
 @numpy.errstate(under="ignore")
 def linear_backward(
     x: Array, weight: Array, dy: Array, *, input_gradient: bool = True
@@ -38,12 +38,12 @@ def linear_backward(
 
 @part
 def row_of(index: Any, n: int) -> Any:
-    """Return the row of `n` that an index stands for, a negative one counted from the end.
+    """Return the row of `n` that an index means; a negative one counts from the end.
 
-    Out of range it is the nearest: a program cannot raise an error, and must not read past an array.
+    Out of range it is the nearest row: a program cannot raise an error, and must not read past an array.
     """
     row: Any = numpy.int64(index)
-    # One comparison, because a negative number is a large one without its sign.
+    # One comparison: without its sign, a negative number is a large one.
     if numpy.uint64(row) >= numpy.uint64(n):
         row = min(max(row + n if row < 0 else row, 0), n - 1)
     return row

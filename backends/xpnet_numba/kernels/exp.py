@@ -1,8 +1,4 @@
-"""`exp` and `log1p` for kernels: free of calls and branches, so LLVM makes vectors of the loops.
-
-After an edit here remove the cache (``__pycache__``): Numba renews what it has stored for a kernel only
-when the kernel's own file changes.
-"""
+"""`exp` and `log1p` for kernels, without calls and branches, so that LLVM can vectorise loops."""
 
 import math
 from collections.abc import Callable
@@ -19,9 +15,9 @@ Compilable = Callable[[Scalar], Scalar]
 
 
 def exp(x: Scalar) -> Scalar:
-    """Return e to the power `x`, within 1 ulp where that is a normal number.
+    """Return e to the power `x`, within 1 ulp if that is a normal number.
 
-    Above that range it is infinite, below it 0: denormal numbers would slow all that follows.
+    Above that range it is infinite, below it 0: denormal numbers would slow down everything that follows.
     """
     raise NotImplementedError("`exp` is for compiled code; elsewhere use `numpy.exp`")
 
@@ -102,7 +98,7 @@ def _log1p(real: Any, *, degree: int) -> Compilable:
 
 def _polynomial(name: str, real: Any, coefficients: list[float]) -> Compilable:
     """Return a compiled polynomial, given its coefficients from the constant upwards."""
-    # LLVM unrolls 15 rounds at most, and makes no vectors of a kernel around a loop (25x, float64).
+    # LLVM unrolls at most 15 rounds, and does not vectorise a kernel around a loop (25x, float64).
     first, *others = (real(c) for c in reversed(coefficients))
     constants = tuple(others)
 

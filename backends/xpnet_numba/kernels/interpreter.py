@@ -1,9 +1,9 @@
-"""A program, carried out without Python, by one thread or by several together.
+"""The interpreter, which carries out a program without Python, on one thread or on several.
 
-A program is stages, which follow each other; a stage is consecutive operations and into how many parts
-their rows are divided. Each thread takes parts of its own share first, so that what a part uses stays in the
-cache of one processor, and then those that others have left; the next stage begins when all parts have
-ended. What a part computes does not depend on who took it, so neither does the result.
+A program is a sequence of stages. A stage is some consecutive operations, and the number of parts into which
+their rows are divided. Each thread first takes the parts of its own share, so that what a part uses stays in
+the cache of one processor, and then those that are left of other shares. The next stage begins when all parts
+have ended. What a part computes does not depend on the thread that takes it, so neither does the result.
 """
 
 from typing import Any
@@ -20,24 +20,24 @@ from xpnet_numba.kernels.products import block_of
 Array = Any
 
 _LOOKS = 1000
-"""How often a value is looked at before the processor is offered to others."""
+"""Reads of a value before a thread yields its processor."""
 
 
 @entry
 def work(control: int, program: int, share: int, patience: int, zero: Any) -> None:
-    """Carry out a program or, with a share above 0, take part in those of the thread with share 0.
+    """Carry out a program or, with a share above 0, help the thread that has share 0 with its programs.
 
     Parameters
     ----------
     control : address of an array, int64
-        The same for all threads. Zeros at first, as many as `layout.control_size` says, or more.
+        The same for all threads. At first zeros, at least as many as `layout.control_size` says.
     program : address of an array, shape (PROGRAM_WIDTH,), int64
-        Used for share 0 alone.
+        Used only by share 0.
     share : int
     patience : int
-        After how many looks for programs, all in vain, a share above 0 returns.
+        Reads without finding a program, after which a share above 0 returns.
     zero : float32 or float64
-        Tells the dtype of all floating-point arrays.
+        Has the dtype of all floating-point arrays.
     """
     if share == 0:
         _lead(view(control, 1, 0), view(program, 1, 0), zero)
@@ -56,7 +56,7 @@ def _lead(control: Array, program: Array, zero: Any) -> None:
     _take_part(control, 0, zero)
     write(control, layout.OPEN, 0)
     looks = 0
-    while read(control, layout.HELPING):  # Nobody may look at the program any more when it is left.
+    while read(control, layout.HELPING):  # The program may go once no thread reads it.
         looks = _look_again(looks)
 
 
@@ -82,7 +82,7 @@ def _look_again(looks: int) -> int:
 
 @part
 def _take_part(control: Array, share: int, zero: Any) -> None:
-    """Carry out parts of each stage, those of a share first, and wait for its end."""
+    """Carry out parts of each stage, those of the own share first, and wait for the end of the stage."""
     stages, shares = _of_program(control, layout.STAGES), _of_program(control, layout.SHARES)
     ended = 0
     for stage in range(_of_program(control, layout.COUNT)):
@@ -113,16 +113,16 @@ def _of_program(control: Array, i: int) -> int:
 
 @part
 def _carry_out(control: Array, operation: int, this: int, parts: int, zero: Any) -> None:
-    """Carry out part `this` of an operation; one that is not divided is all in part 0."""
-    row = _of_program(control, layout.OPERATIONS) + operation * layout.WIDTH * 8
-    columns = view(row, layout.WIDTH, 0)
+    """Carry out part `this` of an operation; all of one that is not divided is in part 0."""
+    row = _of_program(control, layout.OPERATIONS) + operation * _of_program(control, layout.OPERATION_BYTES)
+    columns = view(row, layout.DETAILS, 0)
     length = get(columns, layout.LENGTH)
     first, end = block_of(length, this, parts)
     if length == 0:
         first, end = 0, 1 if this == 0 else 0
     if first < end:
-        numbers = _of_program(control, layout.NUMBER_ROWS) + operation * _of_program(
-            control, layout.NUMBERS_WIDTH
+        numbers = _of_program(control, layout.NUMBERS) + operation * _of_program(
+            control, layout.NUMBERS_BYTES
         )
         slots = _of_program(control, layout.SLOTS)
         _call(get(columns, layout.FUNCTION), row + layout.DETAILS * 8, numbers, slots, first, end, zero)

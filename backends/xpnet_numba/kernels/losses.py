@@ -1,46 +1,84 @@
-"""Losses, each with its gradient in one pass over the data."""
+"""Losses, each with its gradient in one pass over the data.
 
+Losses are summed in float64, so that a float32 mean of a million terms is as exact as one of ten.
+"""
+
+from collections.abc import Callable
 from typing import Any
 
 import numpy
 
-from xpnet_numba.kernels.accepted import falls_back, labelled, two, two_of_some
-from xpnet_numba.kernels.compiled import add, kernel, part
+from xpnet_numba.kernels.accepted import falls_back
+from xpnet_numba.kernels.activations import row_max
+from xpnet_numba.kernels.compiled import add, inlined, kernel, named, part
+from xpnet_numba.kernels.entries import enter
 from xpnet_numba.kernels.exp import exp, log1p
 from xpnet_numba.kernels.memory import rows
-from xpnet_numba.kernels.softmax import row_max
+from xpnet_numba.lazy import named_like_its_twin
 
 Array = Any
+Scalar = Any
 
 
-@falls_back(labelled)
+def mean_of(formula: Callable[..., Any]) -> Any:
+    """Return the kernel of a loss that is a mean over elements, which is an operation too.
+
+    Parameters
+    ----------
+    formula : function
+        Has the name of the loss. It takes an element of the outputs, one of the targets, and `share`, one
+        over the number of elements; it returns a term of the mean and the gradient at the output.
+    """
+    name, term = formula.__name__, inlined(formula)
+
+    def fill(outputs: Array, targets: Array, loss: Array, gradient: Array) -> None:
+        total, share = 0.0, outputs.dtype.type(1) / outputs.dtype.type(outputs.size)
+        # Not in one loop: one that also writes would sum in another order if arrays lie near each other.
+        for i in range(outputs.size):
+            total = add(total, numpy.float64(term(outputs[i], targets[i], share)[0]))
+        for i in range(outputs.size):
+            gradient[i] = term(outputs[i], targets[i], share)[1]
+        loss[0] = total / outputs.size
+
+    loop = kernel(named(fill, name))
+    enter(name, loop)
+
+    @falls_back
+    @named_like_its_twin(name)
+    def call(outputs: Array, targets: Array) -> tuple[Array, Array]:
+        gradient, loss = numpy.empty(outputs.shape, outputs.dtype), numpy.empty(1, outputs.dtype)
+        loop(outputs.reshape(-1), targets.reshape(-1), loss, gradient.reshape(-1))
+        return loss[0], gradient
+
+    call.loop = loop
+    return call
+
+
+@mean_of
+def sigmoid_cross_entropy(z: Scalar, t: Scalar, share: Scalar) -> tuple[Scalar, Scalar]:
+    """Return ``-t log(p) - (1 - t) log(1 - p)`` with ``p = sigmoid(z)``, and ``(p - t) * share``."""
+    zero, one = type(z)(0), type(z)(1)
+    e = exp(-abs(z))
+    positive = zero if z <= zero else z
+    term = positive - z * t + log1p(e)
+    p = one / (one + e)
+    return term, ((p if z >= zero else e * p) - t) * share
+
+
+@mean_of
+def squared_error(output: Scalar, target: Scalar, share: Scalar) -> tuple[Scalar, Scalar]:
+    """Return ``(output - target)**2``, and ``2 * (output - target) * share``."""
+    difference = output - target
+    return difference * difference, difference * (share + share)
+
+
+@falls_back
 def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
     """Return the mean of ``-log(softmax(logits)[label])`` and its gradient."""
     d_logits = numpy.empty(logits.shape, logits.dtype)
     losses = numpy.empty(logits.shape[0], numpy.float64)
     loss = _softmax_cross_entropy(numpy.ascontiguousarray(logits), labels, d_logits, losses)
     return logits.dtype.type(loss), d_logits
-
-
-@falls_back(two)
-def sigmoid_cross_entropy(logits: Array, targets: Array) -> tuple[Array, Array]:
-    """Return the mean of ``-t log(p) - (1 - t) log(1 - p)``, ``p = sigmoid(logits)``, and its gradient."""
-    return _mean(_sigmoid_cross_entropy, logits, targets)
-
-
-@falls_back(two_of_some)
-def squared_error(outputs: Array, targets: Array) -> tuple[Array, Array]:
-    """Return the mean of ``(output - target)**2`` and its gradient."""
-    return _mean(_squared_error, outputs, targets)
-
-
-def _mean(function: Any, x: Array, targets: Array) -> tuple[Array, Array]:
-    dx = numpy.empty(x.shape, x.dtype)
-    loss = function(x.reshape(-1), targets.reshape(-1), dx.reshape(-1))
-    return x.dtype.type(loss), dx
-
-
-# Losses are summed in float64, so a float32 mean of a million terms is as good as one of ten.
 
 
 @part
@@ -53,10 +91,10 @@ def cross_entropy_rows(
         m = row_max(logits, i)
         for j in range(classes):
             out[i, j] = logits[i, j] - m
-        # A label that is no class counts as in the twin, where it meets no column.
+        # As in the twin, a label that is not a class matches no column.
         is_class = 0 <= labels[i] < classes
         losses[i] = -out[i, labels[i]] if is_class else 0.0
-    # All rows as one: the classes alone are too few for a vector.
+    # All rows at once: one row has too few classes for a vector.
     flat = rows(out, first, end)
     for k in range(flat.size):
         flat[k] = exp(flat[k])
@@ -87,29 +125,3 @@ def _softmax_cross_entropy(logits: Array, labels: Array, out: Array, losses: Arr
     share = logits.dtype.type(1) / logits.dtype.type(batch)
     cross_entropy_rows(logits, labels, 0, batch, share, out, losses)
     return mean_loss(losses)
-
-
-@kernel
-def _sigmoid_cross_entropy(logits: Array, targets: Array, out: Array) -> float:
-    zero, one = logits.dtype.type(0), logits.dtype.type(1)
-    share = one / logits.dtype.type(logits.size)
-    loss = 0.0
-    for i in range(logits.size):
-        z, t = logits[i], targets[i]
-        e = exp(-abs(z))
-        positive = zero if z <= zero else z
-        loss = add(loss, numpy.float64(positive - z * t + log1p(e)))
-        p = one / (one + e)
-        out[i] = ((p if z >= zero else e * p) - t) * share
-    return loss / logits.size
-
-
-@kernel
-def _squared_error(outputs: Array, targets: Array, out: Array) -> float:
-    share = outputs.dtype.type(2) / outputs.dtype.type(outputs.size)
-    loss = 0.0
-    for i in range(outputs.size):
-        difference = outputs[i] - targets[i]
-        loss = add(loss, numpy.float64(difference * difference))
-        out[i] = difference * share
-    return loss / outputs.size

@@ -1,6 +1,6 @@
-"""What kernels that share their work among threads need of memory: arrays by address, and atomic integers.
+"""Arrays by address and atomic integers, for kernels that threads share.
 
-All threads see what happens to the atomic integers in one and the same order.
+All threads see the changes of atomic integers in the same order.
 """
 
 import os
@@ -18,7 +18,7 @@ Array = Any
 
 @intrinsic
 def _pointer(typing: Any, address: int, number: Any) -> Any:
-    """Return an address as that of numbers like `number`."""
+    """Return an address as a pointer to numbers like `number`."""
     pointer = types.CPointer(number)
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
@@ -29,13 +29,13 @@ def _pointer(typing: Any, address: int, number: Any) -> Any:
 
 @part
 def view(address: int, shape: Any, number: Any) -> Array:
-    """Return the array of numbers like `number` at an address; a size as `shape` makes it flat."""
+    """Return the array of numbers like `number` at an address; it is flat if `shape` is a size."""
     return carray(_pointer(address, number), shape)
 
 
 @intrinsic
 def _address(typing: Any, x: Array) -> Any:
-    """Return where an array begins."""
+    """Return the address of an array."""
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         array = context.make_array(sig.args[0])(context, builder, args[0])
@@ -48,7 +48,7 @@ def _address(typing: Any, x: Array) -> Any:
 def rows(x: Array, first: int, end: int) -> Array:
     """Return rows of a matrix, which is stored row by row, as one flat array.
 
-    What `reshape` calls is Numba's own, and an entry must not need that.
+    `reshape` calls functions of Numba's, which an entry must not need.
     """
     columns = x.shape[1]
     return view(_address(x) + first * columns * x.itemsize, (end - first) * columns, x.dtype.type(0))
@@ -61,7 +61,7 @@ def _at(context: Any, builder: Any, sig: Any, args: Any) -> Any:
 
 @intrinsic
 def get(typing: Any, x: Array, index: int) -> Any:
-    """Return ``x[index]``, where `index` is not below 0: to ask whether it is takes time in short loops."""
+    """Return ``x[index]`` for an `index` of at least 0: checking its sign takes time in short loops."""
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load(_at(context, builder, sig, args))
@@ -83,7 +83,7 @@ def eight_bytes(typing: Any, x: Array, index: int) -> Any:
 
 @intrinsic
 def put(typing: Any, x: Array, index: int, value: Any) -> Any:
-    """Set ``x[index]``, which is not below 0, to a value of the dtype of `x`."""
+    """Set ``x[index]``, for an `index` of at least 0, to a value of the dtype of `x`."""
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         builder.store(args[2], _at(context, builder, sig, args))
@@ -94,7 +94,7 @@ def put(typing: Any, x: Array, index: int, value: Any) -> Any:
 
 @intrinsic
 def read(typing: Any, x: Array, index: int) -> Any:
-    """Return ``x[index]``, int64, and see all that was written before it was."""
+    """Return ``x[index]``, int64, and see everything that was written before it."""
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.load_atomic(_at(context, builder, sig, args), "seq_cst", 8)
@@ -104,7 +104,7 @@ def read(typing: Any, x: Array, index: int) -> Any:
 
 @intrinsic
 def write(typing: Any, x: Array, index: int, value: int) -> Any:
-    """Set ``x[index]``; who reads it sees all that was written before."""
+    """Set ``x[index]``; a thread that reads it sees everything that was written before."""
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         builder.store_atomic(args[2], _at(context, builder, sig, args), "seq_cst", 8)
@@ -115,7 +115,7 @@ def write(typing: Any, x: Array, index: int, value: int) -> Any:
 
 @intrinsic
 def increase(typing: Any, x: Array, index: int, by: int) -> Any:
-    """Add to ``x[index]``, and return what it was."""
+    """Add to ``x[index]``, and return the value before."""
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         return builder.atomic_rmw("add", _at(context, builder, sig, args), args[2], "seq_cst")
@@ -125,7 +125,7 @@ def increase(typing: Any, x: Array, index: int, by: int) -> Any:
 
 @intrinsic
 def rest(typing: Any) -> Any:
-    """Let another thread have the processor, where the system knows how."""
+    """Yield the processor to another thread, if the system can."""
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         if os.name == "posix":

@@ -1,4 +1,4 @@
-"""Object code that needs nothing of Numba when it runs."""
+"""Object code that runs without Numba."""
 
 import itertools
 import re
@@ -8,12 +8,11 @@ import numba
 from llvmlite import binding as llvm
 from numba import types
 
-# These have entries, which register themselves.
-from xpnet_numba.kernels import interpreter, operations, products  # noqa: F401
+# Entries register themselves at import.
+from xpnet_numba.kernels import interpreter, operations, products, steps  # noqa: F401
 from xpnet_numba.kernels.compiled import ENTRIES, FLAGS
 
-# Numba's functions and Python's for what becomes of an exception, and of memory that was allocated. No
-# entry raises or allocates.
+# Functions of Numba and Python for exceptions and allocated memory. No entry raises or allocates.
 _NEVER_CALLED = (
     r"Py\w+|NRT_Free|NRT_MemInfo_call_dtor|numba_do_raise|numba_gil_ensure|numba_gil_release|numba_unpickle"
     r"|numba_runtime_build_excinfo_struct"
@@ -24,7 +23,7 @@ _FOUND_ANYWHERE = re.compile(r"llvm\..*|sched_yield|(exp|log|log1p|sqrt|fma)f?")
 
 
 def compile_entry(name: str, dtype: Any) -> Any:
-    """Return an entry, for arrays of this dtype, as a `numba.cfunc`."""
+    """Return an entry for arrays of a dtype as a `numba.cfunc`."""
     function = ENTRIES[name]
     parameters = function.__code__.co_varnames[: function.__code__.co_argcount]
     arguments = [numba.from_dtype(dtype) if p == "zero" else types.int64 for p in parameters]
@@ -32,12 +31,12 @@ def compile_entry(name: str, dtype: Any) -> Any:
 
 
 def emit(compiled: Any, symbol: str, machine: Any) -> bytes:
-    """Return the object code of a `numba.cfunc`, with the function as `symbol`.
+    """Return the object code of a `numba.cfunc`, whose function is `symbol` there.
 
     Raises
     ------
     ValueError
-        If it needs what only Numba has.
+        If it needs functions that only Numba has.
     """
     text = compiled.inspect_llvm().replace(compiled.native_name, symbol)
     text = _DECLARED.sub(r"define internal \1 { call void @llvm.trap() unreachable }", text)

@@ -1,8 +1,7 @@
 """Matrix products of the size of a small network: dense ones, and those of images that are mostly zero.
 
-Arrays are flat here, and a matrix is its rows one after another. A row of results is made a vector at a
-time, and each vector is summed up in registers: the order of its sum is that of the inner index, whoever
-computes it.
+Matrices are used by the address of an element, row after row. A row of results is made one vector at a time,
+which is summed in registers, in the order of the inner index: no thread changes a bit.
 """
 
 from collections.abc import Callable
@@ -12,6 +11,7 @@ import numpy
 
 from xpnet_numba.kernels.compiled import entry, named, part
 from xpnet_numba.kernels.dense import row_of
+from xpnet_numba.kernels.entries import operation
 from xpnet_numba.kernels.memory import eight_bytes, get, put, view
 from xpnet_numba.kernels.vectors import NARROW, WIDE, fma, lanes, load, prefetch, splat, store
 
@@ -23,14 +23,14 @@ _PIXEL = numpy.uint8(0)
 _LINE = 16
 """Elements of uint32 in a cache line."""
 _INNER = 128
-"""How many rows of the right factor are used at a time: with a power of two of columns, more than 256 would
-drive each other out of the cache."""
+"""Rows of the right factor that are used at a time: if the number of columns is a power of two, more than 256
+would evict each other from the cache."""
 
 
 def _in_vectors(make: Callable[[int], Any]) -> Any:
-    """Return a part for all columns: whole wide vectors first, then narrow ones.
+    """Return a part for all columns: first in wide vectors, then in narrow ones.
 
-    `make` takes a size in bytes and returns what computes one vector: ``(out, columns, start, count, ...)``.
+    `make` takes a size in bytes and returns a function for one vector: ``(out, columns, start, count, ...)``.
     """
     wide, narrow = (part(named(make(size), f"{size}")) for size in (WIDE, NARROW))
 
@@ -104,8 +104,8 @@ def _make_product(size: int) -> Any:
 product = _in_vectors(_make_product)
 """Fill rows `first` to `end` of `out` with ``a b + bias``.
 
-Element (i, k) of `a` is ``a[i * row_step + k * inner_step]``, so `a` may be transposed; a `bias` of size 0 is
-none.
+Element (i, k) of `a` is ``a[i * row_step + k * inner_step]``, so `a` may be transposed; a `bias` of size 0
+is none.
 """
 
 
@@ -131,11 +131,11 @@ def compress(images: int, n: int, pixels: int, blocks: int, starts: int, entries
     ----------
     images : address of an array, shape (n, pixels), uint8
     blocks : int
-        Into how many ranges the pixels are divided, as `block_of` does.
+        The number of ranges of pixels, see `block_of`.
     starts : address of an array, shape (n * blocks + 1,), int64
-        Filled with where the entries of block b of image i begin, at ``i * blocks + b``.
+        Filled; the entries of block b of image i begin at its element ``i * blocks + b``.
     entries : address of an array, uint32
-        As many as there are such pixels, and one more.
+        One more than there are such pixels.
     """
     values, found, begins = view(images, 1, _PIXEL), view(entries, 1, _VALUE), view(starts, 1, 0)
     k = 0
@@ -145,7 +145,7 @@ def compress(images: int, n: int, pixels: int, blocks: int, starts: int, entries
         for b in range(blocks):
             pixel, end = block_of(pixels, b, blocks)
             while pixel + 8 <= end:
-                if eight_bytes(values, row + pixel):  # Most are 0, all eight of them.
+                if eight_bytes(values, row + pixel):  # Usually all eight are 0.
                     for p in range(pixel, pixel + 8):
                         k += _enter(found, k, p, get(values, row + p))
                 pixel += 8
@@ -156,20 +156,20 @@ def compress(images: int, n: int, pixels: int, blocks: int, starts: int, entries
 
 @part
 def _enter(entries: Array, k: int, pixel: int, value: int) -> int:
-    """Write a pixel and return whether it is to be kept: a branch would be guessed wrong at each edge."""
+    """Write a pixel and return whether it counts: a branch would be mispredicted at each edge."""
     put(entries, k, numpy.uint32(pixel) << _VALUE_BITS | numpy.uint32(value))
     return value != 0
 
 
 @part
 def block_of(length: int, i: int, count: int) -> tuple[int, int]:
-    """Return begin and end of range `i` of `count` about equal ones."""
+    """Return begin and end of range `i` of `count` nearly equal ones."""
     return length * i // count, length * (i + 1) // count
 
 
 @part
 def _fetch(starts: Array, entries: Array, indices: Array, i: int, b: int, blocks: int) -> None:
-    """Ask for what is used soon of an image: those of a batch are nowhere near each other."""
+    """Prefetch an image: those of a batch are far apart."""
     if i < indices.size:
         at = indices[i] * blocks + b
         for k in range(starts[at], starts[at + 1], _LINE):
@@ -194,7 +194,7 @@ def _make_sparse_product(size: int) -> Any:
         counts: Array,
     ) -> None:
         listing = room > 0 and start == 0
-        # Once for the batch: for each image, the look at its index costs an epoch 1.07x (2 cores, AMD EPYC).
+        # Once for the batch: to check each image's index makes an epoch 1.07x as long (2 cores, AMD EPYC).
         images, are_rows = (starts.size - 1) // blocks, True
         for i in range(indices.size):
             are_rows &= indices[i] >= 0 and indices[i] < images
@@ -221,34 +221,34 @@ def _make_sparse_product(size: int) -> Any:
 
 
 sparse_product = _in_vectors(_make_sparse_product)
-"""Fill `out` with the share that block `b` of a batch of compressed images, scaled, has in ``x weight``.
+"""Fill `out` with what block `b` of a batch of compressed images, scaled, adds to ``x weight``.
 
-Where there is `room`, the block's entries are listed by pixel beside it, which costs little while weights are
-waited for: those of pixel p as ``row << 8 | value``, `counts[p]` of them, from ``lists[p * room]``.
+With `room`, the block's entries are also listed by pixel, which costs little during the wait for weights: the
+`counts[p]` entries of pixel p are ``row << 8 | value``, from ``lists[p * room]``.
 """
 
 
-@part
-def fold_offset(weight: Array, bias: Array, offset: Any, out: Array) -> None:
-    """Fill `out` with the bias that stands for an `offset` of all pixels: ``bias + offset * sum(weight)``."""
-    out[:] = 0
+@operation
+def add_offset(weight: Array, bias: Array, folded: Array, offset: Any) -> None:
+    """Fill `folded` with the bias that has the effect of an `offset`: ``bias + offset * sum(weight)``."""
+    folded[:] = 0
     for i in range(weight.shape[0]):
         for j in range(weight.shape[1]):
-            out[j] += weight[i, j]
+            folded[j] += weight[i, j]
     for j in range(weight.shape[1]):
-        out[j] = bias[j] + offset * out[j]
+        folded[j] = bias[j] + offset * folded[j]
 
 
-@part
-def sum_shares(shares: Array, bias: Array, out: Array, first: int, end: int) -> None:
-    """Fill rows `first` to `end` of `out` with `bias` and all `shares`, (blocks, batch, columns)."""
+@operation
+def add_shares(shares: Array, bias: Array, y: Array, first: int, end: int) -> None:
+    """Fill rows `first` to `end` of `y` with the sum of `bias` and `shares`, (blocks, batch, columns)."""
     blocks, _, columns = shares.shape
     for i in range(first, end):
         for j in range(columns):
-            out[i, j] = bias[j] + shares[0, i, j]
+            y[i, j] = bias[j] + shares[0, i, j]
         for b in range(1, blocks):
             for j in range(columns):
-                out[i, j] += shares[b, i, j]
+                y[i, j] += shares[b, i, j]
 
 
 def _make_sparse_gradient(size: int) -> Any:
@@ -284,4 +284,4 @@ def _make_sparse_gradient(size: int) -> Any:
 
 
 sparse_gradient = _in_vectors(_make_sparse_gradient)
-"""Fill rows `first` to `end` of `out`, those of pixels, with ``x^T dy``, `x` being a transposed batch."""
+"""Fill rows `first` to `end` of `out`, one for each pixel, with ``x^T dy``, `x` being listed by pixel."""

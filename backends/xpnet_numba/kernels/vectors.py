@@ -1,8 +1,8 @@
-"""Vectors as a type for kernels, so that what a loop adds up stays in registers.
+"""Vectors as a type for kernels, so that the sums of a loop stay in registers.
 
-Numba makes vectors of loops where it can prove them safe, but writes each sum back to memory. A vector here
-is a value like a number; LLVM divides it among as many registers as the machine needs. A *wide* vector is
-read and written whole; of a *narrow* one the first `count` elements are, and the others count as 0.
+Numba vectorises loops that it can prove safe, but writes each sum back to memory. Here a vector is a value
+like a number; LLVM divides it among as many registers as the machine needs. A *wide* vector is read and
+written whole. Of a *narrow* one only the first `count` elements are; the others count as 0.
 """
 
 from typing import Any
@@ -93,7 +93,7 @@ def splat(typing: Any, number: Any, size: int) -> Any:
 
 @intrinsic
 def fma(typing: Any, a: Vector, b: Vector, c: Vector) -> Any:
-    """Return ``a * b + c``, in one instruction where the machine has it."""
+    """Return ``a * b + c``, in one instruction if the machine has it."""
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         product = builder.fmul(args[0], args[1], flags=("contract",))
@@ -104,7 +104,7 @@ def fma(typing: Any, a: Vector, b: Vector, c: Vector) -> Any:
 
 @intrinsic
 def prefetch(typing: Any, x: Array, index: int) -> Any:
-    """Ask for the cache line of ``x[index]``, which need not exist."""
+    """Prefetch the cache line of ``x[index]``, which may lie outside the array."""
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         array = context.make_array(sig.args[0])(context, builder, args[0])
@@ -119,7 +119,7 @@ def prefetch(typing: Any, x: Array, index: int) -> Any:
 
 
 def _pointer(context: Any, builder: Any, sig: Any, args: Any, vector: _VectorType) -> Any:
-    """Return the address of ``x[start]``, the first two arguments, as that of a vector."""
+    """Return a pointer to the vector at ``x[start]``, the first two arguments."""
     array = context.make_array(sig.args[0])(context, builder, args[0])
     pointer = builder.gep(array.data, [args[1]])
     return builder.bitcast(pointer, context.get_value_type(vector).as_pointer())

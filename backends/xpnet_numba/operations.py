@@ -1,0 +1,226 @@
+"""The operations of compiled steps, each declared once: its arrays and numbers, and what threads divide.
+
+    "images: uint8 n pixels, indices: int32 batch -> x: batch pixels; scale, offset"
+
+names the arrays that an operation reads and those that it writes, with their axes, as `xpnet.nn.declaration`
+does; then its floating-point numbers. An array without a dtype has that of all floating-point arrays of the
+step. `lowering` gives an operation its arrays and numbers by these names, and its kernel takes them by the
+same ones: a wrong name is refused on either side. The operation of a function of `nn` needs no line here,
+because the function's own declaration says all of this.
+
+This module does not import Numba: a start that finds all machine code on disk does without it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from xpnet import nn
+
+Array = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Operand:
+    """An array of an operation.
+
+    Attributes
+    ----------
+    dtype : str
+        Empty for that of all floating-point arrays.
+    axes : tuple of str
+        ``("*",)`` for any shape.
+    access : {"r", "w", "u"}
+        Whether it is read, written, or both.
+    """
+
+    dtype: str
+    axes: tuple[str, ...]
+    access: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """What an operation takes.
+
+    Attributes
+    ----------
+    name : str
+    operands : dict of str to Operand
+    numbers : tuple of str
+    rows : str or None
+        The axis that threads divide, ``"*"`` for the first one of any shape; None if one thread does all.
+    kernel : str
+        The operation whose kernel this one shares.
+    convert : callable or None
+        Takes the numbers of the function of `nn` by name, and returns those of the operation in order; None
+        if they are the same.
+    """
+
+    name: str
+    operands: Mapping[str, Operand]
+    numbers: tuple[str, ...]
+    rows: str | None
+    kernel: str
+    convert: Callable[..., tuple[float, ...]] | None = None
+
+    @functools.cached_property
+    def axes(self) -> tuple[str, ...]:
+        """The axes, in the order in which a kernel finds their lengths."""
+        return tuple(sorted({axis for operand in self.operands.values() for axis in operand.axes}))
+
+    @functools.cached_property
+    def access(self) -> str:
+        """A letter for each operand; lower case if each row of the result needs only its own row of it."""
+        return "".join(
+            o.access if o.axes[:1] == (self.rows,) else o.access.upper() for o in self.operands.values()
+        )
+
+    def check(self, names: Collection[str], user: str) -> None:
+        """Raise a `TypeError` unless these are the names of the operands and the numbers."""
+        expected = *self.operands, *self.numbers
+        if sorted(names) != sorted(expected):
+            raise TypeError(
+                f"the operation {self.name!r} takes {', '.join(expected)}, but {user} {', '.join(names)}"
+            )
+
+    def values(self, **numbers: Any) -> tuple[float, ...]:
+        """Return the numbers of the operation, in order, given those of the function of `nn`."""
+        if self.convert:
+            return self.convert(**numbers)
+        self.check((*self.operands, *numbers), "it is given")
+        return tuple(numbers[name] for name in self.numbers)
+
+    def divide(self, arrays: Mapping[str, Array], dtype: Any) -> tuple[int, tuple[int, ...]]:
+        """Return how many rows threads divide, 0 if they do not, and the lengths of the axes.
+
+        Parameters
+        ----------
+        arrays : dict
+            The operands; only their shapes and dtypes are used.
+        dtype : NumPy dtype
+            Of all floating-point arrays.
+
+        Raises
+        ------
+        TypeError
+            If an operand has another dtype, or does not fit the axes.
+        """
+        lengths: dict[str, Any] = {}
+        for name, operand in self.operands.items():
+            x, expected = arrays[name], operand.dtype or dtype
+            shape = (x.shape,) if operand.axes == ("*",) else x.shape
+            if (
+                x.dtype != expected
+                or len(shape) != len(operand.axes)
+                or any(lengths.setdefault(a, n) != n for a, n in zip(operand.axes, shape, strict=True))
+            ):
+                raise TypeError(
+                    f"`{name}` of the operation {self.name!r} is {expected} with axes {operand.axes}, "
+                    f"got {x.dtype} with shape {x.shape}"
+                )
+        length = lengths.get(self.rows or "", 0)
+        if "*" in lengths:
+            shape = lengths["*"]
+            # What has one axis, such as a bias, is one row.
+            length = shape[0] if self.rows == "*" and len(shape) > 1 else 0
+            lengths["*"] = math.prod(shape) // (length or 1)
+        return length, tuple(lengths[axis] for axis in self.axes)
+
+
+def signature(name: str) -> Signature:
+    """Return what an operation takes: one of those below, or that of a function of `nn`."""
+    return _DECLARED.get(name) or _of_function(nn.FUNCTIONS[name])
+
+
+def _of_function(function: nn.Function) -> Signature:
+    new = {key: form for key, form in function.results.items() if key not in function.changed}
+    operands = {
+        key: Operand(
+            "int32" if form.kind == "int" else "",
+            ("*",) if form.axes is None else form.axes,
+            "w" if key in new else "u" if form.changed else "r",
+        )
+        for key, form in (*function.arrays.items(), *new.items())
+    }
+    firsts = {"".join(operands[key].axes[:1]) for key in function.results}
+    rows = firsts.pop() if len(firsts) == 1 else ""
+    numbers, convert = _NUMBERS.get(function.name, ((*function.varying, *function.numbers), None))
+    return Signature(function.name, operands, numbers, rows or None, function.name, convert)
+
+
+def _declare(name: str, declaration: str, *, rows: str | None = None, kernel: str = "") -> Signature:
+    arrays, _, numbers = declaration.partition("; ")
+    read, _, written = arrays.partition(" -> ")
+    operands = dict(
+        _operand(text, access) for access, side in (("r", read), ("w", written)) for text in side.split(", ")
+    )
+    return Signature(name, operands, tuple(numbers.split(", ")) if numbers else (), rows, kernel or name)
+
+
+def _operand(text: str, access: str) -> tuple[str, Operand]:
+    name, _, form = text.partition(": ")
+    axes = form.removesuffix("()").split()
+    dtype = axes.pop(0) if axes and axes[0][-1].isdigit() else ""
+    return name, Operand(dtype, tuple(axes), access)
+
+
+def _moving_average(lr: float, beta: float) -> tuple[float, ...]:
+    return lr, beta, 1 - beta
+
+
+def _adam(step: int, lr: float, beta1: float, beta2: float, eps: float) -> tuple[float, ...]:
+    unbias1, unbias2 = 1 / (1 - beta1**step), 1 / (1 - beta2**step)
+    return lr * unbias1, beta1, 1 - beta1, beta2, 1 - beta2, unbias2, eps
+
+
+# What does not depend on an element is computed once, with the precision of Python's numbers.
+_NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = {
+    "momentum_step": (("lr", "old", "new"), _moving_average),
+    "nesterov_step": (("lr", "old", "new"), _moving_average),
+    "adam_step": (("lr", "old1", "new1", "old2", "new2", "unbias2", "eps"), _adam),
+}
+
+_GATHER = "indices: int32 batch -> x: batch pixels; scale, offset"
+_MULTIPLY = "right: inner columns, bias: bias -> out: rows columns; transposed"
+_DECLARED = {
+    operation.name: operation
+    for operation in (
+        _declare("gather", f"images: uint8 n pixels, {_GATHER}", rows="batch"),
+        _declare("gather_floats", f"images: n pixels, {_GATHER}", rows="batch"),
+        _declare("one_hot", "labels: int32 batch -> targets: batch classes", rows="batch"),
+        # A bias of length 0 is none.
+        _declare("multiply", f"left: rows inner, {_MULTIPLY}", rows="rows"),
+        _declare("multiply_transposed", f"left: inner rows, {_MULTIPLY}", rows="rows", kernel="multiply"),
+        _declare("transpose", "x: columns rows -> out: rows columns", rows="rows"),
+        _declare("add_rows", "x: rows columns -> total: columns"),
+        # Images that are mostly zero are compressed, see `kernels.products`.
+        _declare(
+            "multiply_sparse",
+            "starts: int64 starts, entries: uint32 entries, indices: int32 batch, weight: pixels columns"
+            " -> shares: blocks batch columns, lists: uint32 lists, counts: int64 pixels; scale",
+            rows="blocks",
+        ),
+        _declare("add_offset", "weight: pixels columns, bias: columns -> folded: columns; offset"),
+        _declare(
+            "add_shares", "shares: blocks batch columns, bias: columns -> y: batch columns", rows="batch"
+        ),
+        _declare(
+            "differentiate_sparse",
+            "lists: uint32 lists, counts: int64 pixels, dy: batch columns"
+            " -> d_weight: pixels columns; scale, offset",
+            rows="pixels",
+        ),
+        _declare(
+            "softmax_cross_entropy",
+            "logits: batch classes, labels: int32 batch"
+            " -> d_logits: batch classes, losses: float64 batch; share",
+            rows="batch",
+        ),
+        _declare("mean", "losses: float64 batch -> loss: ()"),
+    )
+}
