@@ -16,7 +16,7 @@ from xpnet.errors import (
     UnknownBackendError,
 )
 from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, predict_proba
-from xpnet.layers import Dropout, Linear, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers import GELU, Dropout, Linear, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.models import Sequential, mlp
 from xpnet.namespace import Namespace
 from xpnet.optim import SGD, Adam, Momentum, Nesterov
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "GELU",
     "SGD",
     "Adam",
     "BackendInfo",

@@ -170,6 +170,14 @@ class Tanh(Activation):
 
 
 @dataclasses.dataclass(frozen=True)
+class GELU(Activation):
+    """``y = x`` times the normal CDF of `x`, approximated: see `xpnet.nn.gelu`."""
+
+    function = "gelu"
+    initializer = "he_normal"
+
+
+@dataclasses.dataclass(frozen=True)
 class Softmax(Activation):
     """``y = exp(x) / sum(exp(x))`` along each row."""
 

@@ -84,6 +84,21 @@ struct Tanh {
     template <typename T> static __device__ T backward(T y, T dy) { return dy * (1 - y * y); }
 };
 
+struct Gelu {
+    // z s(z), where s is near the normal CDF. The constants are those of xpnet/nn/activations.py.
+    template <typename T> static __device__ T bounded(T z) { return z < -32 ? T(-32) : z > 32 ? T(32) : z; }
+    template <typename T> static __device__ T cdf(T z)
+    {
+        return sigmoid_of(z * (T(1.5957691216057308) + T(0.07135481627260025) * z * z));
+    }
+    template <typename T> static __device__ T of(T z) { return z * cdf(bounded(z)); }
+    template <typename T> static __device__ T backward(T kept, T dy)
+    {
+        T z = bounded(kept), s = cdf(z);
+        return dy * s * (1 + z * (1 - s) * (T(1.5957691216057308) + 3 * T(0.07135481627260025) * z * z));
+    }
+};
+
 template <typename F, typename T> __global__ void activate(const T* z, T* y, Index n)
 {
     for (Index i = first(); i < n; i += stride()) y[i] = F::of(z[i]);

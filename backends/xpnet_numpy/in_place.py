@@ -66,6 +66,40 @@ def sigmoid_backward(y: Array, dy: Array, dz: Array) -> None:
     dz *= dy
 
 
+def gelu(z: Array, y: Array) -> None:
+    """See `xpnet.nn.gelu`."""
+    _normal_cdf(numpy.clip(z, -32, 32), y)
+    y *= z
+
+
+def gelu_backward(z: Array, dy: Array, dz: Array) -> None:
+    """See `xpnet.nn.gelu_backward`."""
+    z = numpy.clip(z, -32, 32)
+    s = numpy.empty_like(z)
+    _normal_cdf(z, s)
+    numpy.multiply(z, 3 * nn.GELU_BEND, out=dz)
+    dz *= z
+    dz += nn.GELU_SLOPE
+    _times_slope(z, s, dz, dy)
+
+
+def _normal_cdf(z: Array, s: Array) -> None:
+    u = z * nn.GELU_BEND
+    u *= z
+    u += nn.GELU_SLOPE
+    u *= z
+    sigmoid(u, s)
+
+
+def _times_slope(z: Array, s: Array, dz: Array, dy: Array) -> None:
+    """Multiply ``s (1 + z (1 - s) dz)`` by `dy`, in place of `dz`, the slope of the sigmoid's argument."""
+    dz *= z
+    dz *= 1 - s
+    dz += 1
+    dz *= s
+    dz *= dy
+
+
 def softmax_cross_entropy(logits: Array, labels: Array, loss: Array, d_logits: Array) -> None:
     """See `xpnet.nn.softmax_cross_entropy`."""
     batch, classes = logits.shape

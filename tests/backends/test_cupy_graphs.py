@@ -13,6 +13,7 @@ from checking import optimizers
 import xpnet
 import xpnet.replay.trial
 from xpnet.batches import Scaling
+from xpnet.layers import ACTIVATIONS
 from xpnet.losses import LOSSES
 
 PLAIN = xpnet.Namespace("plain", numpy)
@@ -54,10 +55,8 @@ def assert_trained_alike(actual, expected, *, tolerance=1e-10):
     ("activation", "optimizer", "largest"),
     [
         *(("sigmoid", optimizer, 2**24) for optimizer in OPTIMIZERS),
-        ("relu", OPTIMIZERS[1], 2**24),
-        ("tanh", OPTIMIZERS[1], 2**24),
+        *((activation, OPTIMIZERS[1], largest) for activation in ACTIVATIONS for largest in (2**24, 0)),
         ("sigmoid", OPTIMIZERS[3], 0),
-        ("relu", OPTIMIZERS[1], 0),
     ],
     ids=str,
 )

@@ -46,6 +46,7 @@ FORMULAS = {
     "adam_step": adam,
     "gather_batch": lambda images, indices, scale, offset, dtype: images[indices] * scale + offset,
     "gather_labels": lambda labels, indices: labels[indices],
+    "gelu": lambda z: 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))),
     "linear": lambda x, weight, bias: x.dot(weight) + bias,
     "log_softmax": log_softmax,
     "momentum_step": momentum,

@@ -98,6 +98,54 @@ def tanh_backward(xp: Any, y: Array, dy: Array) -> Array:
     return dy * (1 - y * y)
 
 
+# sqrt(8 / pi), and its product with 0.044715: see `gelu`.
+GELU_SLOPE = 1.5957691216057308
+GELU_BEND = 0.07135481627260025
+
+
+@function("z: * -> y: *", gradient="gelu_backward")
+def gelu(xp: Any, z: Array) -> Array:
+    """Return ``z s(z)``, where ``s(z) = sigmoid(sqrt(8 / pi) (z + 0.044715 z**3))`` is near the normal CDF.
+
+    The approximation of Hendrycks and Gimpel, "Gaussian Error Linear Units" (2016), who write it with tanh.
+
+    Parameters
+    ----------
+    z : array, any shape, float
+
+    Returns
+    -------
+    y : array, shape of `z`
+    """
+    return z * _normal_cdf(xp, _bounded(xp, z, 32))
+
+
+@function("z: *, dy: * -> dz: *")
+def gelu_backward(xp: Any, z: Array, dy: Array) -> Array:
+    """Return ``dy (s + z s (1 - s) sqrt(8 / pi) (1 + 0.134145 z**2))``, the gradient at `z` of ``gelu(z)``.
+
+    Parameters
+    ----------
+    z, dy : array, equal shapes, float
+
+    Returns
+    -------
+    dz : array, shape of `z`
+    """
+    z = _bounded(xp, z, 32)
+    s = _normal_cdf(xp, z)
+    return dy * s * (1 + z * (1 - s) * (GELU_SLOPE + 3 * GELU_BEND * z * z))
+
+
+def _normal_cdf(xp: Any, z: Array) -> Array:
+    return sigmoid(xp, z * (GELU_SLOPE + GELU_BEND * z * z))
+
+
+def _bounded(xp: Any, z: Array, bound: float) -> Array:
+    """Return `z` within a bound beyond which the sigmoid is 0 or 1; infinity times 0 would be nan."""
+    return xp.clip(z, -bound, bound)
+
+
 @function("z: batch classes -> y: float[0 1] batch classes", gradient="softmax_backward")
 def softmax(xp: Any, z: Array) -> Array:
     """Return ``exp(z) / sum(exp(z))`` along the last axis.

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy
 
-from xpnet_numba.kernels.compiled import add, part
+from xpnet.nn.activations import GELU_BEND, GELU_SLOPE
+from xpnet_numba.kernels.compiled import add, inlined, part
 from xpnet_numba.kernels.exp import exp
 from xpnet_numba.kernels.formulas import each_row, elementwise
 
@@ -12,13 +13,18 @@ Array = Any
 Scalar = Any
 
 
-@elementwise
-def sigmoid(z: Scalar) -> Scalar:
-    """Return ``1 / (1 + exp(-z))``."""
+@inlined
+def _sigmoid(z: Scalar) -> Scalar:
     zero, one = type(z)(0), type(z)(1)
     e = exp(-abs(z))
     y = one / (one + e)
     return y if z >= zero else e * y
+
+
+@elementwise
+def sigmoid(z: Scalar) -> Scalar:
+    """Return ``1 / (1 + exp(-z))``."""
+    return _sigmoid(z)
 
 
 @elementwise
@@ -45,6 +51,32 @@ def relu_backward(y: Scalar, dy: Scalar) -> Scalar:
 def tanh_backward(y: Scalar, dy: Scalar) -> Scalar:
     """Return ``dy * (1 - y**2)``."""
     return dy * (type(y)(1) - y * y)
+
+
+@elementwise
+def gelu(z: Scalar) -> Scalar:
+    """Return ``z s(z)``, where ``s`` is near the normal CDF; see `xpnet.nn.gelu`."""
+    return z * _normal_cdf(_bounded(z, 32))
+
+
+@elementwise
+def gelu_backward(z: Scalar, dy: Scalar) -> Scalar:
+    """Return ``dy (s + z s (1 - s) u')``, where ``u`` is what ``s`` is the sigmoid of."""
+    one, slope, bend = type(z)(1), type(z)(GELU_SLOPE), type(z)(3 * GELU_BEND)
+    z = _bounded(z, 32)
+    s = _normal_cdf(z)
+    return dy * s * (one + z * (one - s) * (slope + bend * z * z))
+
+
+@inlined
+def _normal_cdf(z: Scalar) -> Scalar:
+    return _sigmoid(z * (type(z)(GELU_SLOPE) + type(z)(GELU_BEND) * z * z))
+
+
+@inlined
+def _bounded(z: Scalar, bound: int) -> Scalar:
+    low, high = type(z)(-bound), type(z)(bound)
+    return low if z < low else high if z > high else z
 
 
 @part
