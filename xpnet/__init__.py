@@ -16,7 +16,7 @@ from xpnet.errors import (
     UnknownBackendError,
 )
 from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, predict_proba
-from xpnet.layers import GELU, Dropout, Linear, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.layers import GELU, Dropout, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from xpnet.models import Sequential, mlp
 from xpnet.namespace import Namespace
 from xpnet.optim import SGD, Adam, Momentum, Nesterov
@@ -51,6 +51,7 @@ __all__ = [
     "ReLU",
     "Run",
     "Sequential",
+    "SiLU",
     "Sigmoid",
     "Softmax",
     "Stream",

@@ -178,6 +178,14 @@ class GELU(Activation):
 
 
 @dataclasses.dataclass(frozen=True)
+class SiLU(Activation):
+    """``y = x sigmoid(x)``, also called swish."""
+
+    function = "silu"
+    initializer = "he_normal"
+
+
+@dataclasses.dataclass(frozen=True)
 class Softmax(Activation):
     """``y = exp(x) / sum(exp(x))`` along each row."""
 

@@ -99,6 +99,16 @@ struct Gelu {
     }
 };
 
+struct Silu {
+    template <typename T> static __device__ T of(T z) { return z * sigmoid_of(z); }
+    template <typename T> static __device__ T backward(T z, T dy)
+    {
+        T s = sigmoid_of(z);
+        T bounded = z < -1000 ? T(-1000) : z > 1000 ? T(1000) : z;
+        return dy * s * (1 + bounded * (1 - s));
+    }
+};
+
 template <typename F, typename T> __global__ void activate(const T* z, T* y, Index n)
 {
     for (Index i = first(); i < n; i += stride()) y[i] = F::of(z[i]);

@@ -91,6 +91,20 @@ def _normal_cdf(z: Array, s: Array) -> None:
     sigmoid(u, s)
 
 
+def silu(z: Array, y: Array) -> None:
+    """See `xpnet.nn.silu`."""
+    sigmoid(z, y)
+    y *= z
+
+
+def silu_backward(z: Array, dy: Array, dz: Array) -> None:
+    """See `xpnet.nn.silu_backward`."""
+    s = numpy.empty_like(z)
+    sigmoid(z, s)
+    dz[...] = 1
+    _times_slope(numpy.clip(z, -1000, 1000), s, dz, dy)
+
+
 def _times_slope(z: Array, s: Array, dz: Array, dy: Array) -> None:
     """Multiply ``s (1 + z (1 - s) dz)`` by `dy`, in place of `dz`, the slope of the sigmoid's argument."""
     dz *= z

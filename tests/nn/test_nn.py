@@ -56,6 +56,7 @@ FORMULAS = {
     "sgd_step": lambda param, grad, lr: param - lr * grad,
     "sigmoid": sigmoid,
     "sigmoid_cross_entropy": lambda z, t: (np.mean(np.logaddexp(0, z) - t * z), (sigmoid(z) - t) / z.size),
+    "silu": lambda z: z * sigmoid(z),
     "softmax": lambda z: np.exp(log_softmax(z)),
     "softmax_cross_entropy": mean_cross_entropy,
     "squared_error": lambda y, t: (np.mean((y - t) ** 2), 2 * (y - t) / y.size),

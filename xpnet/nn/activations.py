@@ -146,6 +146,37 @@ def _bounded(xp: Any, z: Array, bound: float) -> Array:
     return xp.clip(z, -bound, bound)
 
 
+@function("z: * -> y: *", gradient="silu_backward")
+def silu(xp: Any, z: Array) -> Array:
+    """Return ``z sigmoid(z)``, also called swish (Elfwing, Uchibe and Doya, 2017).
+
+    Parameters
+    ----------
+    z : array, any shape, float
+
+    Returns
+    -------
+    y : array, shape of `z`
+    """
+    return z * sigmoid(xp, z)
+
+
+@function("z: *, dy: * -> dz: *")
+def silu_backward(xp: Any, z: Array, dy: Array) -> Array:
+    """Return ``dy s (1 + z (1 - s))`` with ``s = sigmoid(z)``, the gradient at the input of ``y = silu(z)``.
+
+    Parameters
+    ----------
+    z, dy : array, equal shapes, float
+
+    Returns
+    -------
+    dz : array, shape of `z`
+    """
+    s = sigmoid(xp, z)
+    return dy * s * (1 + _bounded(xp, z, 1000) * (1 - s))
+
+
 @function("z: batch classes -> y: float[0 1] batch classes", gradient="softmax_backward")
 def softmax(xp: Any, z: Array) -> Array:
     """Return ``exp(z) / sum(exp(z))`` along the last axis.

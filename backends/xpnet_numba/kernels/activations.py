@@ -68,6 +68,19 @@ def gelu_backward(z: Scalar, dy: Scalar) -> Scalar:
     return dy * s * (one + z * (one - s) * (slope + bend * z * z))
 
 
+@elementwise
+def silu(z: Scalar) -> Scalar:
+    """Return ``z sigmoid(z)``."""
+    return z * _sigmoid(z)
+
+
+@elementwise
+def silu_backward(z: Scalar, dy: Scalar) -> Scalar:
+    """Return ``dy s (1 + z (1 - s))`` with ``s = sigmoid(z)``."""
+    one, s = type(z)(1), _sigmoid(z)
+    return dy * s * (one + _bounded(z, 1000) * (one - s))
+
+
 @inlined
 def _normal_cdf(z: Scalar) -> Scalar:
     return _sigmoid(z * (type(z)(GELU_SLOPE) + type(z)(GELU_BEND) * z * z))
