@@ -85,6 +85,14 @@ def positive(name: str, value: Any) -> float:
     return found
 
 
+def nonnegative(name: str, value: Any) -> float:
+    """Return `value` as a finite float that is 0 or above, or raise a ValueError."""
+    found = _real(value)
+    if not 0 <= found < math.inf:
+        raise ValueError(f"`{name}` must be a finite number, 0 or above, got {_shown(value)}")
+    return found
+
+
 def share(name: str, value: Any) -> float:
     """Return `value` as a float in [0, 1), or raise a ValueError."""
     found = _real(value)
