@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet import SGD, Adam, Dropout, Linear, Momentum, Nesterov, ReLU, Sequential, Stream, checks
+from xpnet import SGD, Adam, AdamW, Dropout, Linear, Momentum, Nesterov, ReLU, Sequential, Stream, checks
 from xpnet.batches import Scaling
 from xpnet.initializers import INITIALIZERS
 from xpnet.lessons import find_lesson
@@ -94,6 +94,7 @@ def test_real_numbers_of_any_kind_become_float(value):
         (SGD, "`lr` must be a finite number above 0, got "),
         (lambda value: Momentum(1.0, value), r"`beta` must be in \[0, 1\), got "),
         (lambda value: Adam(beta1=value), r"`beta1` must be in \[0, 1\), got "),
+        (lambda value: AdamW(weight_decay=value), "`weight_decay` must be a finite number, 0 or above, got "),
         (lambda value: Scaling(value), "`scale` must be a finite number, got "),
         (lambda value: Scaling(1.0, value), "`offset` must be a finite number, got "),
     ],

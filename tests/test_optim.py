@@ -9,13 +9,14 @@ from checking import assert_close
 from sklearn.neural_network import MLPClassifier
 
 import xpnet
-from xpnet import SGD, Adam, Momentum, Nesterov, nn
+from xpnet import SGD, Adam, AdamW, Momentum, Nesterov, nn
 from xpnet.optim import OPTIMIZERS, usual_lr
 
 OPTIONS = {
     "momentum": {"beta": 0.8},
     "nesterov": {"beta": 0.8},
     "adam": {"lr": 0.01, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6},
+    "adamw": {"lr": 0.01, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6, "weight_decay": 0.2},
 }
 RULES = [kind(**{"lr": 0.5} | OPTIONS.get(name, {})) for name, kind in OPTIMIZERS.items()]
 
@@ -26,7 +27,8 @@ def transcription(rule, p, gradients):
     for t, g in enumerate(gradients, start=1):
         if isinstance(rule, SGD):
             p = p - rule.lr * g
-        elif isinstance(rule, Adam):
+        elif isinstance(rule, Adam | AdamW):
+            p = p * (1 - rule.lr * getattr(rule, "weight_decay", 0.0))
             m = rule.beta1 * m + (1 - rule.beta1) * g
             s = rule.beta2 * s + (1 - rule.beta2) * g**2
             unbiased = np.sqrt(s / (1 - rule.beta2**t))
@@ -167,6 +169,7 @@ def test_parameters_that_are_not_floats_are_refused(xp, rule):
         (lambda: SGD("fast"), "`lr` must be a finite number above 0, got 'fast'"),
         (lambda: SGD(True), "`lr` must be a finite number above 0, got True"),
         (lambda: Momentum(1.0, None), r"`beta` must be in \[0, 1\), got None"),
+        (lambda: AdamW(weight_decay=-0.1), "`weight_decay` must be a finite number, 0 or above, got -0.1"),
         (lambda: Adam(eps=0.0), "`eps` must be a finite number above 0, got 0.0"),
     ],
 )

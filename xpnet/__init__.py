@@ -19,7 +19,7 @@ from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, pre
 from xpnet.layers import GELU, Dropout, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from xpnet.models import Sequential, mlp
 from xpnet.namespace import Namespace
-from xpnet.optim import SGD, Adam, Momentum, Nesterov
+from xpnet.optim import SGD, Adam, AdamW, Momentum, Nesterov
 from xpnet.random import Stream
 from xpnet.run import Epoch, Run, load
 from xpnet.train import fit
@@ -36,6 +36,7 @@ __all__ = [
     "GELU",
     "SGD",
     "Adam",
+    "AdamW",
     "BackendInfo",
     "BackendUnavailableError",
     "Dataset",

@@ -11,7 +11,7 @@ import dataclasses
 from typing import Any, ClassVar, Protocol
 
 from xpnet import nn
-from xpnet.checks import positive, set_fields, share
+from xpnet.checks import nonnegative, positive, set_fields, share
 from xpnet.layers import ACTIVATIONS, Activation, Params
 from xpnet.namespace import Namespace
 
@@ -153,6 +153,36 @@ class Adam(_Rule):
 
     def __post_init__(self) -> None:
         set_fields(self, lr=positive, beta1=share, beta2=share, eps=positive)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdamW(_Rule):
+    """Adam with decoupled weight decay (Loshchilov and Hutter, 2019): ``p = (1 - lr weight_decay) p`` first.
+
+    All parameters decay, biases too.
+
+    Parameters
+    ----------
+    lr : float
+        Learning rate, above 0.
+    beta1, beta2 : float
+        Shares of the old averages that are kept, in [0, 1).
+    eps : float
+        Keeps the division defined, above 0.
+    weight_decay : float
+        0 or above; 0 makes it Adam.
+    """
+
+    lr: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+    function = "adamw_step"
+
+    def __post_init__(self) -> None:
+        set_fields(self, lr=positive, beta1=share, beta2=share, eps=positive, weight_decay=nonnegative)
 
 
 OPTIMIZERS = {kind.function.removesuffix("_step"): kind for kind in _Rule.__subclasses__()}

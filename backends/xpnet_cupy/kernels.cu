@@ -363,6 +363,17 @@ template <typename T> struct Adam {
     }
 };
 
+template <typename T> struct Adamw {
+    T *mean, *variance;
+    const T* counted;
+    T lr, eps, beta1, rest1, unbias1, beta2, rest2, unbias2, weight_decay;
+    __device__ void operator()(T* param, Index i, T g) const
+    {
+        param[i] *= 1 - lr * weight_decay;
+        Adam<T>{mean, variance, counted, lr, eps, beta1, rest1, unbias1, beta2, rest2, unbias2}(param, i, g);
+    }
+};
+
 template <template <typename> class Rule, typename T>
 __global__ void step(T* param, const T* grad, Index n, Rule<T> rule)
 {

@@ -178,11 +178,17 @@ def _adam(step: int, lr: float, beta1: float, beta2: float, eps: float) -> tuple
     return lr * unbias1, beta1, 1 - beta1, beta2, 1 - beta2, unbias2, eps
 
 
+def _adamw(lr: float, weight_decay: float, **others: Any) -> tuple[float, ...]:
+    return *_adam(lr=lr, **others), 1 - lr * weight_decay
+
+
+_ADAM = "lr", "old1", "new1", "old2", "new2", "unbias2", "eps"
 # What does not depend on an element is computed once, with the precision of Python's numbers.
 _NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = {
     "momentum_step": (("lr", "old", "new"), _moving_average),
     "nesterov_step": (("lr", "old", "new"), _moving_average),
-    "adam_step": (("lr", "old1", "new1", "old2", "new2", "unbias2", "eps"), _adam),
+    "adam_step": (_ADAM, _adam),
+    "adamw_step": ((*_ADAM, "kept"), _adamw),
 }
 
 _GATHER = "indices: int32 batch -> x: batch pixels; scale, offset"

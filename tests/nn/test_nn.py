@@ -40,10 +40,16 @@ def adam(param, grad, mean, variance, step, lr, beta1, beta2, eps):
     return param - lr * m / (1 - beta1**step) / scale, m, v
 
 
+def adamw(param, *others):
+    lr, weight_decay = others[4], others[-1]
+    return adam((1 - lr * weight_decay) * param, *others[:-1])
+
+
 # Gradients are compared with finite differences.
 FORMULAS = {
     "accumulate": lambda total, value, weight: total + weight * value,
     "adam_step": adam,
+    "adamw_step": adamw,
     "gather_batch": lambda images, indices, scale, offset, dtype: images[indices] * scale + offset,
     "gather_labels": lambda labels, indices: labels[indices],
     "gelu": lambda z: 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))),

@@ -113,3 +113,37 @@ def adam_step(
     unbiased_variance = variance / (1 - beta2**step)
     param -= lr * unbiased_mean / (xp.sqrt(unbiased_variance) + eps)
     return param, mean, variance
+
+
+@function("param!: *, grad: *, mean!: *, variance!: float[0 inf] *, step: count -> *, *, *")
+def adamw_step(
+    xp: Any,
+    param: Array,
+    grad: Array,
+    mean: Array,
+    variance: Array,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+) -> tuple[Array, Array, Array]:
+    """Return the parameter and both moments after one step of Adam with decoupled weight decay.
+
+    Algorithm 2 of Loshchilov and Hutter, "Decoupled Weight Decay Regularization" (2019); the decay is
+    ``lr * weight_decay``, as in PyTorch. ``p = (1 - lr weight_decay) p``, then `adam_step`.
+
+    Parameters
+    ----------
+    param, grad, mean, variance : array, equal shapes, float
+    step : int
+        The number of this step, the first being 1.
+    lr, beta1, beta2, eps, weight_decay : float
+
+    Returns
+    -------
+    param, mean, variance : array
+    """
+    param *= 1 - lr * weight_decay
+    return adam_step(xp, param, grad, mean, variance, step, lr, beta1, beta2, eps)

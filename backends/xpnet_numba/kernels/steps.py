@@ -51,3 +51,24 @@ def adam_step(
     m = old1 * mean + new1 * grad
     v = old2 * variance + new2 * (grad * grad)
     return param - lr * m / (math.sqrt(unbias2 * v) + eps), m, v
+
+
+@elementwise
+def adamw_step(
+    param: Scalar,
+    grad: Scalar,
+    mean: Scalar,
+    variance: Scalar,
+    lr: Scalar,
+    old1: Scalar,
+    new1: Scalar,
+    old2: Scalar,
+    new2: Scalar,
+    unbias2: Scalar,
+    eps: Scalar,
+    kept: Scalar,
+) -> tuple[Scalar, Scalar, Scalar]:
+    """Return the same as `adam_step`, of a parameter of which only a part is kept."""
+    m = old1 * mean + new1 * grad
+    v = old2 * variance + new2 * (grad * grad)
+    return kept * param - lr * m / (math.sqrt(unbias2 * v) + eps), m, v
