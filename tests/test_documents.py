@@ -155,7 +155,7 @@ def test_a_document_that_speaks_of_the_course_names_it_and_its_author(path):
 
 
 PAGE = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
-FUNCTIONS_OF = {"Tanh": "tanh", "Nesterov": "nesterov_step"}
+FUNCTIONS_OF = {"SiLU": "silu", "AdamW": "adamw_step"}
 NAMES = sorted(set(re.findall(r"`([^`\n]+)`", PAGE)))
 SOURCES = [path for folder in ("xpnet", "backends") for path in (ROOT / folder).rglob("*.py")]
 
