@@ -169,6 +169,15 @@ def test_number_among_the_arguments_is_used_where_it_goes(xp):
     assert_replays(xp, adding, (one, two, 1), (one, two, 2), (two, one, 7))
 
 
+def test_rate_that_depends_on_a_number_among_the_arguments_is_never_frozen(xp):
+    def decaying(xp, param, grad, epoch):
+        return xp.nn.sgd_step(param, grad, 0.1 / epoch)
+
+    param, grad = (numpy.ones(3, numpy.float32) for _ in range(2))
+    calls = [(param, grad, epoch) for epoch in (1, 1, 1, 2, 3)]
+    assert "whole number" in assert_replays(xp, decaying, *calls).report
+
+
 def test_rate_that_is_an_array_is_used(xp):
     def stepping(xp, param, grad, lr):
         return xp.nn.sgd_step(param, grad, lr)

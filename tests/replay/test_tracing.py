@@ -1,6 +1,8 @@
 """What is noted of a step while it runs normally."""
 
 import concurrent.futures
+import copy
+import math
 import threading
 import types
 
@@ -222,6 +224,25 @@ USES = {
     "equality": lambda n: n == 100,
     "truth": lambda n: n or 1,
     "float": float,
+    "product with a float": lambda n: 0.5 * n,
+    "quotient of a float": lambda n: 0.5 / n,
+    "power of a float": lambda n: 0.5**n,
+    "comparison with a float": lambda n: n > 2.5,
+    "shift": lambda n: n >> 1,
+    "bit": lambda n: n & 1,
+    "remainder": lambda n: divmod(n, 2),
+    "remainder of another": lambda n: divmod(7, n),
+    "floor": math.floor,
+    "text": lambda n: f"{n}",
+    "index": lambda n: "abcdef"[n],
+    "range": lambda n: [*range(n)],
+    "attribute": lambda n: n.real,
+    "method": lambda n: n.bit_length(),
+    "hash": lambda n: {3: "a"}[n],
+    "copy": copy.deepcopy,
+    "array of it": lambda n: float(numpy.asarray(n)),
+    "product with an array": lambda n: float((numpy.ones(2) * n)[0]),
+    "quotient of a number of NumPy's": lambda n: float(numpy.float32(6) / n),
 }
 
 
@@ -235,6 +256,17 @@ def test_number_that_is_computed_with_is_refused_and_right(use):
 
     assert "whole number" in reason(step, 3, array(2, 3))
     assert found[0] == USES[use](3)
+
+
+def test_number_passes_for_an_int_and_keeps_the_dtype_of_arrays():
+    found = []
+
+    def step(xp, n, x):
+        found.extend([isinstance(n, int), (x * n).dtype, (n / x).dtype])
+        return xp.nn.relu(x)
+
+    reason(step, 3, array(2, 3))
+    assert found == [True, numpy.float32, numpy.float32]
 
 
 def test_number_is_plain_where_kernels_meet_it():

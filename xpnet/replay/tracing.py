@@ -6,6 +6,8 @@ The step is given a namespace whose `nn` notes each call. Nothing else changes, 
 from __future__ import annotations
 
 import inspect
+import math
+import operator
 import types
 from collections.abc import Callable
 from typing import Any
@@ -73,52 +75,74 @@ def trace(
     return result, Trace(flat, *recorder.handed_over(), template)
 
 
-class _Counting(int):
+class _Counting:
     """A whole number among a step's arguments, which remembers what is added to it.
 
-    Whatever else is computed with it would stay in the program as it was, so `spoil` is called then.
+    Whatever else is computed with it would stay in the program as it was, so `spoil` is called then. This
+    passes for an int, but is none: ``0.1 * number`` reads a real one without a call of any of its methods.
     """
 
-    running: Running
-    spoil: Callable[[], None]
+    __slots__ = ("running", "spoil", "value")
+    __array_ufunc__ = None  # Arrays leave their operators to those of this class.
 
-    @classmethod
-    def make(cls, value: int, running: Running, spoil: Callable[[], None]) -> _Counting:
-        """Return a number of this value."""
-        number = cls(value)
-        number.running, number.spoil = running, spoil
-        return number
+    def __init__(self, value: int, running: Running, spoil: Callable[[], None]) -> None:
+        self.value, self.running, self.spoil = value, running, spoil
 
-    def __add__(self, other: int) -> int:
+    @property  # type: ignore[misc]
+    def __class__(self) -> type:
+        return int
+
+    def __add__(self, other: Any) -> Any:
         if type(other) is not int:
             self.spoil()
-            return int.__add__(self, other)
+            return self.value + as_int(other)
         running = Running(self.running.leaf, self.running.added + other)
-        return _Counting.make(int.__add__(self, other), running, self.spoil)
+        return _Counting(self.value + other, running, self.spoil)
 
-    __radd__ = __add__
+    def __radd__(self, other: Any) -> Any:
+        if type(other) is not int:
+            self.spoil()
+            return other + self.value
+        return self + other
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
+        self.spoil()
+        return numpy.asarray(self.value, dtype)
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.value, name)
+        self.spoil()
+        return found
 
 
-def _spoiling(name: str) -> Callable[..., Any]:
+def _spoiling(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
+    """Return a method that calls a function of the plain number, behind the other one if it is reflected."""
+
     def method(self: _Counting, *others: Any) -> Any:
         self.spoil()
-        return getattr(int, name)(self, *others)
+        found = [self.value, *map(as_int, others)]
+        return function(*(found[::-1] if reflected else found))
 
     return method
 
 
-_BINARY = ("sub", "mul", "pow", "truediv", "floordiv", "mod")
-for _name in (
-    *(f"__{side}{name}__" for side in ("", "r") for name in _BINARY),
-    *(f"__{name}__" for name in ("eq", "ne", "lt", "le", "gt", "ge", "hash")),
-    *(f"__{name}__" for name in ("bool", "float", "int", "index", "neg", "abs")),
-):
-    setattr(_Counting, _name, _spoiling(_name))
+_BINARY = "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and", "or", "xor"
+_OTHERS = "eq", "ne", "lt", "le", "gt", "ge", "abs", "index", "invert", "neg", "pos"
+_CALLED = bool, divmod, float, format, hash, int, repr, round, str, math.ceil, math.floor, math.trunc
+_METHODS = {
+    **{name: _spoiling(getattr(operator, f"__{name}__")) for name in (*_BINARY, *_OTHERS)},
+    **{f"r{name}": _spoiling(getattr(operator, f"__{name}__"), reflected=True) for name in _BINARY},
+    **{function.__name__: _spoiling(function) for function in _CALLED},
+    "rdivmod": _spoiling(divmod, reflected=True),
+    "reduce_ex": _spoiling(int.__reduce_ex__),
+}
+for _name, _method in _METHODS.items():
+    setattr(_Counting, f"__{_name}__", _method)
 
 
 def as_int(x: Any) -> Any:
     """Return the plain number in place of one that a traced step is given, and all else as it is."""
-    return int.__add__(x, 0) if isinstance(x, _Counting) else x
+    return x.value if type(x) is _Counting else x
 
 
 def fault_of(arguments: list[Any]) -> str:
@@ -166,7 +190,7 @@ class _Recorder:
         if is_array(leaf):
             self._arguments[self._add(leaf, place)] = leaf
         elif type(leaf) is int:
-            return _Counting.make(leaf, Running(place, 0), self._spoil)
+            return _Counting(leaf, Running(place, 0), self._spoil)
         return leaf
 
     def _spoil(self) -> None:
