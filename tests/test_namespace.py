@@ -99,6 +99,12 @@ def test_every_function_of_nn_is_bound():
     assert "sigmoid" in xp.nn.sigmoid_backward.__doc__
 
 
+def test_step_that_is_no_function_is_refused_before_it_is_called(xp):
+    for use in (lambda: xp.compile(3), lambda: xp.fold(3, (), [])):
+        with pytest.raises(TypeError, match="`step` must be a function of a namespace and arrays, got 3"):
+            use()
+
+
 def test_new_arrays_are_made_on_the_device():
     device = array_api_strict.Device("device1")
     xp = xpnet.Namespace("mine", array_api_strict, device=xpnet.Device(device))

@@ -34,7 +34,7 @@ def checked(xp: Namespace) -> Namespace:
     if xp.checked:
         return xp
     if "_checked" not in vars(xp):
-        functions = {name: check_calls(xp, name, _found(xp, name)) for name in nn.__all__}
+        functions = {name: check_calls(xp, name, _found(xp, name)) for name in vars(xp.nn)}
         other = xp.with_functions(types.SimpleNamespace(**vars(xp.nn) | functions))
         vars(other).update(
             checked=True,
@@ -49,7 +49,7 @@ def checked(xp: Namespace) -> Namespace:
 
 
 def _found(xp: Namespace, name: str) -> Callable[..., Any]:
-    # Looked up at each call: a backend may replace a function, and a recording does.
+    # Looked up at each call, because a backend may replace a function.
     return lambda *args, **kwargs: getattr(xp.nn, name)(*args, **kwargs)
 
 
@@ -86,7 +86,7 @@ def check_calls(
     values : bool
         Whether to look at indices and labels, which reads them back from the device.
     """
-    twin = functools.partial(getattr(nn, name), None)
+    twin = functools.partial(nn.FUNCTIONS[name].twin, None)
     signature = inspect.signature(twin)
 
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -101,7 +101,7 @@ def check_calls(
         check.results(result)
         return result
 
-    call.__name__, call.__doc__ = name, getattr(nn, name).__doc__
+    call.__name__, call.__doc__ = name, twin.func.__doc__
     call.__wrapped__ = twin  # type: ignore[attr-defined]
     return call
 

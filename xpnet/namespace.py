@@ -184,6 +184,7 @@ class Namespace:
 
         Another compiler, such as `jax.jit`, keeps its own promises. `fit` watches what its step captures.
         """
+        _check_step(step)
         if self._compile is None:
             return step
         made: Any = Compiled(self, step, self._compile(Bound(self, step)))
@@ -207,8 +208,9 @@ class Namespace:
         Raises
         ------
         TypeError
-            If `carry`, an item or what the step returns is not such a tuple.
+            If `step` is not callable, or if `carry`, an item or what the step returns is not such a tuple.
         """
+        _check_step(step)
         check_tuple("`carry`", carry)
         if isinstance(step, Compiled) and step.is_of(self) and hasattr(step, "fold"):
             return step.fold(carry, items)
@@ -363,6 +365,10 @@ class _Functions(types.SimpleNamespace):
     def __init__(self, xp: Namespace) -> None:
         self._xp = xp
 
+    def __getattr__(self, name: str) -> Any:
+        late = "; it was declared after this namespace was made" if name in nn.FUNCTIONS else ""
+        raise AttributeError(f"`xp.nn` of {self._xp.name!r} has no function {name!r}{late}")
+
     def __copy__(self) -> _Functions:
         return self
 
@@ -376,9 +382,8 @@ class _Functions(types.SimpleNamespace):
 def _bind(xp: Namespace, fused: Mapping[str, Callable[..., Any]]) -> _Functions:
     """Return the functions of `xpnet.nn` without their first parameter; kernels replace those they fuse."""
     bound = _Functions(xp)
-    for name in nn.__all__:
-        twin = getattr(nn, name)
-        function = fused.get(name)
+    for name, declared in nn.FUNCTIONS.items():
+        twin, function = declared.twin, fused.get(name)
         if function is None:
             function = functools.partial(twin, xp)
             function.__doc__ = twin.__doc__
@@ -391,12 +396,17 @@ def _library(x: Array) -> Any:
     return array_api_compat.array_namespace(x, use_compat=False)
 
 
+def _check_step(step: object) -> None:
+    if not callable(step):
+        raise TypeError(f"`step` must be a function of a namespace and arrays, got {step!r}")
+
+
 def _check_kernels(fused: Mapping[str, object]) -> None:
-    unknown = sorted(set(fused) - set(nn.__all__))
+    unknown = sorted(fused.keys() - nn.FUNCTIONS.keys())
     if unknown:
         raise ValueError(
             f"`fused` names {', '.join(map(repr, unknown))}, which `xpnet.nn` does not have: "
-            f"choose among {', '.join(nn.__all__)}"
+            f"choose among {', '.join(nn.FUNCTIONS)}"
         )
 
 

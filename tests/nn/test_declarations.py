@@ -127,3 +127,45 @@ def test_declaration_with_a_mistake_is_refused(function, text, monkeypatch):
 
     with pytest.raises((AssertionError, IndexError, TypeError, ValueError)):
         examine_mistaken()
+
+
+MALFORMED = {
+    "x: float[0] n -> y: n": r"limits of floats are 'float\[low high\]', got 'float\[0\]'",
+    "x: float[a b] n -> y: n": r"limits of floats are 'float\[low high\]', got 'float\[a b\]'",
+    "x: float[1 0] n -> y: n": r"limits of floats are 'float\[low high\]', got 'float\[1 0\]'",
+    "x: stored[3] n -> y: n": "only 'int' and 'float' have limits",
+    "x: ? n -> y: n": r"'\?', which is for results only",
+    "x: n -> y: n, y: n": "results must have different names",
+    "x: Float n -> y: n": "the form of an array is",
+    "x: n -> y: 3": "the form of an array is",
+}
+
+
+@pytest.mark.parametrize("text", MALFORMED)
+def test_malformed_declaration_says_what_is_wrong(text):
+    with pytest.raises(ValueError, match=MALFORMED[text]):
+        declared(lambda xp, x: x, text)
+
+
+def test_name_that_is_taken_cannot_be_declared_again():
+    def relu(xp, z):
+        return z
+
+    before = nn.FUNCTIONS["relu"]
+    with pytest.raises(ValueError, match=r"'relu' is already declared in xpnet\.nn\.activations"):
+        nn.function("z: * -> y: *")(relu)
+    assert nn.FUNCTIONS["relu"] is before
+
+
+def test_function_of_a_users_own_is_in_namespaces_that_are_made_later(monkeypatch):
+    def double(xp, z):
+        return 2 * z
+
+    early = xpnet.Namespace("early", np)
+    monkeypatch.setitem(nn.FUNCTIONS, "double", declared(double, "z: * -> y: *"))
+    late = checked(xpnet.Namespace("late", np))
+    np.testing.assert_array_equal(late.nn.double(np.ones(2)), [2, 2])
+    with pytest.raises(AttributeError, match="has no function 'double'; it was declared after"):
+        early.nn.double(np.ones(2))
+    with pytest.raises(AttributeError, match=r"of 'late' has no function 'treble'$"):
+        xpnet.Namespace("late", np).nn.treble(np.ones(2))

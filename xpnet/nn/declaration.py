@@ -31,7 +31,7 @@ from typing import Any, TypeVar
 Twin = TypeVar("Twin", bound=Callable[..., Any])
 
 KINDS = "float", "int", "stored", "count"
-_FORM = re.compile(r"(?:(float|int|stored|count)(?:\[(.+)\])?)? ?(\*|\(\)|\w+(?: \w+)*)?")
+_FORM = re.compile(r"(?:(float|int|stored|count)(?:\[(.+)\])?)? ?(\*|\(\)|[a-z]\w*(?: [a-z]\w*)*)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,11 +161,16 @@ def function(declaration: str, *, gradient: str | None = None) -> Callable[[Twin
     Raises
     ------
     ValueError
-        If the declaration cannot be read, or names what is no parameter of the twin.
+        If the declaration cannot be read, or names what is no parameter of the twin, or if there already is a
+        function of this name.
     """
 
     def declare(twin: Twin) -> Twin:
-        FUNCTIONS[twin.__name__] = declared(twin, declaration, gradient=gradient)
+        name = twin.__name__
+        if name in FUNCTIONS:
+            there = FUNCTIONS[name].twin.__module__
+            raise ValueError(f"{name!r} is already declared in {there}; choose another name")
+        FUNCTIONS[name] = declared(twin, declaration, gradient=gradient)
         return twin
 
     return declare
@@ -185,6 +190,9 @@ def declared(twin: Callable[..., Any], declaration: str, *, gradient: str | None
             f"{', '.join(parameters[: len(names)])}"
         )
     arguments = {name.removesuffix("!"): _form(text, changed=name.endswith("!")) for name, text in pairs}
+    optional = [name for name, form in arguments.items() if form.optional]
+    if optional:
+        raise ValueError(f"`{optional[0]}` of {twin.__name__!r} has a '?', which is for results only")
     changed = [name for name, form in arguments.items() if form.changed]
     made = Function(twin.__name__, twin, arguments, dict(_results(given, changed)), gradient, declaration)
     _require_lengths(made)
@@ -215,6 +223,8 @@ def _results(given: str, changed: list[str]) -> list[tuple[str, Form]]:
         raise ValueError(f"{', '.join(changed)} are changed and so returned, but the results are {given!r}")
     names = [*changed, *(f"result{i}" for i in range(len(changed), len(texts)))]
     pairs = [_named(text) if ": " in text else (name, text) for name, text in zip(names, texts, strict=True)]
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError(f"results must have different names, got {given!r}")
     if changed != [name for name, _ in pairs[: len(changed)]]:
         raise ValueError(
             f"{', '.join(changed)} are changed, so the first results must be these, got {given!r}"
@@ -236,8 +246,19 @@ def _form(text: str, *, changed: bool = False) -> Form:
     if found is None or (not axes) != (kind == "count"):
         raise ValueError(f"the form of an array is '[kind] axes', '[kind] *' or '[kind] ()', got {text!r}")
     names = None if axes == "*" else () if axes == "()" else tuple(axes.split())
-    bounds = tuple(inside.split())
-    if kind == "float" and bounds:
-        low, high = map(float, bounds)
-        return Form(kind, names, interval=(low, high), changed=changed, optional=text.startswith("? "))
-    return Form(kind, names, below=bounds, changed=changed, optional=text.startswith("? "))
+    form = Form(kind, names, changed=changed, optional=text.startswith("? "))
+    if kind == "float" and inside:
+        return dataclasses.replace(form, interval=_interval(inside))
+    if kind != "int" and inside:
+        raise ValueError(f"only 'int' and 'float' have limits, got {text!r}")
+    return dataclasses.replace(form, below=tuple(inside.split()))
+
+
+def _interval(text: str) -> tuple[float, float]:
+    try:
+        low, high = map(float, text.split())
+    except ValueError:
+        low = high = math.nan
+    if not low < high:
+        raise ValueError(f"limits of floats are 'float[low high]', got 'float[{text}]'")
+    return low, high

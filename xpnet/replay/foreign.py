@@ -7,7 +7,6 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from xpnet import nn
 from xpnet.checked import check_calls
 from xpnet.namespace import Namespace
 from xpnet.replay.captured import Captured, Patience
@@ -53,7 +52,7 @@ class CheckedAtFirst:
             return self.__wrapped__(xp, *args, **kwargs)
         self._begun = True
         own = vars(self._xp.nn)
-        checking = {name: check_calls(self._xp, name, own[name], values=False) for name in nn.__all__}
+        checking = {name: check_calls(self._xp, name, own[name], values=False) for name in own}
         return self.__wrapped__(
             self._xp.with_functions(types.SimpleNamespace(**own | checking)), *args, **kwargs
         )

@@ -212,7 +212,7 @@ class _Recorder:
         self, name: str, function: Callable[..., Any], called: Callable[..., Any]
     ) -> Callable[..., Any]:
         """Return a function of `nn` that notes how it is called, and calls another one for the step."""
-        signature = inspect.signature(getattr(nn, name))
+        signature = inspect.signature(nn.FUNCTIONS[name].twin)
 
         def call(*args: Any, **kwargs: Any) -> Any:
             result = called(*map(as_int, args), **{key: as_int(value) for key, value in kwargs.items()})
