@@ -242,6 +242,11 @@ USES = {
     "copy": copy.deepcopy,
     "array of it": lambda n: float(numpy.asarray(n)),
     "product with an array": lambda n: float((numpy.ones(2) * n)[0]),
+    "ufunc of an array": lambda n: str(numpy.multiply(numpy.ones(2, "float32"), n).dtype),
+    "function of an array": lambda n: float(
+        numpy.where([True], numpy.ones(1, "float32"), n).dtype == "float32"
+    ),
+    "filled array": lambda n: numpy.full((2,), n).tolist(),
     "quotient of a number of NumPy's": lambda n: float(numpy.float32(6) / n),
 }
 

@@ -122,8 +122,9 @@ class Function:
 
     @functools.cached_property
     def is_activation(self) -> bool:
-        """Whether this makes one array of another, element by element, and has a gradient."""
-        return self.is_elementwise and len(self.arrays) == 1 and self.gradient is not None
+        """Whether this has one array, and nothing else, as argument, is elementwise, and has a gradient."""
+        is_of_one = len(self.arguments) == 1 and not self.numbers
+        return is_of_one and self.is_elementwise and self.gradient is not None
 
     @functools.cached_property
     def is_loss(self) -> bool:

@@ -83,7 +83,6 @@ class _Counting:
     """
 
     __slots__ = ("running", "spoil", "value")
-    __array_ufunc__ = None  # Arrays leave their operators to those of this class.
 
     def __init__(self, value: int, running: Running, spoil: Callable[[], None]) -> None:
         self.value, self.running, self.spoil = value, running, spoil
@@ -104,6 +103,15 @@ class _Counting:
             self.spoil()
             return other + self.value
         return self + other
+
+    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        self.spoil()
+        return getattr(function, method)(*map(as_int, inputs), **options)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
+        self.spoil()
+        args, options = ((rebuilt(x, map(as_int, leaves(x)))) for x in (args, options))
+        return function(*args, **options)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
         self.spoil()
