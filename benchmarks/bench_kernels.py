@@ -32,7 +32,7 @@ def _sizes(function, batch, n_in, n_out):
 @pytest.mark.parametrize("name", nn.__all__)
 def bench_kernel_against_its_twin(benchmark, record, xp, name, size, form):
     if form == "fused" and name not in xp.fused:
-        pytest.skip(f"{xp.name} runs the portable twin alone")
+        pytest.skip(f"{xp.name} runs only the portable twin")
     shape, declared = SHAPES[size], nn.FUNCTIONS[name]
     given = placed(xp, declared, drawn(declared, seed=0, sizes=_sizes(declared, *shape)))
     args, options = passed(declared, given)

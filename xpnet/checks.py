@@ -93,7 +93,7 @@ def nonnegative(name: str, value: Any) -> float:
     return found
 
 
-def share(name: str, value: Any) -> float:
+def fraction(name: str, value: Any) -> float:
     """Return `value` as a float in [0, 1), or raise a ValueError."""
     found = _real(value)
     if not 0 <= found < 1:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Protocol
 
 from xpnet import nn
-from xpnet.checks import choice, count, float_name, set_fields, share
+from xpnet.checks import choice, count, float_name, fraction, set_fields
 from xpnet.initializers import INITIALIZERS
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
@@ -207,7 +207,7 @@ class Dropout(_Unparametrised):
     rate: float
 
     def __post_init__(self) -> None:
-        set_fields(self, rate=share)
+        set_fields(self, rate=fraction)
 
     def __call__(
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None

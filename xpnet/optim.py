@@ -11,7 +11,7 @@ import dataclasses
 from typing import Any, ClassVar, Protocol
 
 from xpnet import nn
-from xpnet.checks import nonnegative, positive, set_fields, share
+from xpnet.checks import fraction, nonnegative, positive, set_fields
 from xpnet.layers import ACTIVATIONS, Activation, Params
 from xpnet.namespace import Namespace
 
@@ -104,7 +104,7 @@ class Momentum(_Rule):
     function = "momentum_step"
 
     def __post_init__(self) -> None:
-        set_fields(self, lr=positive, beta=share)
+        set_fields(self, lr=positive, beta=fraction)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Nesterov(_Rule):
     function = "nesterov_step"
 
     def __post_init__(self) -> None:
-        set_fields(self, lr=positive, beta=share)
+        set_fields(self, lr=positive, beta=fraction)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Adam(_Rule):
     function = "adam_step"
 
     def __post_init__(self) -> None:
-        set_fields(self, lr=positive, beta1=share, beta2=share, eps=positive)
+        set_fields(self, lr=positive, beta1=fraction, beta2=fraction, eps=positive)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -182,7 +182,7 @@ class AdamW(_Rule):
     function = "adamw_step"
 
     def __post_init__(self) -> None:
-        set_fields(self, lr=positive, beta1=share, beta2=share, eps=positive, weight_decay=nonnegative)
+        set_fields(self, lr=positive, beta1=fraction, beta2=fraction, eps=positive, weight_decay=nonnegative)
 
 
 OPTIMIZERS = {kind.function.removesuffix("_step"): kind for kind in _Rule.__subclasses__()}

@@ -63,7 +63,7 @@ class Stream:
 
     def keep_mask(self, shape: int | tuple[int, ...], rate: float) -> np.ndarray:
         """Return a boolean NumPy array that is False with probability `rate`, in [0, 1)."""
-        return self.uniform(shape) >= checks.share("rate", rate)
+        return self.uniform(shape) >= checks.fraction("rate", rate)
 
     def _raw(self, shape: int | tuple[int, ...]) -> np.ndarray:
         self.draws += 1

@@ -51,15 +51,15 @@ class CuPyProgram:
         self._arrays: dict[Value, Array] = {}  # the arguments
         self._copies: dict[Value, Array] = {}
         tasks = Tasks(self.tasks, trace.arguments)
-        self._launch_each, self._values, self._places = tasks.run, tasks.values, tasks.places
+        self._launch_each, self._values, self._slots = tasks.run, tasks.values, tasks.slots
         in_table = self._table.leaves
-        self._fixed = {i: self._places[value] for i, value in self._given.items() if i not in in_table}
+        self._fixed = {i: self._slots[value] for i, value in self._given.items() if i not in in_table}
         made = {value for task in self.tasks for value in task.results if value is not None}
-        self._made = {self._places[value] for value in made.difference(self._given.values())}
+        self._made = {self._slots[value] for value in made.difference(self._given.values())}
         self._device = cupy.cuda.Device()
         self._stream = cupy.cuda.Stream(non_blocking=True)
         self._pool = cupy.cuda.MemoryPool()
-        self._table.allocate(self._values, self._places)
+        self._table.allocate(self._values, self._slots)
         self._graph: Any = None
         weakref.finalize(self, scratch.drop, self._device.id, self._stream.ptr)
 
@@ -87,7 +87,7 @@ class CuPyProgram:
     def _array(self, value: Value) -> Array:
         if value in self._arrays:
             return self._arrays[value]
-        array = self._values[self._places[value]]
+        array = self._values[self._slots[value]]
         if self._graph is None:
             return array
         if value not in self._copies:  # The next launch of the graph overwrites its own arrays.
@@ -101,8 +101,8 @@ class CuPyProgram:
         self._arrays.clear()
         self._copies.clear()
         self._table.forget()
-        for place in self._fixed.values():
-            self._values[place] = None
+        for slot in self._fixed.values():
+            self._values[slot] = None
 
     def run(self, leaves: list[Any], moved: list[int]) -> None:
         """See `xpnet.replay.program.Program`."""
@@ -125,14 +125,14 @@ class CuPyProgram:
             else:
                 self._graph.launch()
 
-    def _has(self, place: int, array: Array) -> bool:
+    def _has(self, slot: int, array: Array) -> bool:
         """Return whether a value lies where this array does."""
-        bound = self._values[place]
+        bound = self._values[slot]
         return bound is not None and bound.data.ptr == array.data.ptr
 
     def _bind(self, leaves: list[Any]) -> None:
-        for i, place in self._fixed.items():
-            self._values[place] = leaves[i]
+        for i, slot in self._fixed.items():
+            self._values[slot] = leaves[i]
 
     def _warm_up(self, leaves: list[Any]) -> None:
         """Launch each task once on copies, so that nothing is compiled or loaded during a capture."""
@@ -156,8 +156,8 @@ class CuPyProgram:
         """Work on a stream that can capture, with memory that nobody else reuses."""
         # Earlier work on the caller's stream may still use the arrays, or the memory of the previous graph.
         cupy.cuda.get_current_stream().synchronize()
-        for place in self._made:
-            self._values[place] = None
+        for slot in self._made:
+            self._values[slot] = None
         with self._stream, cupy.cuda.using_allocator(self._pool.malloc):
             yield
 

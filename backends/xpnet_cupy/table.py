@@ -54,11 +54,11 @@ class Table:
         self._cells.append(cell)
         return cell.value
 
-    def allocate(self, values: list[Any], places: Mapping[Any, int]) -> None:
-        """Allocate the table, and put its cells at their places among the values of a program."""
+    def allocate(self, values: list[Any], slots: Mapping[Any, int]) -> None:
+        """Allocate the table, and put its cells at their slots among the values of a program."""
         self._numbers = cupy.zeros((len(self._cells),), "int64")
         for i, cell in enumerate(self._cells):
-            values[places[cell.value]] = self._numbers[i : i + 1]
+            values[slots[cell.value]] = self._numbers[i : i + 1]
         self.forget()
 
     def forget(self) -> None:

@@ -9,7 +9,7 @@ FIRST_OPERATION, END_OPERATION, PARTS, STAGE_WIDTH = range(4)
 """Columns of a stage."""
 FUNCTION, LENGTH, DETAILS = range(3)
 """Columns of an operation: an address; how many rows, 0 if it is not divided; then its whole numbers."""
-OPERATIONS, OPERATION_BYTES, NUMBERS, NUMBERS_BYTES, SLOTS, STAGES, COUNT, SHARES, PROGRAM_WIDTH = range(9)
+OPERATIONS, OPERATION_BYTES, NUMBERS, NUMBERS_BYTES, SLOTS, STAGES, COUNT, MEMBERS, PROGRAM_WIDTH = range(9)
 """Elements of a program: addresses, the bytes of one row of both tables, and two counts."""
 
 # What threads share. Integers that are written often have a cache line each.

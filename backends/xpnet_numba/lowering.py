@@ -175,13 +175,13 @@ class Rules:
         x, weight, bias = call.arrays.values()
         if x in self._batches:
             images, lists, scaling = self._batches[x]
-            scale, offset, shares = scaling["scale"], scaling["offset"], self._value((BLOCKS, *z.shape))
-            add("multiply_sparse", {"scale": scale}, weight=weight, shares=shares, **images, **lists)
+            scale, offset, partials = scaling["scale"], scaling["offset"], self._value((BLOCKS, *z.shape))
+            add("multiply_sparse", {"scale": scale}, weight=weight, partials=partials, **images, **lists)
             if offset:
                 folded = self._value(bias.shape)
                 add("add_offset", {"offset": offset}, weight=weight, bias=bias, folded=folded)
                 bias = folded
-            add("add_shares", {}, shares=shares, bias=bias, y=z)
+            add("add_partials", {}, partials=partials, bias=bias, y=z)
         elif _is_large(call):
             _call(lowering, call, _affine, (x, weight, bias), (z,))
         else:
@@ -219,7 +219,7 @@ class Rules:
         add, (loss, d_logits) = functools.partial(self._add, lowering, call), _results(call)
         (batch,) = call.arrays["labels"].shape
         losses = self._value((batch,), "float64")
-        add("softmax_cross_entropy", {"share": 1 / batch}, **call.arrays, d_logits=d_logits, losses=losses)
+        add("softmax_cross_entropy", {"scale": 1 / batch}, **call.arrays, d_logits=d_logits, losses=losses)
         add("mean", {}, losses=losses, loss=loss)
         return True
 

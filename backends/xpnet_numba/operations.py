@@ -208,12 +208,12 @@ _DECLARED = {
         _declare(
             "multiply_sparse",
             "starts: int64 starts, entries: uint32 entries, indices: int32 batch, weight: pixels columns"
-            " -> shares: blocks batch columns, lists: uint32 lists, counts: int64 pixels; scale",
+            " -> partials: blocks batch columns, lists: uint32 lists, counts: int64 pixels; scale",
             rows="blocks",
         ),
         _declare("add_offset", "weight: pixels columns, bias: columns -> folded: columns; offset"),
         _declare(
-            "add_shares", "shares: blocks batch columns, bias: columns -> y: batch columns", rows="batch"
+            "add_partials", "partials: blocks batch columns, bias: columns -> y: batch columns", rows="batch"
         ),
         _declare(
             "differentiate_sparse",
@@ -224,7 +224,7 @@ _DECLARED = {
         _declare(
             "softmax_cross_entropy",
             "logits: batch classes, labels: int32 batch"
-            " -> d_logits: batch classes, losses: float64 batch; share",
+            " -> d_logits: batch classes, losses: float64 batch; scale",
             rows="batch",
         ),
         _declare("mean", "losses: float64 batch -> loss: ()"),

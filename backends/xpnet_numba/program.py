@@ -104,8 +104,8 @@ class NumbaProgram:
         self._arrays[slot] = array
         self._addresses[slot] = begin
         if slot in self._compressed:
-            for place, found in zip(self._compressed[slot], self._images.of(array), strict=True):
-                self._bind(place, found)
+            for other, found in zip(self._compressed[slot], self._images.of(array), strict=True):
+                self._bind(other, found)
         return array
 
     def run(self, leaves: list[Any], moved: list[int]) -> None:

@@ -72,7 +72,7 @@ class Team:
         Parameters
         ----------
         program : Placed
-            See `layout`; the number of shares is filled in.
+            See `layout`; the number of members is filled in.
         helped : bool
             Whether helpers may take part. They do unless they are busy with another thread's program; the
             results are the same, bit for bit.
@@ -81,12 +81,12 @@ class Team:
         if helped and self._asking.acquire(blocking=False):
             try:
                 self._call_helpers(stages)
-                program.array[layout.SHARES] = THREADS
+                program.array[layout.MEMBERS] = THREADS
                 self._work(self._control.address, program.address, 0, 0, 0.0)
             finally:
                 self._asking.release()
         else:
-            program.array[layout.SHARES] = 1
+            program.array[layout.MEMBERS] = 1
             control = numpy.zeros(layout.control_size(stages, 1), numpy.int64)
             self._work(address(control), program.address, 0, 0, 0.0)
 
@@ -97,17 +97,17 @@ class Team:
             self._control = Placed.of(numpy.zeros(2 * size, numpy.int64))
         while len(self._alarms) < THREADS - 1:
             self._alarms.append(threading.Event())
-            share = len(self._alarms)
-            threading.Thread(target=self._help, args=(share, self._alarms[-1]), daemon=True).start()
+            member = len(self._alarms)
+            threading.Thread(target=self._help, args=(member, self._alarms[-1]), daemon=True).start()
         for alarm in self._alarms:
             if not alarm.is_set():
                 alarm.set()
 
-    def _help(self, share: int, alarm: threading.Event) -> None:
+    def _help(self, member: int, alarm: threading.Event) -> None:
         while True:
             alarm.wait()
             control = self._control  # keeps the array alive while this thread reads it
-            self._work(control.address, 0, share, _PATIENCE, 0.0)
+            self._work(control.address, 0, member, _PATIENCE, 0.0)
             alarm.clear()
 
 

@@ -32,24 +32,24 @@ class NumPyProgram:
     def __init__(self, trace: Trace, stacks: MutableMapping[Any, Stack]) -> None:
         rules = _Rules(stacks)
         self._tasks = Tasks(lower(trace, rules.table), trace.arguments)
-        self._own, places = self._tasks.values, self._tasks.places
-        self._given = {leaf: places[value] for leaf, value in trace.given.items()}
+        self._own, slots = self._tasks.values, self._tasks.slots
+        self._given = {leaf: slots[value] for leaf, value in trace.given.items()}
         self.changed = trace.changed
-        self._changed = [(i, places[value]) for i, value in trace.given.items() if value in self.changed]
+        self._changed = [(i, slots[value]) for i, value in trace.given.items() if value in self.changed]
         for value in rules.written:
-            self._own[places[value]] = numpy.empty(value.shape, value.dtype)
+            self._own[slots[value]] = numpy.empty(value.shape, value.dtype)
         self._stacked = rules.stacked
         for stacked in self._stacked:
-            stacked.bind(self._own, places)
+            stacked.bind(self._own, slots)
 
     def getter(self, value: Value) -> Callable[[], Array]:
         """See `xpnet.replay.program.Program`."""
-        return functools.partial(operator.getitem, self._own, self._tasks.places[value])
+        return functools.partial(operator.getitem, self._own, self._tasks.slots[value])
 
     def forget(self) -> None:
         """See `xpnet.replay.program.Program`."""
-        for place in self._given.values():
-            self._own[place] = None
+        for slot in self._given.values():
+            self._own[slot] = None
 
     def run(self, leaves: list[Any], moved: list[int]) -> None:
         """See `xpnet.replay.program.Program`."""
@@ -60,8 +60,8 @@ class NumPyProgram:
         for stacked in self._stacked:
             stacked.load(moved)
         self._tasks.run()
-        for leaf, place in self._changed:
-            leaves[leaf] = own[place]
+        for leaf, slot in self._changed:
+            leaves[leaf] = own[slot]
 
 
 class _Rules:
@@ -115,7 +115,7 @@ class _Rules:
 
 
 def _call_twin(lowering: Lowering, call: Call) -> bool:
-    """Call the portable twin, which makes new arrays; whoever runs it looks after underflow."""
+    """Call the portable twin, which makes new arrays; the caller silences underflow."""
     lowering.add_call(call, run=inspect.unwrap(call.run))
     return True
 
@@ -133,25 +133,25 @@ class _Stacked:
         self._given = frozenset(value.leaf for value in changed)
         self._left: Sequence[Array] | None = None  # in the stack, by the last step
 
-    def bind(self, own: list[Any], places: Mapping[Any, int]) -> None:
+    def bind(self, own: list[Any], slots: Mapping[Any, int]) -> None:
         """Let the arrays be these elements of a program's."""
         self._own = own
-        self._changed_places = [places[value] for value in self._changed]
-        self._gradient_places = [places[value] for value in self.gradients]
-        self._pick = picker(self._changed_places)
+        self._changed_slots = [slots[value] for value in self._changed]
+        self._gradient_slots = [slots[value] for value in self.gradients]
+        self._pick = picker(self._changed_slots)
 
     def load(self, moved: Collection[int]) -> None:
         """Let what is changed be in the stack, unless it is that which was left there."""
         if self._stack.changed is not self._left or not self._given.isdisjoint(moved):
             self._stack.load(self._pick(self._own))
-            self._put(self._gradient_places, self._stack.gradients)
+            self._put(self._gradient_slots, self._stack.gradients)
 
     def step(self) -> None:
         """Take the step, and let what it changed be what it is now."""
         self._stack.step()
         self._left = self._stack.changed
-        self._put(self._changed_places, self._left)
+        self._put(self._changed_slots, self._left)
 
-    def _put(self, places: Sequence[int], arrays: Sequence[Array]) -> None:
-        for place, array in zip(places, arrays, strict=True):
-            self._own[place] = array
+    def _put(self, slots: Sequence[int], arrays: Sequence[Array]) -> None:
+        for slot, array in zip(slots, arrays, strict=True):
+            self._own[slot] = array

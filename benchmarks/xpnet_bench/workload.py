@@ -45,7 +45,7 @@ class Workload:
             sizes=lambda name, value: tuple(checks.count(name, size) for size in value),
             batch_size=checks.count,
             lr=checks.positive,
-            beta=checks.share,
+            beta=checks.fraction,
             seed=lambda name, value: checks.seed(value),
             limit=lambda name, value: checks.limit(value),
         )

@@ -45,7 +45,7 @@ def test_more_batch_sizes_than_places_are_not_recorded_again_and_again(xp, recor
     sizes = range(1, replayed._MOST_PROGRAMS + 2)
     compiled = call_in_turn(xp, sizes, rounds=8, in_a_row=in_a_row)
     assert len(recordings) == replayed._MOST_PROGRAMS + replayed._MOST_IN_VAIN
-    assert compiled.report.startswith("the shapes of the arguments change too often to record each anew")
+    assert compiled.report.startswith("the shapes of the arguments change too often to record each of them")
     assert sum(compiled._trusted.values()) > 4 * replayed._MOST_PROGRAMS  # The others are replayed.
 
 

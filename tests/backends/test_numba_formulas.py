@@ -67,8 +67,8 @@ def cube(xp, z):
     return z * z * z
 
 
-def leap(xp, param, grad, mean, length, share):
-    mean *= share
+def leap(xp, param, grad, mean, length, scale):
+    mean *= scale
     mean += grad
     param -= length * mean
     return param, mean
@@ -86,14 +86,14 @@ def test_elementwise_function_needs_nothing_but_its_formula(declared):
 
 
 def test_step_of_an_optimizer_needs_nothing_but_its_formula(declared):
-    def formula(param, grad, mean, length, share):
-        new = share * mean + grad
+    def formula(param, grad, mean, length, scale):
+        new = scale * mean + grad
         return param - length * new, new
 
     kernel, xp = declared("param!: *, grad: *, mean!: * -> *, *", leap, elementwise, formula)
     arrays = [array(5, 7, seed=seed) for seed in range(3)]
     expected = leap(None, *map(numpy.array, arrays), 0.5, 0.25)
-    for x, y in zip(kernel(*map(numpy.array, arrays), 0.5, share=0.25), expected, strict=True):
+    for x, y in zip(kernel(*map(numpy.array, arrays), 0.5, scale=0.25), expected, strict=True):
         numpy.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
     found, by_host = replayed(xp, lambda xp, *arrays: xp.nn.leap(*arrays, 0.5, 0.25), *arrays)
     for x, y in zip(found, expected, strict=True):
@@ -124,10 +124,10 @@ def test_mean_over_elements_needs_nothing_but_its_formula(declared):
         difference = outputs - targets
         return xp.mean(difference**4), 4 * difference**3 / difference.size
 
-    def formula(output, target, share):
+    def formula(output, target, scale):
         difference = output - target
         square = difference * difference
-        return square * square, (share + share + share + share) * square * difference
+        return square * square, (scale + scale + scale + scale) * square * difference
 
     declaration = "outputs: *, targets: * -> loss: (), d_outputs: *"
     kernel, xp = declared(declaration, quartic, mean_of, formula)

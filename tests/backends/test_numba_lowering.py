@@ -241,7 +241,7 @@ def test_images_that_are_mostly_zero_are_taken_without_the_zeros(batch):
     (images,) = found.compressed
     assert images.dtype == "uint8"
     names = found.kernels
-    assert {"multiply_sparse", "differentiate_sparse", "add_shares", "add_offset"} < set(names)
+    assert {"multiply_sparse", "differentiate_sparse", "add_partials", "add_offset"} < set(names)
     assert "gather" not in names
     assert names.count("multiply") == 3
     assert_sound(found)

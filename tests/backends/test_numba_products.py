@@ -11,7 +11,7 @@ from xpnet_numba.images import compress  # noqa: E402
 from xpnet_numba.kernels.compiled import FLAGS  # noqa: E402
 from xpnet_numba.kernels.products import (  # noqa: E402
     add_offset,
-    add_shares,
+    add_partials,
     block_of,
     product,
     sparse_gradient,
@@ -44,16 +44,18 @@ def fill_sum(out, columns, x, rows):
 
 
 @numba.njit(**FLAGS)
-def fill_shares(shares, columns, starts, entries, indices, first, end, weight, scale, lists, room, counts):
+def fill_partials(
+    partials, columns, starts, entries, indices, first, end, weight, scale, lists, room, counts
+):
     for b in range(first, end):
         sparse_product(
-            shares[b],
+            partials[b],
             columns,
             starts,
             entries,
             indices,
             b,
-            shares.shape[0],
+            partials.shape[0],
             weight,
             scale,
             lists,
@@ -68,8 +70,8 @@ def fill_gradient(out, columns, first, end, lists, room, counts, dy, batch, scal
 
 
 @numba.njit(**FLAGS)
-def fill_sum_of_shares(shares, bias, out, first, end):
-    add_shares(shares, bias, out, first, end)
+def fill_with_bias(partials, bias, out, first, end):
+    add_partials(partials, bias, out, first, end)
 
 
 @numba.njit(**FLAGS)
@@ -244,14 +246,25 @@ def test_sparse_product_and_gradient_match_numpy(dtype, batch, columns, scale, o
     x = images[indices].astype(numpy.float64) * scale + offset
 
     starts, entries = compress(images, blocks)
-    shares = numpy.full((blocks, n * columns), UNTOUCHED, dtype)
+    partials = numpy.full((blocks, n * columns), UNTOUCHED, dtype)
     room = n + 3
     lists = numpy.full(pixels * room + 9, 2**32 - 1, numpy.uint32)
     counts = numpy.full(pixels, -1, numpy.int64)
     spans = [(b, b + 1) for b in range(blocks)][::-1] if in_turn else [(0, blocks)]
     for first, end in spans:
-        fill_shares(
-            shares, columns, starts, entries, indices, first, end, weight.ravel(), scale, lists, room, counts
+        fill_partials(
+            partials,
+            columns,
+            starts,
+            entries,
+            indices,
+            first,
+            end,
+            weight.ravel(),
+            scale,
+            lists,
+            room,
+            counts,
         )
 
     folded = bias
@@ -261,7 +274,7 @@ def test_sparse_product_and_gradient_match_numpy(dtype, batch, columns, scale, o
     out, whole = guarded(n * columns, dtype)
     middle = n // 3
     for first, end in ((middle, n), (0, middle)):
-        fill_sum_of_shares(shares.reshape(blocks, n, columns), folded, out.reshape(n, columns), first, end)
+        fill_with_bias(partials.reshape(blocks, n, columns), folded, out.reshape(n, columns), first, end)
     assert_guarded(whole)
     wide_weight, wide_dy, wide_bias = (a.astype(numpy.float64) for a in (weight, dy, bias))
     # The share of the offset is added apart from that of the pixels, which may cancel it.
@@ -291,11 +304,13 @@ def test_product_without_room_lists_nothing(batch, columns):
     weight = normal(numpy.random.default_rng(0), (images.shape[1], columns), numpy.float32)
     starts, entries = compress(images, blocks)
     n, one = len(indices), numpy.float32(1)
-    shares, listed = (numpy.empty((blocks, n * columns), numpy.float32) for _ in range(2))
+    partials, listed = (numpy.empty((blocks, n * columns), numpy.float32) for _ in range(2))
     lists, counts = numpy.full(1, 7, numpy.uint32), numpy.full(images.shape[1], -1, numpy.int64)
-    fill_shares(shares, columns, starts, entries, indices, 0, blocks, weight.ravel(), one, lists, 0, counts)
+    fill_partials(
+        partials, columns, starts, entries, indices, 0, blocks, weight.ravel(), one, lists, 0, counts
+    )
     assert lists[0] == 7
     assert (counts == -1).all()
     lists = numpy.empty(images.shape[1] * n, numpy.uint32)
-    fill_shares(listed, columns, starts, entries, indices, 0, blocks, weight.ravel(), one, lists, n, counts)
-    numpy.testing.assert_array_equal(shares, listed)
+    fill_partials(listed, columns, starts, entries, indices, 0, blocks, weight.ravel(), one, lists, n, counts)
+    numpy.testing.assert_array_equal(partials, listed)

@@ -144,7 +144,7 @@ def test_batch_that_is_returned_is_filled(xp):
 
     params, images, _, indices = make_arguments()
     compiled = xp.compile(gathered)
-    # As many arrays as are held cannot have the memory of those that were let go.
+    # As many arrays as are held cannot have the memory of those that were dropped.
     held = [compiled(xp, images, indices, params["weight"], params["bias"]) for _ in range(5)]
     for x, y in held:
         assert_same((x, y), gathered(xp, images, indices, params["weight"], params["bias"]))

@@ -27,10 +27,10 @@ def layers(xp, x, weight, bias):
 def carried_out(tasks, found, arrays):
     program = Tasks(tasks, found.arguments)
     for value, array in zip(found.arguments, arrays, strict=True):
-        program.values[program.places[value]] = array
+        program.values[program.slots[value]] = array
     program.count(found.leaves)
     program.run()
-    return program.values[program.places[found.result]]
+    return program.values[program.slots[found.result]]
 
 
 def test_calls_that_no_rule_takes_are_called_in_order():
@@ -89,7 +89,7 @@ def test_running_numbers_are_looked_up_at_each_call():
         leaves = [n if leaf is found.leaves[task.inputs[-1].leaf] else leaf for leaf in found.leaves]
         arrays, expected = ([numpy.ones(2) for _ in range(4)] for _ in range(2))
         for value, array in zip(found.arguments, arrays, strict=True):
-            program.values[program.places[value]] = array
+            program.values[program.slots[value]] = array
         program.count(leaves)
         program.run()
         xp.nn.adam_step(*expected, n + 1, 0.1, 0.9, 0.99, 1e-8)

@@ -70,10 +70,10 @@ def nesterov_step(
     -------
     param, velocity : array
     """
-    share = (1 - beta) * grad
+    added = (1 - beta) * grad
     velocity *= beta
-    velocity += share
-    param -= lr * (beta * velocity + share)
+    velocity += added
+    param -= lr * (beta * velocity + added)
     return param, velocity
 
 

@@ -104,11 +104,11 @@ class Tasks:
     ----------
     tasks : iterable of Task
     values : iterable of Value
-        Others that need a place, such as arguments that no task uses.
+        Others that need a slot, such as arguments that no task uses.
 
     Attributes
     ----------
-    places : dict of Value or Running to int
+    slots : dict of Value or Running to int
         Where each value is in `values`.
     values : list
         The arrays, and numbers in the place of running ones.
@@ -117,22 +117,22 @@ class Tasks:
     def __init__(self, tasks: Iterable[Task], values: Iterable[Value]) -> None:
         tasks = [*tasks]
         used = (value for task in tasks for value in (*task.inputs, *task.results) if value is not None)
-        self.places = {value: i for i, value in enumerate(dict.fromkeys((*values, *used)))}
-        self.values: list[Any] = [None] * len(self.places)
+        self.slots = {value: i for i, value in enumerate(dict.fromkeys((*values, *used)))}
+        self.values: list[Any] = [None] * len(self.slots)
         self._running = [
-            (i, value.leaf, value.added) for value, i in self.places.items() if isinstance(value, Running)
+            (i, value.leaf, value.added) for value, i in self.slots.items() if isinstance(value, Running)
         ]
         self._steps = [self._step(task) for task in tasks]
 
     def _step(self, task: Task) -> tuple[Callable[..., Any], Callable[..., Any], Sequence[int | None]]:
-        results = [None if value is None else self.places[value] for value in task.results]
-        inputs = picker([self.places[value] for value in task.inputs])
-        return task.run, inputs, results if any(place is not None for place in results) else ()
+        results = [None if value is None else self.slots[value] for value in task.results]
+        inputs = picker([self.slots[value] for value in task.inputs])
+        return task.run, inputs, results if any(slot is not None for slot in results) else ()
 
     def count(self, leaves: Sequence[Any]) -> None:
         """Look up the running numbers of a call with these leaves."""
-        for place, leaf, added in self._running:
-            self.values[place] = leaves[leaf] + added
+        for slot, leaf, added in self._running:
+            self.values[slot] = leaves[leaf] + added
 
     def run(self) -> None:
         """Carry out all tasks."""
@@ -140,13 +140,13 @@ class Tasks:
         for function, inputs, results in self._steps:
             made = function(*inputs(values))
             if results:
-                for place, array in zip(results, made if type(made) is tuple else (made,), strict=True):
-                    if place is not None:
-                        values[place] = array
+                for slot, array in zip(results, made if type(made) is tuple else (made,), strict=True):
+                    if slot is not None:
+                        values[slot] = array
 
 
-def picker(places: Sequence[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
-    """Return a function that returns the elements at these places."""
-    if len(places) > 1:
-        return operator.itemgetter(*places)
-    return lambda values: tuple(values[place] for place in places)
+def picker(slots: Sequence[int]) -> Callable[[list[Any]], tuple[Any, ...]]:
+    """Return a function that returns the elements at these slots."""
+    if len(slots) > 1:
+        return operator.itemgetter(*slots)
+    return lambda values: tuple(values[slot] for slot in slots)

@@ -1,8 +1,8 @@
 """The interpreter, which carries out a program without Python, on one thread or on several.
 
 A program is a sequence of stages. A stage is some consecutive operations, and the number of parts into which
-their rows are divided. Each thread first takes the parts of its own share, so that what a part uses stays in
-the cache of one processor, and then those that are left of other shares. The next stage begins when all parts
+their rows are divided. Each thread first takes its own parts, so that what a part uses stays in
+the cache of one processor, and then those that others have left. The next stage begins when all parts
 have ended. What a part computes does not depend on the thread that takes it, so neither does the result.
 """
 
@@ -24,25 +24,25 @@ _LOOKS = 1000
 
 
 @entry
-def work(control: int, program: int, share: int, patience: int, zero: Any) -> None:
-    """Carry out a program or, with a share above 0, help the thread that has share 0 with its programs.
+def work(control: int, program: int, member: int, patience: int, zero: Any) -> None:
+    """Carry out a program or, with a member above 0, help the thread that has member 0 with its programs.
 
     Parameters
     ----------
     control : address of an array, int64
         The same for all threads. At first zeros, at least as many as `layout.control_size` says.
     program : address of an array, shape (PROGRAM_WIDTH,), int64
-        Used only by share 0.
-    share : int
+        Used only by member 0.
+    member : int
     patience : int
-        Reads without finding a program, after which a share above 0 returns.
+        Reads without finding a program, after which a member above 0 returns.
     zero : float32 or float64
         Has the dtype of all floating-point arrays.
     """
-    if share == 0:
+    if member == 0:
         _lead(view(control, 1, 0), view(program, 1, 0), zero)
     else:
-        _help(view(control, 1, 0), share, patience, zero)
+        _help(view(control, 1, 0), member, patience, zero)
 
 
 @part
@@ -50,7 +50,7 @@ def _lead(control: Array, program: Array, zero: Any) -> None:
     for i in range(layout.PROGRAM_WIDTH):
         put(control, layout.PROGRAM + i, get(program, i))
     put(control, layout.ENDED, 0)
-    for i in range(get(program, layout.COUNT) * get(program, layout.SHARES)):
+    for i in range(get(program, layout.COUNT) * get(program, layout.MEMBERS)):
         put(control, layout.TAKEN + i * layout.LINE, 0)
     write(control, layout.OPEN, 1)
     _take_part(control, 0, zero)
@@ -61,14 +61,14 @@ def _lead(control: Array, program: Array, zero: Any) -> None:
 
 
 @part
-def _help(control: Array, share: int, patience: int, zero: Any) -> None:
+def _help(control: Array, member: int, patience: int, zero: Any) -> None:
     looks = 0
     while looks < patience:
         looks = _look_again(looks)
         if read(control, layout.OPEN):
             increase(control, layout.HELPING, 1)
             if read(control, layout.OPEN):
-                _take_part(control, share, zero)
+                _take_part(control, member, zero)
                 looks = 0
             increase(control, layout.HELPING, -1)
 
@@ -81,18 +81,18 @@ def _look_again(looks: int) -> int:
 
 
 @part
-def _take_part(control: Array, share: int, zero: Any) -> None:
-    """Carry out parts of each stage, those of the own share first, and wait for the end of the stage."""
-    stages, shares = _of_program(control, layout.STAGES), _of_program(control, layout.SHARES)
+def _take_part(control: Array, member: int, zero: Any) -> None:
+    """Carry out parts of each stage, its own first, and wait for the end of the stage."""
+    stages, members = _of_program(control, layout.STAGES), _of_program(control, layout.MEMBERS)
     ended = 0
     for stage in range(_of_program(control, layout.COUNT)):
         columns = view(stages + stage * layout.STAGE_WIDTH * 8, layout.STAGE_WIDTH, 0)
         parts = get(columns, layout.PARTS)
-        for i in range(shares):
-            taken = (share + i) % shares
-            begin, end = block_of(parts, taken, shares)
+        for i in range(members):
+            taken = (member + i) % members
+            begin, end = block_of(parts, taken, members)
             while True:
-                this = begin + increase(control, layout.TAKEN + (stage * shares + taken) * layout.LINE, 1)
+                this = begin + increase(control, layout.TAKEN + (stage * members + taken) * layout.LINE, 1)
                 if this >= end:
                     break
                 for operation in range(

@@ -26,18 +26,18 @@ def mean_of(formula: Callable[..., Any]) -> Any:
     Parameters
     ----------
     formula : function
-        Has the name of the loss. It takes an element of the outputs, one of the targets, and `share`, one
+        Has the name of the loss. It takes an element of the outputs, one of the targets, and `scale`, one
         over the number of elements; it returns a term of the mean and the gradient at the output.
     """
     name, term = formula.__name__, inlined(formula)
 
     def fill(outputs: Array, targets: Array, loss: Array, gradient: Array) -> None:
-        total, share = 0.0, outputs.dtype.type(1) / outputs.dtype.type(outputs.size)
+        total, scale = 0.0, outputs.dtype.type(1) / outputs.dtype.type(outputs.size)
         # Not in one loop: one that also writes would sum in another order if arrays lie near each other.
         for i in range(outputs.size):
-            total = add(total, numpy.float64(term(outputs[i], targets[i], share)[0]))
+            total = add(total, numpy.float64(term(outputs[i], targets[i], scale)[0]))
         for i in range(outputs.size):
-            gradient[i] = term(outputs[i], targets[i], share)[1]
+            gradient[i] = term(outputs[i], targets[i], scale)[1]
         loss[0] = total / outputs.size
 
     loop = kernel(named(fill, name))
@@ -55,21 +55,21 @@ def mean_of(formula: Callable[..., Any]) -> Any:
 
 
 @mean_of
-def sigmoid_cross_entropy(z: Scalar, t: Scalar, share: Scalar) -> tuple[Scalar, Scalar]:
-    """Return ``-t log(p) - (1 - t) log(1 - p)`` with ``p = sigmoid(z)``, and ``(p - t) * share``."""
+def sigmoid_cross_entropy(z: Scalar, t: Scalar, scale: Scalar) -> tuple[Scalar, Scalar]:
+    """Return ``-t log(p) - (1 - t) log(1 - p)`` with ``p = sigmoid(z)``, and ``(p - t) * scale``."""
     zero, one = type(z)(0), type(z)(1)
     e = exp(-abs(z))
     positive = zero if z <= zero else z
     term = positive - z * t + log1p(e)
     p = one / (one + e)
-    return term, ((p if z >= zero else e * p) - t) * share
+    return term, ((p if z >= zero else e * p) - t) * scale
 
 
 @mean_of
-def squared_error(output: Scalar, target: Scalar, share: Scalar) -> tuple[Scalar, Scalar]:
-    """Return ``(output - target)**2``, and ``2 * (output - target) * share``."""
+def squared_error(output: Scalar, target: Scalar, scale: Scalar) -> tuple[Scalar, Scalar]:
+    """Return ``(output - target)**2``, and ``2 * (output - target) * scale``."""
     difference = output - target
-    return difference * difference, difference * (share + share)
+    return difference * difference, difference * (scale + scale)
 
 
 @falls_back
@@ -83,9 +83,9 @@ def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[Array, Array]:
 
 @part
 def cross_entropy_rows(
-    logits: Array, labels: Array, first: int, end: int, share: Any, out: Array, losses: Array
+    logits: Array, labels: Array, first: int, end: int, scale: Any, out: Array, losses: Array
 ) -> None:
-    """Fill rows `first` to `end` of `losses`, and of `out` with `share` times their gradients."""
+    """Fill rows `first` to `end` of `losses`, and of `out` with `scale` times their gradients."""
     classes = logits.shape[1]
     for i in range(first, end):
         m = row_max(logits, i)
@@ -103,11 +103,11 @@ def cross_entropy_rows(
         for j in range(classes):
             total = add(total, out[i, j])
         losses[i] += numpy.log(total)
-        factor = share / total
+        factor = scale / total
         for j in range(classes):
             out[i, j] *= factor
         if 0 <= labels[i] < classes:
-            out[i, labels[i]] -= share
+            out[i, labels[i]] -= scale
 
 
 @part
@@ -122,6 +122,6 @@ def mean_loss(losses: Array) -> float:
 @kernel
 def _softmax_cross_entropy(logits: Array, labels: Array, out: Array, losses: Array) -> float:
     batch = logits.shape[0]
-    share = logits.dtype.type(1) / logits.dtype.type(batch)
-    cross_entropy_rows(logits, labels, 0, batch, share, out, losses)
+    scale = logits.dtype.type(1) / logits.dtype.type(batch)
+    cross_entropy_rows(logits, labels, 0, batch, scale, out, losses)
     return mean_loss(losses)

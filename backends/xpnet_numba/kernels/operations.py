@@ -68,19 +68,19 @@ def multiply_sparse(
     entries: Array,
     indices: Array,
     weight: Array,
-    shares: Array,
+    partials: Array,
     lists: Array,
     counts: Array,
     scale: float,
     first: int,
     end: int,
 ) -> None:
-    """Fill `shares`, `lists` and `counts` of blocks of pixels: see `products.sparse_product`."""
-    blocks, _, columns = shares.shape
+    """Fill `partials`, `lists` and `counts` of blocks of pixels: see `products.sparse_product`."""
+    blocks, _, columns = partials.shape
     room = lists.size // counts.size
     for b in range(first, end):
         sparse_product(
-            shares[b], columns, starts, entries, indices, b, blocks, weight, scale, lists, room, counts
+            partials[b], columns, starts, entries, indices, b, blocks, weight, scale, lists, room, counts
         )
 
 
@@ -103,10 +103,10 @@ def differentiate_sparse(
 
 @operation
 def softmax_cross_entropy(
-    logits: Array, labels: Array, d_logits: Array, losses: Array, share: float, first: int, end: int
+    logits: Array, labels: Array, d_logits: Array, losses: Array, scale: float, first: int, end: int
 ) -> None:
     """Fill rows of `d_logits` and elements of `losses`."""
-    cross_entropy_rows(logits, labels, first, end, share, d_logits, losses)
+    cross_entropy_rows(logits, labels, first, end, scale, d_logits, losses)
 
 
 @operation

@@ -240,15 +240,15 @@ def add_offset(weight: Array, bias: Array, folded: Array, offset: Any) -> None:
 
 
 @operation
-def add_shares(shares: Array, bias: Array, y: Array, first: int, end: int) -> None:
-    """Fill rows `first` to `end` of `y` with the sum of `bias` and `shares`, (blocks, batch, columns)."""
-    blocks, _, columns = shares.shape
+def add_partials(partials: Array, bias: Array, y: Array, first: int, end: int) -> None:
+    """Fill rows `first` to `end` of `y` with the sum of `bias` and `partials`, (blocks, batch, columns)."""
+    blocks, _, columns = partials.shape
     for i in range(first, end):
         for j in range(columns):
-            y[i, j] = bias[j] + shares[0, i, j]
+            y[i, j] = bias[j] + partials[0, i, j]
         for b in range(1, blocks):
             for j in range(columns):
-                y[i, j] += shares[b, i, j]
+                y[i, j] += partials[b, i, j]
 
 
 def _make_sparse_gradient(size: int) -> Any:

@@ -28,9 +28,9 @@ def nesterov_step(
     param: Scalar, grad: Scalar, velocity: Scalar, lr: Scalar, old: Scalar, new: Scalar
 ) -> tuple[Scalar, Scalar]:
     """Return both after ``v = old v + new g; p = p - lr (old v + new g)``."""
-    share = new * grad
-    v = old * velocity + share
-    return param - lr * (old * v + share), v
+    added = new * grad
+    v = old * velocity + added
+    return param - lr * (old * v + added), v
 
 
 @elementwise
