@@ -42,8 +42,8 @@ _SILENT = numpy.errstate(under="ignore")
 
 _ONLY_SUCH_CALLS = "only such calls run as they are written"
 _TOO_MANY_SHAPES = (
-    f"the shapes of the arguments change too often to record each of them: {_MOST_PROGRAMS} sets of shapes are "
-    "replayed; calls with others run as they are written"
+    "the shapes of the arguments change too often to record each of them: "
+    f"{_MOST_PROGRAMS} sets of shapes are replayed; calls with others run as they are written"
 )
 # How often, for 10 ms, a thread waits for a program that another thread runs.
 _MOST_WAITS = 1000
