@@ -10,8 +10,9 @@ import numpy
 import pytest
 
 import xpnet
+from xpnet.replay.counting import as_int
 from xpnet.replay.trace import NotReplayableError
-from xpnet.replay.tracing import as_int, trace
+from xpnet.replay.tracing import trace
 
 xp = xpnet.Namespace("plain", numpy)
 

@@ -6,8 +6,6 @@ The step is given a namespace whose `nn` notes each call. Nothing else changes, 
 from __future__ import annotations
 
 import inspect
-import math
-import operator
 import types
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +14,7 @@ import numpy
 
 from xpnet import nn
 from xpnet.namespace import Namespace
+from xpnet.replay.counting import Counting, as_int
 from xpnet.replay.overlap import are_apart, span
 from xpnet.replay.trace import Call, NotReplayableError, Running, Trace, Value, kind_of
 from xpnet.replay.tree import is_array, leaves, rebuilt
@@ -75,84 +74,6 @@ def trace(
     return result, Trace(flat, *recorder.handed_over(), template)
 
 
-class _Counting:
-    """A whole number among a step's arguments, which remembers what is added to it.
-
-    Whatever else is computed with it would stay in the program as it was, so `spoil` is called then. This
-    passes for an int, but is none: ``0.1 * number`` reads a real one without a call of any of its methods.
-    """
-
-    __slots__ = ("running", "spoil", "value")
-
-    def __init__(self, value: int, running: Running, spoil: Callable[[], None]) -> None:
-        self.value, self.running, self.spoil = value, running, spoil
-
-    @property  # type: ignore[misc]
-    def __class__(self) -> type:
-        return int
-
-    def __add__(self, other: Any) -> Any:
-        if type(other) is not int:
-            self.spoil()
-            return self.value + as_int(other)
-        running = Running(self.running.leaf, self.running.added + other)
-        return _Counting(self.value + other, running, self.spoil)
-
-    def __radd__(self, other: Any) -> Any:
-        if type(other) is not int:
-            self.spoil()
-            return other + self.value
-        return self + other
-
-    def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        self.spoil()
-        return getattr(function, method)(*map(as_int, inputs), **options)
-
-    def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        self.spoil()
-        args, options = ((rebuilt(x, map(as_int, leaves(x)))) for x in (args, options))
-        return function(*args, **options)
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> numpy.ndarray:
-        self.spoil()
-        return numpy.asarray(self.value, dtype)
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.value, name)
-        self.spoil()
-        return found
-
-
-def _spoiling(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
-    """Return a method that calls a function of the plain number, behind the other one if it is reflected."""
-
-    def method(self: _Counting, *others: Any) -> Any:
-        self.spoil()
-        found = [self.value, *map(as_int, others)]
-        return function(*(found[::-1] if reflected else found))
-
-    return method
-
-
-_BINARY = "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and", "or", "xor"
-_OTHERS = "eq", "ne", "lt", "le", "gt", "ge", "abs", "index", "invert", "neg", "pos"
-_CALLED = bool, divmod, float, format, hash, int, repr, round, str, math.ceil, math.floor, math.trunc
-_METHODS = {
-    **{name: _spoiling(getattr(operator, f"__{name}__")) for name in (*_BINARY, *_OTHERS)},
-    **{f"r{name}": _spoiling(getattr(operator, f"__{name}__"), reflected=True) for name in _BINARY},
-    **{function.__name__: _spoiling(function) for function in _CALLED},
-    "rdivmod": _spoiling(divmod, reflected=True),
-    "reduce_ex": _spoiling(int.__reduce_ex__),
-}
-for _name, _method in _METHODS.items():
-    setattr(_Counting, f"__{_name}__", _method)
-
-
-def as_int(x: Any) -> Any:
-    """Return the plain number in place of one that a traced step is given, and all else as it is."""
-    return x.value if type(x) is _Counting else x
-
-
 def fault_of(arguments: list[Any]) -> str:
     """Return why a call with these leaves cannot be recorded, whatever the step does; empty if it can."""
     arrays = [leaf for leaf in arguments if is_array(leaf)]
@@ -198,7 +119,7 @@ class _Recorder:
         if is_array(leaf):
             self._arguments[self._add(leaf, place)] = leaf
         elif type(leaf) is int:
-            return _Counting(leaf, Running(place, 0), self._spoil)
+            return Counting(leaf, Running(place, 0), self._spoil)
         return leaf
 
     def _spoil(self) -> None:
@@ -207,9 +128,9 @@ class _Recorder:
     def result(self, leaf: Any) -> Any:
         """Return what stands for a leaf of the result."""
         if not is_array(leaf):
-            if not (leaf is None or type(leaf) in (str, bool, tuple, _Counting)):
+            if not (leaf is None or type(leaf) in (str, bool, tuple, Counting)):
                 self.fail(f"the step returns what is neither an array nor an argument: {type(leaf).__name__}")
-            return leaf.running if isinstance(leaf, _Counting) else leaf
+            return leaf.running if isinstance(leaf, Counting) else leaf
         try:
             return self._known(leaf, "the step returns an array")
         except NotReplayableError as e:
@@ -252,7 +173,7 @@ class _Recorder:
         self._calls.append(Call(declared, function, arrays, numbers, tuple(made)))
 
     def _argument(self, declared: nn.Function, key: str, value: Any) -> Any:
-        if isinstance(value, _Counting):
+        if isinstance(value, Counting):
             # A program keeps a number as it was, except one that may differ from call to call.
             if key not in declared.varying:
                 raise NotReplayableError(f"`{key}` of `nn.{declared.name}` is a number that may change")
