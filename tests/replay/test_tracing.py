@@ -132,7 +132,8 @@ def test_array_made_outside_is_named_by_function_and_parameter():
 
 def test_number_of_numpys_is_a_number():
     _, traced = trace(xp, lambda xp, x, y: xp.nn.sgd_step(x, y, numpy.float64(0.1)), (array(2), array(2)))
-    assert traced.calls[0].numbers["lr"] == 0.1
+    (lr,) = traced.calls[0].numbers.values()
+    assert (lr, type(lr)) == (0.1, numpy.float64)
 
 
 def test_returned_array_made_outside_is_said_to_be_returned():

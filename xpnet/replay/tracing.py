@@ -179,7 +179,7 @@ class _Recorder:
                 raise NotReplayableError(f"`{key}` of `nn.{declared.name}` is a number that may change")
             return value.running
         if isinstance(value, numpy.generic) and id(value) not in self._values:
-            return value.item()
+            return value  # Not as Python's: in arithmetic of numbers its dtype counts.
         if not is_array(value):
             return value
         return self._known(value, f"`{key}` of `nn.{declared.name}` is an array")
