@@ -17,6 +17,8 @@ SIZES = {"*": (4, 3), "batch": 4, "n_in": 3, "n_out": 2}
 
 NO_COUNTS = [(0, ValueError), (-1, ValueError), (2.0, TypeError), (True, TypeError), (None, TypeError)]
 
+NO_KEYS = [(-1, ValueError), (2**64, ValueError), *NO_COUNTS[2:]]
+
 
 def arguments_of(xp, name):
     """Return drawn arguments of a function by name; what changes can be written to."""
@@ -32,6 +34,9 @@ def misuses(xp, function, good):
         if form.kind == "count":
             yield from ((key, value, error) for value, error in NO_COUNTS)
             known.add(key)
+            continue
+        if form.kind == "key":
+            yield from ((key, value, error) for value, error in NO_KEYS)
             continue
         yield from ((key, value, TypeError) for value in of_other_kinds(xp, good[key], form))
         if form.axes is not None or len(function.arrays) > 1:

@@ -119,7 +119,20 @@ def test_dropout_scales_what_it_keeps(xp):
     y, _ = Dropout(0.2)(xp, {}, x, stream=Stream(0, "dropout"))
     y = xp.to_host(y)
     assert set(np.unique(y)) == {np.float32(0.0), np.float32(1.25)}
-    np.testing.assert_array_equal(y != 0, Stream(0, "dropout").keep_mask((100, 50), 0.2))
+    assert (y != 0).mean() == pytest.approx(0.8, abs=0.02)
+
+
+@pytest.mark.parametrize("step", [None, 5])
+def test_dropout_has_the_same_masks_everywhere_and_a_new_one_in_each_layer(xp, step):
+    def outputs(xp):
+        stream = Stream(0, "dropout")
+        stream = stream if step is None else stream.at(step)
+        x = xp.ones((7, 5), dtype=xp.float32)
+        return [xp.to_host(Dropout(0.5)(xp, {}, x, stream=stream)[0]) for _ in range(2)]
+
+    (one, other), expected = outputs(xp), outputs(xpnet.Namespace("plain", np))
+    np.testing.assert_array_equal([one, other], expected)
+    assert (one != other).any()
 
 
 def test_dropout_in_use_passes_its_input_on(xp):

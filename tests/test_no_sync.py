@@ -33,7 +33,7 @@ def _forward(name):
     return lambda self, *others: guard(getattr(self._x, name)(*unguard(others)))
 
 
-for _name in ("add", "sub", "mul", "truediv"):
+for _name in ("add", "sub", "mul", "truediv", "and", "or", "xor", "lshift", "rshift"):
     for _form in (f"__{_name}__", f"__r{_name}__"):
         setattr(Guarded, _form, _forward(_form))
 for _name in ("neg", "eq", "ge", "gt"):

@@ -4,7 +4,7 @@ import statistics
 import numpy as np
 import pytest
 
-from xpnet import Stream
+from xpnet import Stream, nn
 
 
 def digest(x):
@@ -24,8 +24,49 @@ def test_shuffles_are_golden():
     assert [digest(stream.permutation(60000)) for _ in range(2)] == ["1b5670094230748f", "b20537dc1c71b54b"]
 
 
+def mask(key, step):
+    return nn.dropout(np, np.ones((128, 64), "float32"), key, step, 0.25) != 0
+
+
 def test_dropout_masks_are_golden():
-    assert digest(Stream(138, "dropout").keep_mask((128, 64), 0.25)) == "5eb2d78deff90b10"
+    stream = Stream(138, "dropout")
+    masks = [stream, stream, stream.at(1), stream.at(2)]
+    assert [digest(mask(*s.next_key())) for s in masks] == [
+        "e9b1294750855ad6",
+        "7320afb19414431f",
+        "8716ee0297aedb92",
+        "21a1dd47b73b9a6e",
+    ]
+
+
+def test_no_two_masks_of_a_seed_are_the_same():
+    found = set()
+    for seed in (0, 2**64 - 1):
+        stream = Stream(seed, "dropout")
+        for s in (stream, stream, stream.at(1), stream.at(2)):
+            pairs = s.next_key(), s.next_key()
+            assert all(0 <= key < 2**64 for key, _ in pairs)
+            found |= {digest(mask(*pair)) for pair in pairs}
+    assert len(found) == 16
+
+
+def test_masks_of_a_step_depend_on_nothing_drawn_before():
+    stream, other = Stream(3, "dropout"), Stream(3, "dropout")
+    stream.uniform((5,))
+    stream.next_key()
+    stream.at(7).next_key()
+    assert stream.at(7).next_key() == other.at(7).next_key()
+
+
+def test_only_what_a_step_draws_on_the_host_counts():
+    stream = Stream(3, "dropout")
+    step = stream.at(1)
+    step.next_key()
+    assert stream.draws == 0
+    np.testing.assert_array_equal(step.uniform((4,)), Stream(3, "dropout").uniform((4,)))
+    assert stream.draws == step.draws == 1
+    stream.next_key()
+    assert stream.draws == 2
 
 
 def test_streams_differ_by_seed_and_purpose():
@@ -65,13 +106,6 @@ def test_uniform_numbers_fill_the_open_interval():
     assert 0 < u.min() < 1e-4
     assert 1 - 1e-4 < u.max() < 1
     assert u.mean() == pytest.approx(0.5, abs=0.005)
-
-
-def test_keep_mask_drops_at_its_rate():
-    assert Stream(1, "dropout").keep_mask((100_000,), 0.25).mean() == pytest.approx(0.75, abs=0.01)
-    assert Stream(1, "dropout").keep_mask((1000,), 0.0).all()
-    with pytest.raises(ValueError, match=r"`rate` must be in \[0, 1\), got 2.0"):
-        Stream(1, "dropout").keep_mask((1000,), 2.0)
 
 
 @pytest.mark.parametrize("seed", [-1, 2**64])

@@ -123,6 +123,8 @@ class _Check:
         for key, form in self._function.arguments.items():
             if form.kind == "count":
                 self._count(key, self._given[key])
+            elif form.kind == "key":
+                self._key(key, self._given[key])
             else:
                 self._array(f"`{key}`", form, self._given[key])
         for key, kind in self._function.numbers.items():
@@ -196,11 +198,19 @@ class _Check:
             self._refuse(ValueError, f"`{key}` holds {int(wrong[0])}, but must be in [0, {limit})")
 
     def _count(self, key: str, value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | numpy.integer):
-            self._refuse(TypeError, f"`{key}` must be a whole number, got {value!r}")
+        self._whole(key, value)
         if value < 1:
             self._refuse(ValueError, f"`{key}` must be a whole number above 0, got {value!r}")
         self._lengths[key] = int(value)
+
+    def _key(self, key: str, value: Any) -> None:
+        self._whole(key, value)
+        if not 0 <= value < 2**64:
+            self._refuse(ValueError, f"`{key}` must be in [0, 2**64), got {value!r}")
+
+    def _whole(self, key: str, value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | numpy.integer):
+            self._refuse(TypeError, f"`{key}` must be a whole number, got {value!r}")
 
     def _number(self, key: str, kind: Any, value: Any) -> None:
         if key == "dtype":

@@ -49,6 +49,8 @@ def drawn(
     for name, form in function.arguments.items():
         if form.kind == "count":
             arguments[name] = lengths.get(name) or int(random.integers(1, 10))
+        elif form.kind == "key":
+            arguments[name] = int(random.integers(2**64, dtype="uint64"))
         else:
             arguments[name] = _array(random, form, lengths, dtypes[form.kind], extreme=extreme)
             arguments[name].flags.writeable = False

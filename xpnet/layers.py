@@ -216,10 +216,9 @@ class Dropout(_Unparametrised):
         _check_float(xp, x)
         if stream is None:
             return x, _through(xp, lambda _, dy: dy, x)
-        # Drawn on the host, so that one seed gives one mask on every backend.
-        keep = xp.asarray(stream.keep_mask(tuple(x.shape), self.rate))
-        factor = xp.astype(keep, x.dtype) * (1 / (1 - self.rate))
-        return x * factor, _through(xp, lambda factor, dy: factor * dy, factor)
+        key, step = stream.next_key()
+        y = xp.nn.dropout(x, key, step, self.rate)
+        return y, _through(xp, lambda _, dy: xp.nn.dropout_backward(dy, key, step, self.rate), y)
 
 
 def _through(xp: Namespace, backward: Callable[[Array, Array], Array], kept: Array) -> Pullback:

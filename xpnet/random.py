@@ -8,6 +8,7 @@ own distributions may change between versions, and `exp` and `log` differ betwee
 from __future__ import annotations
 
 import copy
+import functools
 import math
 
 import numpy as np
@@ -27,11 +28,6 @@ class Stream:
     purpose : {"init", "shuffle", "dropout"}
         Streams with one seed and different purposes are independent.
 
-    Attributes
-    ----------
-    draws : int
-        The number of times that numbers were drawn.
-
     Raises
     ------
     ValueError
@@ -42,11 +38,44 @@ class Stream:
         seed = checks.seed(seed)
         if purpose not in _PURPOSES:
             raise ValueError(f"unknown `purpose` {purpose!r}: choose one of {', '.join(_PURPOSES)}")
-        self._bits = np.random.Philox(key=seed | _PURPOSES[purpose] << 64)
-        self.draws = 0
+        self._key = seed | _PURPOSES[purpose] << 64
+        self._bits = np.random.Philox(key=self._key)
+        self._drawn = [0]  # in a list, because the streams of steps share it
+        self._step: int | None = None
+        self._keys = 0
 
     def __copy__(self) -> Stream:
         return copy.deepcopy(self)
+
+    @property
+    def draws(self) -> int:
+        """How often this drew; of what is drawn at a step, only what is drawn on the host counts."""
+        return self._drawn[0]
+
+    def at(self, step: int) -> Stream:
+        """Return the stream of a training step, whose masks depend only on seed, purpose and this number.
+
+        A step that is given its number, and makes this of it, is replayed with new masks at each call.
+
+        Parameters
+        ----------
+        step : int
+            Above 0.
+        """
+        stream = object.__new__(Stream)
+        vars(stream).update(vars(self), _step=step, _keys=0)
+        return stream
+
+    def next_key(self) -> tuple[int, int]:
+        """Return the key and the step for a function of `nn` that draws, such as `nn.dropout`.
+
+        No two calls return the same pair. At a step, each call returns another key.
+        """
+        if self._step is None:
+            self._drawn[0] += 1
+            return _derived_key(self._key, 0), self.draws
+        self._keys += 1
+        return _derived_key(self._key, self._keys), self._step
 
     def uniform(self, shape: int | tuple[int, ...]) -> np.ndarray:
         """Return multiples of 2**-53, uniform in (0, 1), as a float64 NumPy array."""
@@ -61,14 +90,17 @@ class Stream:
         """Return the integers 0 to ``n - 1`` in random order as an int32 NumPy array."""
         return np.argsort(self._raw((n,)), kind="stable").astype(np.int32)
 
-    def keep_mask(self, shape: int | tuple[int, ...], rate: float) -> np.ndarray:
-        """Return a boolean NumPy array that is False with probability `rate`, in [0, 1)."""
-        return self.uniform(shape) >= checks.fraction("rate", rate)
-
     def _raw(self, shape: int | tuple[int, ...]) -> np.ndarray:
-        self.draws += 1
+        self._drawn[0] += 1
         sizes = checks.shape(shape)
         return self._bits.random_raw(math.prod(sizes)).reshape(sizes)
+
+
+@functools.lru_cache(64)
+def _derived_key(key: int, number: int) -> int:
+    """Return one of the keys in [0, 2**64) that belong to the key of a stream."""
+    # Numbers for the host have counters below 2**192.
+    return int(np.random.Philox(key=key, counter=(number + 1) << 192).random_raw())
 
 
 def as_stream(seed: int | Stream) -> Stream:

@@ -64,6 +64,7 @@ class Trainer:
         self._optimizer = optimizer
         self._batch_size = batch_size
         self._dropout = Stream(seed, "dropout")
+        self._next_step = 1
         self.put(train)
         self.compiled = checked_at_first(xp, compile_step(xp, self._step))
 
@@ -93,8 +94,8 @@ class Trainer:
                 yield self._images.images, self._labels, indices[begin:end]
                 advance(1)
 
-        carry = self.params, self._state, xp.zeros((), dtype=self._images.dtype)
-        self.params, self._state, total = xp.fold(self.compiled, carry, batches())
+        carry = self.params, self._state, xp.zeros((), dtype=self._images.dtype), self._next_step
+        self.params, self._state, total, self._next_step = xp.fold(self.compiled, carry, batches())
         return total
 
     def snapshot(self) -> Params:
@@ -102,7 +103,7 @@ class Trainer:
         return {name: self.xp.asarray(p, copy=True) for name, p in self.params.items()}
 
     def rehearse(self) -> None:
-        """Take steps of each size on copies, with other dropout masks, so that everything is compiled.
+        """Take steps of each size on copies, so that everything is compiled.
 
         Take none if layers or the optimizer are not from `xpnet`: extra calls might change their state.
         """
@@ -110,16 +111,12 @@ class Trainer:
         if not Captured(xp, self._step).own:
             return
         params = {name: xp.asarray(p, copy=True) for name, p in self.params.items()}
-        carry = params, self._optimizer.init(xp, params), xp.zeros((), dtype=self._images.dtype)
+        carry = params, self._optimizer.init(xp, params), xp.zeros((), dtype=self._images.dtype), 1
         sizes = {end - begin for begin, end in spans(len(self._images), self._batch_size)}
-        own, self._dropout = self._dropout, Stream(0, "dropout")
-        try:
-            for size in sorted(sizes, reverse=True):
-                batch = self._images.images, self._labels, xp.arange(size, dtype=xp.int32)
-                carry = xp.fold(self.compiled, carry, [batch] * REHEARSALS)
-            xp.synchronize()
-        finally:
-            self._dropout = own
+        for size in sorted(sizes, reverse=True):
+            batch = self._images.images, self._labels, xp.arange(size, dtype=xp.int32)
+            carry = xp.fold(self.compiled, carry, [batch] * REHEARSALS)
+        xp.synchronize()
 
     def close(self) -> None:
         """Drop the compiled step with what it holds, and the parameters, which may share its memory."""
@@ -131,15 +128,16 @@ class Trainer:
         params: Params,
         state: State,
         total: Array,
+        step: int,
         images: Array,
         labels: Array,
         indices: Array,
-    ) -> tuple[Params, State, Array]:
-        """Take one training step; all arrays are arguments, and nothing is read back to the host."""
+    ) -> tuple[Params, State, Array, int]:
+        """Take one training step; all that changes is an argument, and nothing is read back to the host."""
         x = self._images.gather_from(xp, images, indices)
         wanted = xp.nn.gather_labels(labels, indices)
-        outputs, pullback = self._trunk(xp, params, x, stream=self._dropout)
+        outputs, pullback = self._trunk(xp, params, x, stream=self._dropout.at(step))
         loss, d_outputs = self._criterion.function(xp, outputs, wanted)
         _, grads = pullback(d_outputs, input_gradient=False)
         params, state = self._optimizer(xp, params, grads, state)
-        return params, state, xp.nn.accumulate(total, loss, indices.shape[0])
+        return params, state, xp.nn.accumulate(total, loss, indices.shape[0]), step + 1

@@ -16,6 +16,8 @@ def functions(dense: Dense) -> dict[str, Callable[..., Any]]:
     """Return the functions of `xpnet.nn` that have kernels, by name, with the parameters of their twins."""
     written = (
         kernels.accumulate,
+        kernels.dropout,
+        kernels.dropout_backward,
         kernels.gather_batch,
         kernels.gather_labels,
         kernels.one_hot,

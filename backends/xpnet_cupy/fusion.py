@@ -51,6 +51,7 @@ class Fusion:
         self._dense = dense
         self._fetched: set[Value] = set()
         self._unbiases: dict[Any, Value] = {}
+        self._steps: dict[Running, Value] = {}
         self.table = Table()
         self.totals: dict[Value, Value] = {}
         self.tasks = lower(trace, self._rules())
@@ -62,6 +63,8 @@ class Fusion:
 
     def _rules(self) -> dict[str, list[Rule]]:
         rules: dict[str, Rule] = {
+            "dropout": self._dropout,
+            "dropout_backward": self._dropout,
             "gather_batch": self._gather_batch,
             "gather_labels": self._gather_labels,
             "linear": self._linear,
@@ -166,6 +169,18 @@ class Fusion:
         """Take a step by itself."""
         inputs = {**call.arrays, **self._counts(lowering, call)}
         lowering.add(Task(call.name, call.function_of(*inputs), (*inputs.values(),)), at=call)
+        return True
+
+    def _dropout(self, lowering: Lowering, call: Call) -> bool:
+        """Drop elements by the number of the step, if that differs from call to call."""
+        inputs: dict[str, Value] = dict(call.arrays)
+        for name, count in call.running.items():
+            if count not in self._steps:
+                self._steps[count] = Value((1,), "int64")
+                cell = self.table.add(count.leaf, added=count.added, advance=1)
+                lowering.add_first(Task("advance", kernels.advance, (cell,), (self._steps[count],)))
+            inputs[name] = self._steps[count]
+        lowering.add(Task(call.name, call.function_of(*inputs), (*inputs.values(),), call.results), at=call)
         return True
 
     def _counts(self, lowering: Lowering, call: Call) -> dict[str, Value]:

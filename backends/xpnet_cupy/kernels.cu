@@ -312,6 +312,39 @@ template <typename T> __global__ void count(Index* steps, T* unbias, double beta
     ++*steps;
 }
 
+template <typename I> __global__ void advance(I* cell, I* number)
+{
+    if (threadIdx.x == 0) *number = (*cell)++;
+}
+
+// Random numbers: Philox 4x32-10, see xpnet/nn/random.py. The words become the bits at the counter that they are.
+__device__ void philox(unsigned* words, unsigned low, unsigned high)
+{
+    for (int round = 0; round < 10; ++round) {
+        unsigned long long p = 0xD2511F53ull * words[0], q = 0xCD9E8D57ull * words[2];
+        words[0] = unsigned(q >> 32) ^ words[1] ^ low;
+        words[1] = unsigned(q);
+        words[2] = unsigned(p >> 32) ^ words[3] ^ high;
+        words[3] = unsigned(p);
+        low += 0x9E3779B9u;
+        high += 0xBB67AE85u;
+    }
+}
+
+// A thread has four elements. In a captured step, the number of the step is in `counted`, else that is null.
+template <typename T>
+__global__ void dropout(
+    const T* x, T* y, Index n, unsigned low, unsigned high, const Index* counted, unsigned step,
+    unsigned below, T factor)
+{
+    if (counted) step = unsigned(*counted);
+    for (Index block = first(); 4 * block < n; block += stride()) {
+        unsigned words[] = {unsigned(block), 0, step, 0};
+        philox(words, low, high);
+        for (Index i = 4 * block, j = 0; j < 4 && i < n; ++i, ++j) y[i] = words[j] < below ? T(0) : x[i] * factor;
+    }
+}
+
 // Optimizer rules: each changes element i of a parameter, and of its state, by a gradient. kernels.py fills a
 // rule by the names of its fields: pointers to the state, the numbers of the twin, and for each `beta` of these
 // `rest`, 1 - beta, and `unbias`, 1 - beta**step, both rounded once, as in the twins.

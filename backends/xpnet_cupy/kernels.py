@@ -8,6 +8,7 @@ to the host.
 from __future__ import annotations
 
 import functools
+import numbers
 from typing import Any
 
 import cupy
@@ -161,6 +162,28 @@ def one_hot(labels: Array, classes: int, *, dtype: Any) -> Array:
     size = launch.blocks(targets.size), launch.THREADS
     run("one_hot", *size, labels, targets, targets.size, classes, T=dtype, I=labels.dtype)
     return targets
+
+
+def dropout(x: Array, key: int, step: Any, rate: float) -> Array:
+    """See `xpnet.nn.dropout`; the step may be an array of one int64 on the device too."""
+    dtype, y = x.dtype, cupy.empty(x.shape, x.dtype)
+    counted, number = (None, int(step)) if isinstance(step, numbers.Integral) else (step, 0)
+    words = [numpy.uint32(word & nn.WORD) for word in (int(key), int(key) >> 32, number, nn.drop_below(rate))]
+    last = *words[:2], counted, *words[2:], dtype.type(1 / (1 - rate))
+    run("dropout", launch.blocks(-(-x.size // 4)), launch.THREADS, ready(x, dtype), y, x.size, *last, T=dtype)
+    return y
+
+
+def dropout_backward(dy: Array, key: int, step: Any, rate: float) -> Array:
+    """See `xpnet.nn.dropout_backward` and `dropout`."""
+    return dropout(dy, key, step, rate)
+
+
+def advance(cell: Array) -> Array:
+    """Return the number in a cell, shape (1,), int64, which becomes the next one."""
+    number = cupy.empty((1,), cell.dtype)
+    run("advance", 1, 1, cell, number, I=cell.dtype)
+    return number
 
 
 def fetch(address: Array, size: int, dtype: numpy.dtype) -> Array:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from xpnet import nn
+from xpnet.nn.random import drop_below
 
 Array = Any
 
@@ -182,6 +183,13 @@ def _adamw(lr: float, weight_decay: float, **others: Any) -> tuple[float, ...]:
     return *_adam(lr=lr, **others), 1 - lr * weight_decay
 
 
+def _dropout(key: int, step: int, rate: float) -> tuple[float, ...]:
+    words = key, key >> 32, step, drop_below(rate)
+    return *(half & 0xFFFF for word in words for half in (int(word), int(word) >> 16)), 1 / (1 - rate)
+
+
+# Words in halves, the lower one first, because a number may be float32.
+_DROPOUT = "key0", "key1", "key2", "key3", "step0", "step1", "below0", "below1", "factor"
 _ADAM = "lr", "old1", "new1", "old2", "new2", "unbias2", "eps"
 # What does not depend on an element is computed once, with the precision of Python's numbers.
 _NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = {
@@ -189,6 +197,8 @@ _NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = 
     "nesterov_step": (("lr", "old", "new"), _moving_average),
     "adam_step": (_ADAM, _adam),
     "adamw_step": ((*_ADAM, "kept"), _adamw),
+    "dropout": (_DROPOUT, _dropout),
+    "dropout_backward": (_DROPOUT, _dropout),
 }
 
 _GATHER = "indices: int32 batch -> x: batch pixels; scale, offset"

@@ -7,6 +7,7 @@ arguments. Those that are no faster so are left out.
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import numpy
@@ -112,6 +113,31 @@ def _times_slope(z: Array, s: Array, dz: Array, dy: Array) -> None:
     dz += 1
     dz *= s
     dz *= dy
+
+
+def dropout(x: Array, y: Array, *, key: int, step: int, rate: float) -> None:
+    """See `xpnet.nn.dropout`."""
+    factor = x.dtype.type(1 / (1 - rate))
+    y[...] = 0
+    numpy.multiply(x, factor, out=y, where=_kept(x.shape, key, step % 2**32, nn.drop_below(rate)))
+
+
+def dropout_backward(dy: Array, dx: Array, *, key: int, step: int, rate: float) -> None:
+    """See `xpnet.nn.dropout_backward`."""
+    dropout(dy, dx, key=key, step=step, rate=rate)
+
+
+@functools.lru_cache(8)
+def _kept(shape: tuple[int, ...], key: int, step: int, below: int) -> Array:
+    """Return the mask of `nn.dropout`, which its gradient will need again."""
+    n, word, half = math.prod(shape), numpy.uint64(nn.WORD), numpy.uint64(32)
+    a, c = numpy.arange(-(-n // 4), dtype=numpy.uint64), numpy.full(1, step, numpy.uint64)
+    b = d = numpy.zeros(1, numpy.uint64)
+    for low, high in nn.round_keys(key):
+        p, q = a * numpy.uint64(nn.MULTIPLIERS[0]), c * numpy.uint64(nn.MULTIPLIERS[1])
+        a, b = (q >> half) ^ b ^ numpy.uint64(low), q & word
+        c, d = (p >> half) ^ d ^ numpy.uint64(high), p & word
+    return (numpy.stack((a, b, c, d), axis=1).reshape(-1)[:n] >= below).reshape(shape)
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, loss: Array, d_logits: Array) -> None:

@@ -91,8 +91,10 @@ class _Rules:
         # What the step returns must be new, because the next call writes to the program's own arrays again.
         if call.sizes is None or not lowering.trace.returned.isdisjoint(results):
             return False
-        write = functools.partial(in_place.FUNCTIONS[call.name], **call.numbers)
-        lowering.add(Task(call.name, write, (*call.arrays.values(), *results)), at=call)
+        running = call.running
+        fixed = {name: number for name, number in call.numbers.items() if name not in running}
+        write = _by_name(functools.partial(in_place.FUNCTIONS[call.name], **fixed), [*running])
+        lowering.add(Task(call.name, write, (*call.arrays.values(), *results, *running.values())), at=call)
         self.written.update(results)
         return True
 
@@ -112,6 +114,14 @@ class _Rules:
         lowering.take(*alike)
         lowering.add(Task(f"{call.name} of all", stacked.step, ()), at=call)
         return True
+
+
+def _by_name(function: Callable[..., None], names: Sequence[str]) -> Callable[..., None]:
+    """Return a function that passes its last arguments on by these names."""
+    if not names:
+        return function
+    count = len(names)
+    return lambda *found: function(*found[:-count], **dict(zip(names, found[-count:], strict=True)))
 
 
 def _call_twin(lowering: Lowering, call: Call) -> bool:

@@ -35,7 +35,9 @@ def test_functions_write_what_the_twins_return(name, dtype, extreme):
             x if x is None else numpy.asarray(x) for x in results_of(function.twin(numpy, *args, **kwargs))
         ]
         made = [x if x is None else numpy.full(x.shape, 7, x.dtype) for x in made]
-        in_place.FUNCTIONS[name](*args, *(x for x in made if x is not None), **kwargs)
+        given = dict(zip((*function.arguments, *function.numbers), args, strict=False)) | kwargs
+        arrays = [given.pop(key) for key in function.arrays]
+        in_place.FUNCTIONS[name](*arrays, *(x for x in made if x is not None), **given)
         return tuple(made) if len(made) > 1 else made[0]
 
     written = xpnet.Namespace("written", numpy, fused={name: kernel})

@@ -101,8 +101,21 @@ class Switched(xpnet.ReLU):
         return super().__call__(xp, params, x, stream=stream)
 
 
-def test_dropout_is_named_by_the_run(xp, dataset):
-    model = xpnet.Sequential(xpnet.Linear(12, 8), xpnet.Dropout(0.5), xpnet.Linear(8, 3))
+class Noise:
+    """A layer that draws random numbers on the host."""
+
+    shapes = xpnet.ReLU.shapes
+
+    def init(self, xp, seed, *, dtype="float32"):
+        return {}
+
+    def __call__(self, xp, params, x, *, stream=None):
+        y = x if stream is None else x + xp.asarray(stream.normal(x.shape).astype(x.dtype))
+        return y, lambda dy, *, input_gradient=True: (dy, {})
+
+
+def test_layer_that_draws_on_the_host_is_named_by_the_run(xp, dataset):
+    model = xpnet.Sequential(xpnet.Linear(12, 8), Noise(), xpnet.Linear(8, 3))
     reports = []
     run = xpnet.fit(
         xp,
@@ -114,7 +127,10 @@ def test_dropout_is_named_by_the_run(xp, dataset):
         callbacks=[lambda run: reports.append(run.report)],
         progress=False,
     )
-    assert run.report == "the step draws random numbers on the host (a `Dropout` draws its masks there)"
+    assert (
+        run.report
+        == "the step draws random numbers on the host (`Dropout` does not, given `stream.at(step)`)"
+    )
     assert reports == [run.report]
 
 

@@ -91,7 +91,7 @@ def broken(function):
 def _mistakes(piece, name, form, *, is_result):
     """Yield one form with a mistake in it."""
     head, colon, tail = piece.rpartition(": ")
-    if form.kind == "count":
+    if form.kind in ("count", "key"):
         return
     if "!" in head:
         yield piece.replace("!", "")

@@ -51,7 +51,11 @@ def test_gradient_agrees_with_finite_differences(xp64, function, sizes):
         known = arguments | dict(zip(function.results, map(xp64.to_host, results), strict=True))
         known["dy"] = np.random.default_rng(seed).normal(size=tuple(results[0].shape))
         gradient = nn.FUNCTIONS[function.gradient]
-        given = placed(xp64, gradient, {name: known[name] for name in gradient.arguments})
+        given = placed(
+            xp64,
+            gradient,
+            {key: known[key] for key in (*gradient.arguments, *gradient.numbers) if key in known},
+        )
         gradients = results_of(getattr(xp64.nn, gradient.name)(**given))
         gradients = dict(zip(floats_of(function), gradients, strict=True))
         assert_gradients(xp64, function, arguments, gradients, known["dy"])

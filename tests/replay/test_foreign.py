@@ -13,7 +13,7 @@ PLAIN = xpnet.Namespace("plain", numpy)
 
 
 def trace(step):
-    """Return a step whose masks and whose rates are those of its first call with the same shapes."""
+    """Return a step whose random numbers and whose rates are those of its first call with the same shapes."""
     kept = {}
 
     def traced(*args):
@@ -32,7 +32,7 @@ def trace(step):
             return found
 
         with (
-            mock.patch.object(xpnet.Stream, "keep_mask", constant(xpnet.Stream.keep_mask)),
+            mock.patch.object(xpnet.Stream, "normal", constant(xpnet.Stream.normal)),
             mock.patch.object(Rule, "rate", constant(Rule.rate)),
         ):
             return step(*args)
@@ -78,8 +78,20 @@ def plain_and_traced(request):
     return request.param()
 
 
-def trained(xp, dataset, *, dropout=False, rule=None, **options):
-    layers = [xpnet.Dropout(0.5)] * dropout
+class Noise:
+    """A layer that draws random numbers on the host."""
+
+    shapes = xpnet.ReLU.shapes
+
+    def init(self, xp, seed, *, dtype="float32"):
+        return {}
+
+    def __call__(self, xp, params, x, *, stream=None):
+        y = x if stream is None else x + xp.asarray(stream.normal(x.shape).astype("float32"))
+        return y, lambda dy, *, input_gradient=True: (dy, {})
+
+
+def trained(xp, dataset, *layers, rule=None, **options):
     model = xpnet.Sequential(xpnet.Linear(12, 8), *layers, xpnet.ReLU(), xpnet.Linear(8, 3))
     options = {"epochs": 3, "batch_size": 16, "progress": False} | options
     return xpnet.fit(xp, model, dataset, optimizer=rule or xpnet.Momentum(0.5), **options)
@@ -101,9 +113,16 @@ def test_traced_training_equals_the_plain_one(plain_and_traced, dataset):
 
 def test_dropout_has_new_masks_in_every_step(plain_and_traced, dataset):
     plain, mine = plain_and_traced
-    run = trained(mine, dataset, dropout=True, test=dataset)
-    assert "`Dropout`" in run.report
-    assert_alike(run, trained(plain, dataset, dropout=True))
+    run = trained(mine, dataset, xpnet.Dropout(0.5), xpnet.Dropout(0.25), test=dataset)
+    assert run.report == ""
+    assert_alike(run, trained(plain, dataset, xpnet.Dropout(0.5), xpnet.Dropout(0.25)))
+
+
+def test_layer_that_draws_on_the_host_has_new_numbers_in_every_step(plain_and_traced, dataset):
+    plain, mine = plain_and_traced
+    run = trained(mine, dataset, Noise(), test=dataset)
+    assert "draws random numbers on the host" in run.report
+    assert_alike(run, trained(plain, dataset, Noise()))
 
 
 def test_rate_that_a_callback_changes_is_used(plain_and_traced, dataset):
@@ -155,4 +174,4 @@ def test_step_with_a_report_is_left_to_its_backend(numpy_xp):
 
 
 def test_training_without_a_compiler_has_nothing_to_report(dataset):
-    assert trained(PLAIN, dataset, dropout=True, test=dataset).report == ""
+    assert trained(PLAIN, dataset, xpnet.Dropout(0.5), test=dataset).report == ""

@@ -22,6 +22,8 @@ from xpnet.nn.declaration import declared as declared
 from xpnet.nn.declaration import function as function
 from xpnet.nn.dense import *  # noqa: F403
 from xpnet.nn.losses import *  # noqa: F403
+from xpnet.nn.random import *  # noqa: F403
+from xpnet.nn.random import philox as philox
 from xpnet.nn.steps import *  # noqa: F403
 
 __all__ = sorted(FUNCTIONS)

@@ -11,7 +11,8 @@ one dtype, unless it says
 - `stored`: uint8 or floating-point numbers;
 - ``float[a b]``: floating-point numbers from a to b;
 - `count`: no array but a whole number above 0. It is the length of the axis of its name; if there is none, it
-  may differ from call to call, as the number of a step does.
+  may differ from call to call, as the number of a step does;
+- `key`: no array but a whole number in ``[0, 2**64)``, the key of random numbers.
 
 `!` marks what is changed in place and returned, in order, before any other result; those results have the
 names of the arguments. `?` marks a result that may be None. The other parameters are numbers, flags or a
@@ -30,17 +31,18 @@ from typing import Any, TypeVar
 
 Twin = TypeVar("Twin", bound=Callable[..., Any])
 
-KINDS = "float", "int", "stored", "count"
-_FORM = re.compile(r"(?:(float|int|stored|count)(?:\[(.+)\])?)? ?(\*|\(\)|[a-z]\w*(?: [a-z]\w*)*)?")
+KINDS = "float", "int", "stored", "count", "key"
+NO_ARRAYS = "count", "key"
+_FORM = re.compile(r"(?:(float|int|stored|count|key)(?:\[(.+)\])?)? ?(\*|\(\)|[a-z]\w*(?: [a-z]\w*)*)?")
 
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """What one array, or count, must be like.
+    """What one array, count or key must be like.
 
     Attributes
     ----------
-    kind : {"float", "int", "stored", "count"}
+    kind : {"float", "int", "stored", "count", "key"}
     axes : tuple of str or None
         None for any shape.
     below : tuple of str
@@ -68,7 +70,7 @@ class Function:
     twin : callable
         The portable function, which defines what a kernel must return.
     arguments : dict of str to Form
-        Arrays and counts, in order.
+        Arrays, counts and keys, in order.
     results : dict of str to Form
     gradient : str or None
         The name of the function that takes `dy` and returns the gradients at the arguments.
@@ -86,7 +88,7 @@ class Function:
     @functools.cached_property
     def arrays(self) -> dict[str, Form]:
         """The arguments that are arrays."""
-        return {name: form for name, form in self.arguments.items() if form.kind != "count"}
+        return {name: form for name, form in self.arguments.items() if form.kind not in NO_ARRAYS}
 
     @functools.cached_property
     def changed(self) -> tuple[str, ...]:
@@ -108,7 +110,8 @@ class Function:
     @functools.cached_property
     def varying(self) -> tuple[str, ...]:
         """The counts that may differ from call to call: those that are the length of no axis."""
-        return tuple(name for name in self.arguments if name not in self.arrays and name not in self.axes)
+        counts = (name for name, form in self.arguments.items() if form.kind == "count")
+        return tuple(name for name in counts if name not in self.axes)
 
     @functools.cached_property
     def is_elementwise(self) -> bool:
@@ -210,7 +213,7 @@ def _require_lengths(function: Function) -> None:
                 raise ValueError(f"`{name}` of {function.name!r} has {axis!r}, which no argument has")
     for name, kind in function.numbers.items():
         if kind is int:
-            raise ValueError(f"`{name}` of {function.name!r} is an int; declare it as `count`")
+            raise ValueError(f"`{name}` of {function.name!r} is an int; declare it as `count` or `key`")
 
 
 def _axes(form: Form) -> tuple[str, ...]:
@@ -244,7 +247,7 @@ def _form(text: str, *, changed: bool = False) -> Form:
     found = _FORM.fullmatch(text.removeprefix("? "))
     kind, inside, axes = found.groups("") if found else ("", "", "")
     kind = kind or "float"
-    if found is None or (not axes) != (kind == "count"):
+    if found is None or (not axes) != (kind in NO_ARRAYS):
         raise ValueError(f"the form of an array is '[kind] axes', '[kind] *' or '[kind] ()', got {text!r}")
     names = None if axes == "*" else () if axes == "()" else tuple(axes.split())
     form = Form(kind, names, changed=changed, optional=text.startswith("? "))

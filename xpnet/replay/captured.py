@@ -62,7 +62,7 @@ class Captured:
     def fault(self) -> str:
         """Return why the step, which has run since, must never be replayed; empty if it may be."""
         if any(stream.draws != draws for stream, draws in self._streams):
-            return "the step draws random numbers on the host (a `Dropout` draws its masks there)"
+            return "the step draws random numbers on the host (`Dropout` does not, given `stream.at(step)`)"
         return self._refusal
 
 

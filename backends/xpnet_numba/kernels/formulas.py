@@ -43,6 +43,27 @@ def elementwise(formula: Callable[..., Any]) -> Any:
     return _function(formula, loop, (), lambda x: x.reshape(-1))
 
 
+def by_place(formula: Callable[..., None]) -> Any:
+    """Return the kernel of a function of `nn` whose elements depend on their places; it is an operation too.
+
+    Parameters
+    ----------
+    formula : function
+        Has the function's name. It takes arrays of consecutive elements, those of the results too, then the
+        numbers of the operation and `place`, that of the first element, and fills the results.
+
+    Raises
+    ------
+    TypeError
+        If it takes other names than the operation.
+    """
+    *names, _ = inspect.signature(formula).parameters
+    signature(formula.__name__).check(names, "its formula takes")
+    # All arrays have one shape; elements of an array without rows are one row.
+    loop = f"formula({', '.join(names)}, first * ({names[0]}.size // (end - first)))"
+    return _function(formula, loop, ("first", "end"), lambda x: x.reshape(-1), lambda x: (0, 1))
+
+
 def each_row(formula: Callable[..., None]) -> Any:
     """Return the kernel of a function of `nn` that goes along rows, which is an operation too.
 
@@ -59,11 +80,15 @@ def each_row(formula: Callable[..., None]) -> Any:
     *arrays, i = inspect.signature(formula).parameters
     signature(formula.__name__).check(arrays, "its formula takes")
     loop = f"for {i} in range(first, end): formula({', '.join((*arrays, i))})"
-    return _function(formula, loop, ("first", "end"), numpy.ascontiguousarray)
+    return _function(formula, loop, ("first", "end"), numpy.ascontiguousarray, lambda x: (0, x.shape[0]))
 
 
 def _function(
-    formula: Callable[..., Any], code: str, rows: tuple[str, ...], prepare: Callable[[Array], Array]
+    formula: Callable[..., Any],
+    code: str,
+    rows: tuple[str, ...],
+    prepare: Callable[[Array], Array],
+    all_rows: Callable[[Array], tuple[int, ...]] = lambda x: (),
 ) -> Any:
     """Return the kernel of a function, given the line that loops over elements or rows."""
     function, operation = nn.FUNCTIONS[formula.__name__], signature(formula.__name__)
@@ -72,8 +97,9 @@ def _function(
     loop = kernel(
         generated(f"{function.name}_loop", parameters, code, formula=inlined(formula), __name__=module)
     )
-    enter(function.name, loop)
-    count, numbers = len(function.arrays), (*function.varying, *function.numbers)
+    enter(function.name, loop, parameters)
+    count = len(function.arrays)
+    numbers = *(key for key in function.arguments if key not in function.arrays), *function.numbers
     new = sum(key not in function.changed for key in function.results)
     places = [[*operation.operands].index(key) for key in function.results]
 
@@ -84,7 +110,7 @@ def _function(
         first = args[0]
         arrays = *args[:count], *(numpy.empty(first.shape, first.dtype) for _ in range(new))
         values = operation.values(**dict(zip(numbers, args[count:], strict=True))) if numbers else ()
-        ends = (0, first.shape[0]) if rows else ()
+        ends = all_rows(first)
         # In the dtype of the arrays, because beside a Python float Numba computes in float64.
         loop(*map(prepare, arrays), *map(first.dtype.type, values), *ends)
         results = [arrays[place] for place in places]
