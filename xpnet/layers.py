@@ -5,7 +5,8 @@ dict of arrays. It is called as ``y, pullback = layer(xp, params, x, stream=...)
 shape ``(batch, features)``. `pullback` takes `dy`, the gradient of a scalar loss at `y`, and returns `dx`,
 the gradient at `x`, and a dict of the parameters' gradients; with ``input_gradient=False`` it may skip `dx`
 and return None for it. `stream`, a `Stream`, gives `Dropout` its random numbers in training; without
-one, a layer computes what it does in inference.
+one, a layer computes what it does in inference. In a step that is compiled, pass ``stream.at(number)``, with
+the number of the step, which must be an argument: then it is replayed with new masks at each call.
 """
 
 from __future__ import annotations
@@ -196,7 +197,8 @@ class Softmax(Activation):
 class Dropout(_Unparametrised):
     """In training, set features to 0 with probability `rate` and divide the others by ``1 - rate``.
 
-    Without a `stream`, as in inference, it returns its input (inverted dropout; Srivastava et al., 2014).
+    Without a `stream`, as in inference, it returns its input (inverted dropout; Srivastava et al., 2014). One
+    seed gives the same masks on every backend; see `Stream.at`.
 
     Parameters
     ----------

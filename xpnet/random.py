@@ -2,7 +2,8 @@
 
 Only the raw integers come from NumPy (the counter-based generator Philox). They are turned into numbers with
 additions, multiplications, divisions and square roots, which IEEE 754 rounds the same way everywhere. NumPy's
-own distributions may change between versions, and `exp` and `log` differ between processors.
+own distributions may change between versions, and `exp` and `log` differ between processors. Dropout masks
+are drawn on the device, by `nn.dropout`; a stream provides their keys.
 """
 
 from __future__ import annotations

@@ -117,9 +117,8 @@ def _times_slope(z: Array, s: Array, dz: Array, dy: Array) -> None:
 
 def dropout(x: Array, y: Array, *, key: int, step: int, rate: float) -> None:
     """See `xpnet.nn.dropout`."""
-    factor = x.dtype.type(1 / (1 - rate))
-    y[...] = 0
-    numpy.multiply(x, factor, out=y, where=_kept(x.shape, key, step % 2**32, nn.drop_below(rate)))
+    numpy.multiply(x, x.dtype.type(1 / (1 - rate)), out=y)
+    numpy.copyto(y, 0, where=_dropped(x.shape, key, step % 2**32, nn.drop_below(rate)))
 
 
 def dropout_backward(dy: Array, dx: Array, *, key: int, step: int, rate: float) -> None:
@@ -128,16 +127,21 @@ def dropout_backward(dy: Array, dx: Array, *, key: int, step: int, rate: float) 
 
 
 @functools.lru_cache(8)
-def _kept(shape: tuple[int, ...], key: int, step: int, below: int) -> Array:
-    """Return the mask of `nn.dropout`, which its gradient will need again."""
-    n, word, half = math.prod(shape), numpy.uint64(nn.WORD), numpy.uint64(32)
-    a, c = numpy.arange(-(-n // 4), dtype=numpy.uint64), numpy.full(1, step, numpy.uint64)
-    b = d = numpy.zeros(1, numpy.uint64)
-    for low, high in nn.round_keys(key):
-        p, q = a * numpy.uint64(nn.MULTIPLIERS[0]), c * numpy.uint64(nn.MULTIPLIERS[1])
-        a, b = (q >> half) ^ b ^ numpy.uint64(low), q & word
-        c, d = (p >> half) ^ d ^ numpy.uint64(high), p & word
-    return (numpy.stack((a, b, c, d), axis=1).reshape(-1)[:n] >= below).reshape(shape)
+def _dropped(shape: tuple[int, ...], key: int, step: int, below: int) -> Array:
+    """Return what `nn.dropout` drops, which its gradient will need again."""
+    n = math.prod(shape)
+    # The first and the third word, and the others, of as many counters as there are columns.
+    x, y = numpy.zeros((2, 2, -(-n // 4)), numpy.uint64)
+    x[0], x[1] = numpy.arange(x.shape[1]), step
+    multipliers = numpy.array(nn.MULTIPLIERS, numpy.uint64)[:, None]
+    for keys in numpy.array(nn.round_keys(key), numpy.uint64)[:, :, None]:
+        products = (x * multipliers)[::-1]
+        x = products >> numpy.uint64(32)
+        x ^= y
+        x ^= keys
+        y = products & numpy.uint64(nn.WORD)
+    words = x[0], y[0], x[1], y[1]
+    return numpy.stack([word < below for word in words], axis=1).reshape(-1)[:n].reshape(shape)
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, loss: Array, d_logits: Array) -> None:

@@ -14,7 +14,7 @@ from xpnet.replay.tracing import trace  # noqa: E402
 from xpnet_numba import images, kept, lazy, lowering, machine_code, operations, program, xp  # noqa: E402
 from xpnet_numba.kernels import compiled  # noqa: E402
 from xpnet_numba.kernels.entries import operation  # noqa: E402
-from xpnet_numba.kernels.formulas import each_row, elementwise  # noqa: E402
+from xpnet_numba.kernels.formulas import by_place, each_row, elementwise  # noqa: E402
 from xpnet_numba.kernels.losses import mean_of  # noqa: E402
 
 FLOAT = numpy.dtype("float32")
@@ -146,6 +146,7 @@ def test_mean_over_elements_needs_nothing_but_its_formula(declared):
         (elementwise, lambda x: x, "x, y"),
         (elementwise, lambda z, lr: z, "z, lr, y"),
         (each_row, lambda z, i: None, "z"),
+        (by_place, lambda z, place: None, "z"),
     ],
 )
 def test_formula_with_other_names_than_its_declaration_is_refused(declared, factory, formula, names):

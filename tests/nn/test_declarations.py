@@ -138,6 +138,8 @@ MALFORMED = {
     "x: n -> y: n, y: n": "results must have different names",
     "x: Float n -> y: n": "the form of an array is",
     "x: n -> y: 3": "the form of an array is",
+    "x: key n -> y: n": "the form of an array is",
+    "x: key -> y: x": "`y` of '<lambda>' has 'x', which no argument has",
 }
 
 

@@ -206,7 +206,7 @@ def declared(twin: Callable[..., Any], declaration: str, *, gradient: str | None
 def _require_lengths(function: Function) -> None:
     """Raise ValueError unless the arguments give each length that a result, a limit or the twin needs."""
     known = {axis for form in function.arrays.values() for axis in _axes(form)}
-    known.update(function.arguments.keys() - function.arrays.keys())
+    known.update(name for name, form in function.arguments.items() if form.kind == "count")
     for name, form in (*function.arguments.items(), *function.results.items()):
         for axis in (*_axes(form), *form.below):
             if axis not in known and not axis.isdecimal():
