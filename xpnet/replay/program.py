@@ -95,7 +95,12 @@ class Replay:
         self._carried = [
             (place, self._maker(leaf))
             for place, leaf in enumerate(results[1:], 2)
-            if isinstance(leaf, Running) or (isinstance(leaf, Value) and leaf.leaf != place)
+            if isinstance(leaf, Value) and leaf.leaf != place
+        ]
+        self._counted = [
+            (place, leaf.leaf, leaf.added)
+            for place, leaf in enumerate(results[1:], 2)
+            if isinstance(leaf, Running)
         ]
 
     def _may_be_carried(self, place: int, leaf: Any) -> bool:
@@ -155,6 +160,8 @@ class Replay:
         if self._begin + len(given) + 1 != len(self._kinds):
             return False
         values, moved, found = self._at_hand.copy(), [], []
+        for place, leaf, added in self._counted:
+            values[place] = self._at_hand[leaf] + added
         for place, make in self._carried:
             values[place] = make()
             moved.append(place)
