@@ -9,7 +9,8 @@ import numpy as np
 
 from xpnet.batches import spans
 from xpnet.datasets import Dataset
-from xpnet.layers import Params
+from xpnet.layers import LAYERS, Dropout, Params
+from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
 from xpnet.problem import Problem
@@ -64,7 +65,8 @@ class Trainer:
         self._optimizer = optimizer
         self._batch_size = batch_size
         self._dropout = Stream(seed, "dropout")
-        self._next_step = 1
+        # Only dropout masks need the number of a step; a loop of compiled steps is faster without it.
+        self._next_step = 1 if _may_draw(self._trunk) else None
         self.put(train)
         self.compiled = checked_at_first(xp, compile_step(xp, self._step))
 
@@ -111,7 +113,8 @@ class Trainer:
         if not Captured(xp, self._step).own:
             return
         params = {name: xp.asarray(p, copy=True) for name, p in self.params.items()}
-        carry = params, self._optimizer.init(xp, params), xp.zeros((), dtype=self._images.dtype), 1
+        state, total = self._optimizer.init(xp, params), xp.zeros((), dtype=self._images.dtype)
+        carry = params, state, total, self._next_step
         sizes = {end - begin for begin, end in spans(len(self._images), self._batch_size)}
         for size in sorted(sizes, reverse=True):
             batch = self._images.images, self._labels, xp.arange(size, dtype=xp.int32)
@@ -128,16 +131,25 @@ class Trainer:
         params: Params,
         state: State,
         total: Array,
-        step: int,
+        step: int | None,
         images: Array,
         labels: Array,
         indices: Array,
-    ) -> tuple[Params, State, Array, int]:
+    ) -> tuple[Params, State, Array, int | None]:
         """Take one training step; all that changes is an argument, and nothing is read back to the host."""
         x = self._images.gather_from(xp, images, indices)
         wanted = xp.nn.gather_labels(labels, indices)
-        outputs, pullback = self._trunk(xp, params, x, stream=self._dropout.at(step))
+        stream = None if step is None else self._dropout.at(step)
+        outputs, pullback = self._trunk(xp, params, x, stream=stream)
         loss, d_outputs = self._criterion.function(xp, outputs, wanted)
         _, grads = pullback(d_outputs, input_gradient=False)
         params, state = self._optimizer(xp, params, grads, state)
-        return params, state, xp.nn.accumulate(total, loss, indices.shape[0]), step + 1
+        total = xp.nn.accumulate(total, loss, indices.shape[0])
+        return params, state, total, None if step is None else step + 1
+
+
+def _may_draw(layer: Any) -> bool:
+    """Return whether a layer may draw random numbers in training: `Dropout`, or one of a user's own."""
+    if type(layer) is Sequential:
+        return any(map(_may_draw, layer.layers))
+    return type(layer) is Dropout or type(layer) not in LAYERS.values()
