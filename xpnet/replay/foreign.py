@@ -1,4 +1,4 @@
-"""Compiled steps for trainings: those of a backend of ours, and those that another library traces."""
+"""Compiled steps for trainings: those of our backends, and those that another library traces."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from xpnet.replay.captured import Captured, Patience
 
 
 def compile_step(xp: Namespace, step: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `step` as `xp.compile` makes it, so that nothing that it reaches is frozen in it.
+    """Return `step` as `xp.compile` makes it, but never with old values of what it reaches.
 
-    What `xp.compile` returns does so by itself if it has a `report`; of any other, such as `jax.jit`, it is
-    taken that it traces the step in its first call and keeps what it found.
+    What `xp.compile` returns sees to that itself if it has a `report`. Anything else, such as what `jax.jit`
+    returns, is assumed to trace the step in its first call and to keep what it read.
     """
     made = xp.compile(step)
     return made if made is step or hasattr(made, "report") else Jitted(xp, step)
@@ -61,7 +61,7 @@ class CheckedAtFirst:
 class Jitted:
     """A step that a library compiles just in time, as long as nothing changes that the step reaches.
 
-    The first call is the step's own, so as to find out.
+    The first call runs the step itself, to see what it reaches.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ class Jitted:
         return result
 
     def _judge(self) -> None:
-        """Drop what was compiled if the step cannot be told by it."""
+        """Drop what was compiled if it cannot stand for the step."""
         fault, changed = self._captured.fault(), self._captured.change()
         if fault or changed:
             self._compiled = None

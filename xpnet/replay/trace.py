@@ -116,13 +116,10 @@ class Call:
         sizes: dict[str, Any] = {}
         for name, form in self.function.arrays.items():
             shape = self.arrays[name].shape
-            axes = (
-                dict.fromkeys(("*",), shape)
-                if form.axes is None
-                else dict(zip(form.axes, shape, strict=False))
-            )
-            fits = form.axes is None or len(form.axes) == len(shape)
-            if not fits or any(sizes.setdefault(axis, length) != length for axis, length in axes.items()):
+            axes, lengths = (("*",), (shape,)) if form.axes is None else (form.axes, shape)
+            if len(axes) != len(lengths):
+                return None
+            if any(sizes.setdefault(*pair) != pair[1] for pair in zip(axes, lengths, strict=True)):
                 return None
         return sizes
 

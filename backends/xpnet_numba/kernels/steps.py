@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from xpnet_numba.kernels.compiled import inlined
 from xpnet_numba.kernels.formulas import elementwise
 
 Scalar = Any
@@ -33,6 +34,25 @@ def nesterov_step(
     return param - lr * (old * v + added), v
 
 
+@inlined
+def _adam(
+    grad: Scalar,
+    mean: Scalar,
+    variance: Scalar,
+    lr: Scalar,
+    old1: Scalar,
+    new1: Scalar,
+    old2: Scalar,
+    new2: Scalar,
+    unbias2: Scalar,
+    eps: Scalar,
+) -> tuple[Scalar, Scalar, Scalar]:
+    """Return what is taken off the parameter, and both moments."""
+    m = old1 * mean + new1 * grad
+    v = old2 * variance + new2 * (grad * grad)
+    return lr * m / (math.sqrt(unbias2 * v) + eps), m, v
+
+
 @elementwise
 def adam_step(
     param: Scalar,
@@ -48,9 +68,8 @@ def adam_step(
     eps: Scalar,
 ) -> tuple[Scalar, Scalar, Scalar]:
     """Return the parameter and both moments; `lr` holds the other correction of their bias."""
-    m = old1 * mean + new1 * grad
-    v = old2 * variance + new2 * (grad * grad)
-    return param - lr * m / (math.sqrt(unbias2 * v) + eps), m, v
+    change, m, v = _adam(grad, mean, variance, lr, old1, new1, old2, new2, unbias2, eps)
+    return param - change, m, v
 
 
 @elementwise
@@ -69,6 +88,5 @@ def adamw_step(
     kept: Scalar,
 ) -> tuple[Scalar, Scalar, Scalar]:
     """Return the same as `adam_step`, of a parameter of which only a part is kept."""
-    m = old1 * mean + new1 * grad
-    v = old2 * variance + new2 * (grad * grad)
-    return kept * param - lr * m / (math.sqrt(unbias2 * v) + eps), m, v
+    change, m, v = _adam(grad, mean, variance, lr, old1, new1, old2, new2, unbias2, eps)
+    return kept * param - change, m, v
