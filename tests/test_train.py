@@ -110,6 +110,14 @@ def test_dropout_trains_and_is_the_same_everywhere(xp64, numpy_xp, dataset):
     assert run.history[-1].train_loss == pytest.approx(expected.history[-1].train_loss, rel=1e-12)
 
 
+def test_dropout_in_a_model_within_a_model_draws_as_it_does_outside(numpy_xp, dataset):
+    first, *others = Linear(12, 16), ReLU(), Dropout(0.3)
+    models = Sequential(first, *others, Linear(16, 3)), Sequential(Sequential(first, *others), Linear(16, 3))
+    flat, nested = (fit(numpy_xp, dataset, model).history[-1].train_loss for model in models)
+    assert nested == flat
+    assert nested != fit(numpy_xp, dataset, Sequential(first, ReLU(), Linear(16, 3))).history[-1].train_loss
+
+
 def test_float_images_enter_unchanged(numpy_xp, dataset):
     pixels = fit(numpy_xp, dataset, scale=1 / 255, offset=-0.5, dtype="float64")
     floats = fit(numpy_xp, Dataset(dataset.images / 255 - 0.5, dataset.labels), dtype="float64")
