@@ -107,14 +107,15 @@ def _function(
     @named_like_its_twin(function.name)
     def call(*args: Any) -> Any:
         # NumPy allocates, because it asks for huge pages and Numba does not: 5x at 4 MB, all page faults.
-        first = args[0]
-        arrays = *args[:count], *(numpy.empty(first.shape, first.dtype) for _ in range(new))
-        values = operation.values(**dict(zip(numbers, args[count:], strict=True))) if numbers else ()
-        ends = all_rows(first)
+        first, values = args[0], args[count:]
+        arrays = [*args[:count], *[numpy.empty(first.shape, first.dtype) for _ in range(new)]]
+        if operation.convert is not None:
+            values = operation.values(**dict(zip(numbers, values, strict=True)))
         # In the dtype of the arrays, because beside a Python float Numba computes in float64.
-        loop(*map(prepare, arrays), *map(first.dtype.type, values), *ends)
-        results = [arrays[place] for place in places]
-        return results[0] if len(results) == 1 else tuple(results)
+        loop(*map(prepare, arrays), *map(first.dtype.type, values), *all_rows(first))
+        if len(places) == 1:
+            return arrays[places[0]]
+        return tuple([arrays[place] for place in places])
 
     call.loop = loop
     return call
