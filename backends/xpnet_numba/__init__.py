@@ -8,27 +8,31 @@ Everything that Numba compiles is in `kernels`. A start that finds its machine c
 them: compiled steps load theirs by `machine_code`, and `lazy` waits until a function of `xp.nn` is called
 outside a compiled step. Both are `kept` on disk, in files that are read only if they can be `trusted`.
 
-Median time of a kernel over that of its twin on NumPy, the two in turns, float32 (float64 is alike but for
-adam_step, 0.25 and 0.14), on 2 cores of an AMD EPYC with AVX-512. Small: the course's shapes, batch 128,
-784-64-10. Large: 1024 x 1024.
+Median time of a kernel over that of its twin on NumPy, the two in turns, float32, on 2 cores of an AMD EPYC
+with AVX-512. Small: the course's shapes, batch 128, 784-64-10, where the Python of a call is most of the
+time of an elementwise kernel; compiled steps do without it. Large: 1024 x 1024.
 
 ======================  =====  =====    ======================  =====  =====
 kernel                  small  large    kernel                  small  large
 ======================  =====  =====    ======================  =====  =====
-sigmoid                 0.25   0.19     softmax_cross_entropy   0.19   0.08
-sigmoid_backward        0.62   0.46     sigmoid_cross_entropy   0.13   0.17
-relu                    0.61   0.35     squared_error           0.24   0.32
-relu_backward           0.29   0.28     sgd_step                0.70   0.54
-tanh_backward           0.64   0.52     momentum_step           0.57   0.42
-softmax                 0.24   0.63     nesterov_step           0.33   0.30
-softmax_backward        0.22   0.28     adam_step               0.07   0.08
-log_softmax             0.24   0.67     gather_batch            0.44   0.45
-log_softmax_backward    0.36   0.30     linear_backward         1.00   0.98
+sigmoid                 0.34   0.18     softmax_cross_entropy   0.17   0.13
+sigmoid_backward        1.11   0.45     sigmoid_cross_entropy   0.32   0.15
+relu                    1.15   0.42     squared_error           0.66   0.42
+relu_backward           0.46   0.18     sgd_step                0.92   0.55
+tanh_backward           1.20   0.49     momentum_step           0.71   0.41
+gelu                    0.27   0.09     nesterov_step           0.43   0.32
+gelu_backward           0.23   0.09     adam_step               0.05   0.05
+silu                    0.33   0.19     adamw_step              0.23   0.06
+silu_backward           0.26   0.11     dropout                 0.09   0.12
+softmax                 0.73   0.69     dropout_backward        0.09   0.12
+softmax_backward        0.78   0.32     gather_batch            0.59   0.41
+log_softmax             0.38   0.72     linear_backward         1.00   1.00
+log_softmax_backward    0.90   0.24
 ======================  =====  =====    ======================  =====  =====
 
-Without a kernel: tanh, gather_labels, one_hot and accumulate, which take NumPy a pass or two, and linear
-(0.98 and 0.99), which is nothing but the BLAS product. linear_backward gains only at the output layer, by the
-gradient of the bias.
+Without a kernel: tanh, gather_labels, one_hot and accumulate, which take NumPy a pass or two, and linear,
+which is nothing but the BLAS product. linear_backward gains only at the output layer, by the gradient of
+the bias.
 """
 
 import functools
