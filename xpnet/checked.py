@@ -129,6 +129,10 @@ class _Check:
                 self._array(f"`{key}`", form, self._given[key])
         for key, kind in self._function.numbers.items():
             self._number(key, kind, self._given[key])
+        try:
+            self._lengths = self._function.completed(self._lengths, self._given)
+        except ValueError as e:
+            self._refuse(ValueError, str(e))
         for key, form in self._function.arguments.items():
             if form.below and values:
                 self._range(key, form, self._given[key])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -39,11 +40,12 @@ def drawn(
         Dtypes of the arrays, by their kind.
     sizes : mapping of str to int, optional
         Lengths of axes, and the shape of `*` under ``"*"``; those that are left out are drawn, and differ.
+        An axis that cannot have any length has at most the largest that is drawn for it.
     extreme : bool
         Whether values are the largest and smallest that a function must bear, within its intervals.
     """
     random = numpy.random.Generator(numpy.random.Philox(seed))
-    lengths = _lengths(function, random) | dict(sizes or {})
+    lengths, options = _fitting(function, random, dict(sizes or {}))
     dtypes = {"float": dtype, "int": integer, "stored": stored}
     arguments: dict[str, Any] = {}
     for name, form in function.arguments.items():
@@ -56,7 +58,7 @@ def drawn(
             arguments[name].flags.writeable = False
     for name, kind in function.numbers.items():
         arguments[name] = numpy.dtype(dtype) if name == "dtype" else _number(random, kind, extreme=extreme)
-    return arguments
+    return arguments | options
 
 
 def placed(xp: Any, function: Function, arguments: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,8 +78,28 @@ def passed(function: Function, arguments: Mapping[str, Any]) -> tuple[tuple[Any,
     return bound.args[1:], bound.kwargs
 
 
+def _fitting(
+    function: Function, random: numpy.random.Generator, sizes: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return lengths of axes and options that fit together."""
+    for _ in range(1000):
+        lengths = _lengths(function, random) | sizes
+        for axis, choices in function.drawable.items():
+            lengths[axis] = min(sizes.get(axis) or int(random.choice(choices)), max(choices))
+        options = {name: _one_of(random, values) for name, values in function.options.items()}
+        known = {axis: length for axis, length in lengths.items() if axis not in function.computed}
+        with contextlib.suppress(ValueError):
+            return function.completed(known, options), options
+    raise ValueError(f"found no lengths and options of {function.name!r} that fit together")
+
+
+def _one_of(random: numpy.random.Generator, values: tuple[Any, ...]) -> Any:
+    return values[random.integers(len(values))]
+
+
 def _lengths(function: Function, random: numpy.random.Generator) -> dict[str, Any]:
-    lengths = dict(zip(function.axes, map(int, random.permutation(LENGTHS)), strict=False))
+    axes = [axis for axis in function.axes if axis not in {*function.computed, *function.drawable}]
+    lengths = dict(zip(axes, map(int, random.permutation(LENGTHS)), strict=False))
     return {"*": tuple(map(int, random.choice(LENGTHS[:6], random.integers(4)))), **lengths}
 
 

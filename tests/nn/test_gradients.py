@@ -18,7 +18,8 @@ def floats_of(function):
 def needs_gradient(function):
     """Return whether a model's error can pass through a function: not if it is known, or only adds up."""
     known = function.is_step or function.is_loss or function.name in GRADIENTS
-    only_adds = all(form.axes == () for form in function.arrays.values())
+    # The gradient at each part of a sum is that at the sum.
+    only_adds = all(form.axes == () for form in function.arrays.values()) or function.name == "add"
     return bool(floats_of(function)) and not known and not only_adds
 
 
@@ -51,11 +52,8 @@ def test_gradient_agrees_with_finite_differences(xp64, function, sizes):
         known = arguments | dict(zip(function.results, map(xp64.to_host, results), strict=True))
         known["dy"] = np.random.default_rng(seed).normal(size=tuple(results[0].shape))
         gradient = nn.FUNCTIONS[function.gradient]
-        given = placed(
-            xp64,
-            gradient,
-            {key: known[key] for key in (*gradient.arguments, *gradient.numbers) if key in known},
-        )
+        names = [*gradient.arguments, *gradient.numbers, *gradient.options]
+        given = placed(xp64, gradient, {name: known[name] for name in names if name in known})
         gradients = results_of(getattr(xp64.nn, gradient.name)(**given))
         gradients = dict(zip(floats_of(function), gradients, strict=True))
         assert_gradients(xp64, function, arguments, gradients, known["dy"])

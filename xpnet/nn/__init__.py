@@ -8,10 +8,11 @@ put kernels of its own in their places. Arguments are trusted: layers, losses an
 Each is declared once, where it is written: see `declaration`. What others need to know of a function follows
 from that, and `FUNCTIONS` has it by name.
 
-Shapes are ``(batch, features)``; a weight is ``(n_in, n_out)``. Unless they say otherwise, results have the
-floating-point dtype of the arguments. A function named ``*_backward`` takes `dy`, the gradient of a scalar
-loss at the output, and returns the gradient at the input. Only the ``*_step`` functions may overwrite what
-they are given.
+Shapes are ``(batch, features)``, and ``(batch, height, width, channels)`` of images; a weight is ``(n_in,
+n_out)``, or ``(kernel_height, kernel_width, channels_in / groups, channels_out)``. Unless they say otherwise,
+results have the floating-point dtype of the arguments. A function named ``*_backward`` takes `dy`, the
+gradient of a scalar loss at the output, and returns the gradient at the input. Only the ``*_step`` functions
+may overwrite what they are given.
 """
 
 from xpnet.nn.activations import *  # noqa: F403
@@ -21,9 +22,13 @@ from xpnet.nn.declaration import Function as Function
 from xpnet.nn.declaration import declared as declared
 from xpnet.nn.declaration import function as function
 from xpnet.nn.dense import *  # noqa: F403
+from xpnet.nn.images import *  # noqa: F403
 from xpnet.nn.losses import *  # noqa: F403
+from xpnet.nn.normalisation import *  # noqa: F403
+from xpnet.nn.pooling import *  # noqa: F403
 from xpnet.nn.random import *  # noqa: F403
 from xpnet.nn.random import philox as philox
+from xpnet.nn.shapes import *  # noqa: F403
 from xpnet.nn.steps import *  # noqa: F403
 
 __all__ = sorted(FUNCTIONS)

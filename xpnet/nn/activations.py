@@ -68,6 +68,38 @@ def relu_backward(xp: Any, y: Array, dy: Array) -> Array:
     return xp.where(y > 0, dy, xp.zeros_like(dy))
 
 
+@function("z: * -> y: *", gradient="leaky_relu_backward")
+def leaky_relu(xp: Any, z: Array, *, slope: float) -> Array:
+    """Return `z` where it is positive and ``slope * z`` elsewhere (Maas, Hannun and Ng, 2013).
+
+    Parameters
+    ----------
+    z : array, any shape, float
+    slope : float
+
+    Returns
+    -------
+    y : array, shape of `z`
+    """
+    return xp.where(z > 0, z, slope * z)
+
+
+@function("z: *, dy: * -> dz: *")
+def leaky_relu_backward(xp: Any, z: Array, dy: Array, *, slope: float) -> Array:
+    """Return `dy` where `z` is positive and ``slope * dy`` elsewhere, the gradient of ``leaky_relu(z)``.
+
+    Parameters
+    ----------
+    z, dy : array, equal shapes, float
+    slope : float
+
+    Returns
+    -------
+    dz : array, shape of `z`
+    """
+    return xp.where(z > 0, dy, slope * dy)
+
+
 @function("z: * -> y: float[-1 1] *", gradient="tanh_backward")
 def tanh(xp: Any, z: Array) -> Array:
     """Return the hyperbolic tangent.

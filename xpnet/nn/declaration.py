@@ -16,7 +16,9 @@ one dtype, unless it says
 
 `!` marks what is changed in place and returned, in order, before any other result; those results have the
 names of the arguments. `?` marks a result that may be None. The other parameters are numbers, flags or a
-dtype, and have the types that the twin gives them.
+dtype, and have the types that the twin gives them; or options, such as a stride, which are constants of a
+program and ``Annotated`` with some of their values. Axes whose length follows from other axes and options are
+computed: see `function`.
 """
 
 from __future__ import annotations
@@ -27,9 +29,10 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_origin
 
 Twin = TypeVar("Twin", bound=Callable[..., Any])
+Computed = Mapping[str, Callable[[Mapping[str, int], Mapping[str, Any]], int]]
 
 KINDS = "float", "int", "stored", "count", "key"
 NO_ARRAYS = "count", "key"
@@ -76,6 +79,11 @@ class Function:
         The name of the function that takes `dy` and returns the gradients at the arguments.
     declaration : str
         The text that all this was read from.
+    computed : dict of str to callable
+        What returns the lengths of some axes, given those of the others and the options; it raises ValueError
+        if they do not fit together.
+    drawable : dict of str to tuple of int
+        Lengths that are drawn for some axes, if these cannot have any length.
     """
 
     name: str
@@ -84,6 +92,8 @@ class Function:
     results: Mapping[str, Form]
     gradient: str | None = None
     declaration: str = ""
+    computed: Computed = dataclasses.field(default_factory=dict)
+    drawable: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def arrays(self) -> dict[str, Form]:
@@ -102,10 +112,47 @@ class Function:
         return tuple(dict.fromkeys(axis for form in forms for axis in form.axes or ()))
 
     @functools.cached_property
-    def numbers(self) -> dict[str, Any]:
-        """The types of the other parameters: numbers, flags and a dtype."""
+    def _others(self) -> dict[str, Any]:
         parameters = list(inspect.signature(self.twin, eval_str=True).parameters.values())[1:]
         return {p.name: p.annotation for p in parameters if p.name not in self.arguments}
+
+    @functools.cached_property
+    def numbers(self) -> dict[str, Any]:
+        """The types of the other parameters that are numbers, flags or a dtype."""
+        return {name: kind for name, kind in self._others.items() if get_origin(kind) is not Annotated}
+
+    @functools.cached_property
+    def options(self) -> dict[str, tuple[Any, ...]]:
+        """Some values of each parameter that is an option."""
+        return {name: kind.__metadata__ for name, kind in self._others.items() if name not in self.numbers}
+
+    def completed(self, lengths: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the lengths of all axes.
+
+        Parameters
+        ----------
+        lengths : mapping of str to int
+            Of the axes of the arguments; those of computed axes are compared.
+        given : mapping
+            The options, by name, and perhaps more.
+
+        Raises
+        ------
+        ValueError
+            If they do not fit together.
+        """
+        found = dict(lengths)
+        for axis in self.axes:
+            if axis in self.computed:
+                try:
+                    length = self.computed[axis](lengths, given)
+                except KeyError as e:
+                    raise ValueError(
+                        f"the length of {axis} needs that of {e}, which no argument has"
+                    ) from None
+                if found.setdefault(axis, length) != length:
+                    raise ValueError(f"{axis} is {found[axis]}, but must be {length}")
+        return found
 
     @functools.cached_property
     def varying(self) -> tuple[str, ...]:
@@ -152,7 +199,13 @@ FUNCTIONS: dict[str, Function] = {}
 """All functions of `nn`, by name."""
 
 
-def function(declaration: str, *, gradient: str | None = None) -> Callable[[Twin], Twin]:
+def function(
+    declaration: str,
+    *,
+    gradient: str | None = None,
+    computed: Computed | None = None,
+    drawable: Mapping[str, tuple[int, ...]] | None = None,
+) -> Callable[[Twin], Twin]:
     """Declare a portable twin as a function of `nn`, and return it as it is.
 
     Parameters
@@ -161,6 +214,8 @@ def function(declaration: str, *, gradient: str | None = None) -> Callable[[Twin
         See this module.
     gradient : str, optional
         The function that takes the gradient `dy` at the first result, and some of the arguments and results.
+    computed, drawable : mapping, optional
+        See `Function`.
 
     Raises
     ------
@@ -174,13 +229,21 @@ def function(declaration: str, *, gradient: str | None = None) -> Callable[[Twin
         if name in FUNCTIONS:
             there = FUNCTIONS[name].twin.__module__
             raise ValueError(f"{name!r} is already declared in {there}; choose another name")
-        FUNCTIONS[name] = declared(twin, declaration, gradient=gradient)
+        made = declared(twin, declaration, gradient=gradient, computed=computed, drawable=drawable)
+        FUNCTIONS[name] = made
         return twin
 
     return declare
 
 
-def declared(twin: Callable[..., Any], declaration: str, *, gradient: str | None = None) -> Function:
+def declared(
+    twin: Callable[..., Any],
+    declaration: str,
+    *,
+    gradient: str | None = None,
+    computed: Computed | None = None,
+    drawable: Mapping[str, tuple[int, ...]] | None = None,
+) -> Function:
     """Return a function as it is declared; see `function`."""
     taken, arrow, given = declaration.partition(" -> ")
     if not arrow:
@@ -198,7 +261,10 @@ def declared(twin: Callable[..., Any], declaration: str, *, gradient: str | None
     if optional:
         raise ValueError(f"`{optional[0]}` of {twin.__name__!r} has a '?', which is for results only")
     changed = [name for name, form in arguments.items() if form.changed]
-    made = Function(twin.__name__, twin, arguments, dict(_results(given, changed)), gradient, declaration)
+    results = dict(_results(given, changed))
+    made = Function(
+        twin.__name__, twin, arguments, results, gradient, declaration, computed or {}, drawable or {}
+    )
     _require_lengths(made)
     return made
 
@@ -207,6 +273,7 @@ def _require_lengths(function: Function) -> None:
     """Raise ValueError unless the arguments give each length that a result, a limit or the twin needs."""
     known = {axis for form in function.arrays.values() for axis in _axes(form)}
     known.update(name for name, form in function.arguments.items() if form.kind == "count")
+    known.update(function.computed)
     for name, form in (*function.arguments.items(), *function.results.items()):
         for axis in (*_axes(form), *form.below):
             if axis not in known and not axis.isdecimal():

@@ -75,7 +75,7 @@ class Call:
     arrays : dict of str to Value
         The arguments that are arrays, in order of the parameters; what is declared as a number may be one.
     numbers : dict of str to object
-        All other arguments: numbers, `Running` ones, flags, a dtype.
+        All other arguments: numbers, `Running` ones, flags, a dtype, options.
     results : tuple of Value or None
         None for a result that is None. What is changed in place is the same value as before.
     """
@@ -121,7 +121,10 @@ class Call:
                 return None
             if any(sizes.setdefault(*pair) != pair[1] for pair in zip(axes, lengths, strict=True)):
                 return None
-        return sizes
+        try:
+            return self.function.completed(sizes, self.numbers)
+        except ValueError:
+            return None
 
     def function_of(self, *names: str, run: Callable[..., Any] | None = None) -> Callable[..., Any]:
         """Return the function of some arguments, in this order, with the others as they are in the call.

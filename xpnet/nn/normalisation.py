@@ -1,0 +1,64 @@
+"""Layer normalisation and its gradients (Ba, Kiros and Hinton, "Layer Normalization", 2016)."""
+
+from typing import Any
+
+from xpnet.nn.declaration import function
+
+Array = Any
+
+
+@function(
+    "x: batch features, scale: features, shift: features -> y: batch features",
+    gradient="layer_norm_backward",
+)
+def layer_norm(xp: Any, x: Array, scale: Array, shift: Array, *, eps: float) -> Array:
+    """Return each row less its mean, over its standard deviation, times `scale`, plus `shift`.
+
+    Parameters
+    ----------
+    x : array, shape (batch, features), float
+    scale, shift : array, shape (features,)
+    eps : float
+        Added to the variance, which is that of the row itself: the mean of the squares.
+
+    Returns
+    -------
+    y : array, shape (batch, features)
+    """
+    normal, _ = _normalised(xp, x, eps)
+    return normal * scale + shift
+
+
+@function(
+    "x: batch features, scale: features, dy: batch features"
+    " -> dx: batch features, d_scale: features, d_shift: features"
+)
+def layer_norm_backward(
+    xp: Any, x: Array, scale: Array, dy: Array, *, eps: float
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of ``layer_norm(x, scale, shift)``.
+
+    Parameters
+    ----------
+    x : array, shape (batch, features), float
+    scale : array, shape (features,)
+    dy : array, shape (batch, features)
+    eps : float
+
+    Returns
+    -------
+    dx : array, shape (batch, features)
+    d_scale, d_shift : array, shape (features,)
+    """
+    normal, deviation = _normalised(xp, x, eps)
+    d_normal = dy * scale
+    along = normal * xp.mean(d_normal * normal, axis=-1, keepdims=True)
+    dx = (d_normal - xp.mean(d_normal, axis=-1, keepdims=True) - along) / deviation
+    return dx, xp.sum(dy * normal, axis=0), xp.sum(dy, axis=0)
+
+
+def _normalised(xp: Any, x: Array, eps: float) -> tuple[Array, Array]:
+    """Return rows of mean 0 and variance 1, and the standard deviations they were divided by."""
+    centred = x - xp.mean(x, axis=-1, keepdims=True)
+    deviation = xp.sqrt(xp.mean(centred * centred, axis=-1, keepdims=True) + eps)
+    return centred / deviation, deviation
