@@ -6,10 +6,50 @@ import pytest
 from checking import assert_close, assert_gradient, put
 
 import xpnet
-from xpnet import Dropout, Linear, ReLU, Sequential, Sigmoid, Softmax, Stream, Tanh, layers, nn
+from xpnet import (
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    GlobalAvgPool2d,
+    LayerNorm,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Residual,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Stream,
+    Tanh,
+    Unflatten,
+    layers,
+    nn,
+)
 
-WITH_OPTIONS = {"Linear": Linear(4, 3), "Dropout": Dropout(0.4)}
+WITH_OPTIONS = {
+    "Linear": Linear(4, 3),
+    "Dropout": Dropout(0.4),
+    "LayerNorm": LayerNorm(4),
+    "Conv2d": Conv2d(2, 3, 3, stride=(2, 1)),
+    "Unflatten": Unflatten(2, 2),
+}
 LAYERS = [WITH_OPTIONS.get(name) or kind() for name, kind in layers.LAYERS.items()]
+ROWS_TO_ROWS = [layer for layer in LAYERS if not hasattr(layer, "output_shape")]
+IMAGES = {
+    "depthwise": Conv2d(2, 4, (2, 3), padding="valid", groups=2, dilation=(2, 1)),
+    "overlapping": MaxPool2d(3, stride=1, padding="same"),
+    "means": AvgPool2d((2, 1), padding=((1, 0), (0, 0))),
+    "residual": Residual(Conv2d(2, 2, 3), ReLU(), Conv2d(2, 2, 1)),
+    "network": Sequential(Conv2d(2, 3, 2), ReLU(), MaxPool2d(), Conv2d(3, 2, 1), GlobalAvgPool2d()),
+    "two ways": Sequential(Flatten(), Residual(Linear(40, 40), Tanh())),
+}
+
+
+def entering(layer, batch=2):
+    """Return the shape of a batch that a layer takes."""
+    takes_images = getattr(layer, "takes_images", False) or layer in IMAGES.values()
+    return (batch, 5, 4, 2) if takes_images else (batch, 4)
 
 
 def sample(shape, seed=0):
@@ -44,7 +84,13 @@ def check_layer(xp, layer, x, seed=None):
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
 def test_gradients_agree_with_finite_differences(xp64, layer):
-    check_layer(xp64, layer, sample((6, 4)), seed=3)
+    check_layer(xp64, layer, sample(entering(layer, 6)), seed=3)
+
+
+@pytest.mark.parametrize("layer", IMAGES.values(), ids=IMAGES)
+def test_gradients_of_layers_of_images_agree_with_finite_differences(xp64, layer):
+    for batch in (1, 3):
+        check_layer(xp64, layer, sample(entering(layer, batch)), seed=3)
 
 
 def test_every_activation_of_nn_is_a_layer_of_xpnet():
@@ -94,8 +140,8 @@ def test_gradients_of_a_deep_model_agree_with_finite_differences(xp64, batch):
 
 
 def test_unwanted_input_gradient_is_left_out(xp):
-    x = put(xp, sample((2, 4)).astype(np.float32))
-    for layer in LAYERS:
+    for layer in [*LAYERS, *IMAGES.values()]:
+        x = put(xp, sample(entering(layer)).astype(np.float32))
         y, pullback = layer(xp, layer.init(xp, 0), x)
         dx, _ = pullback(xp.ones_like(y), input_gradient=False)
         assert dx is None, layer
@@ -170,10 +216,11 @@ def test_empty_batch_is_refused(xp):
 
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
 def test_array_of_another_library_is_refused(xp, layer):
-    own, other = xp.ones((1, 4), dtype=xp.float32), foreign(xp)
+    shape, other = entering(layer), foreign(xp)
+    own = xp.ones(shape, dtype=xp.float32)
     params = layer.init(xp, 0)
     with pytest.raises(TypeError, match=r"`x` is a .*, but the model is on .*; pass `xp.asarray\(x\)`"):
-        layer(xp, params, other.ones((1, 4), dtype=other.float32))
+        layer(xp, params, other.ones(shape, dtype=other.float32))
     y, pullback = layer(xp, params, own)
     with pytest.raises(TypeError, match=r"`dy` is a .*, but the model is on .*; pass `xp.asarray\(dy\)`"):
         pullback(other.ones(y.shape, dtype=other.float32))
@@ -189,17 +236,21 @@ def test_parameters_of_another_library_are_refused(xp):
 @pytest.mark.parametrize("layer", [*LAYERS, Sequential(Linear(4, 3), Sigmoid())], ids=repr)
 @pytest.mark.parametrize("stream", [None, Stream(0, "dropout")], ids=["in use", "in training"])
 def test_gradient_of_another_shape_than_the_output_is_refused(xp, layer, stream):
-    x = put(xp, sample((8, 4)).astype(np.float32))
+    x = put(xp, sample(entering(layer, 8)).astype(np.float32))
     y, pullback = layer(xp, layer.init(xp, 0), x, stream=stream)
-    rows, columns = y.shape
-    for shape in [(1, columns), (rows, 1), (rows, columns + 1), (2 * rows, columns), (columns,), ()]:
-        with pytest.raises(ValueError, match=r"`dy` has shape \(.*\), but the output has \(8, .\); pass"):
+    rows, *others, columns = y.shape
+    shapes = [(1, *others, columns), (rows, *others, columns + 1), (2 * rows, *others, columns), (columns,)]
+    for shape in [*shapes, (rows, *others, 1), ()]:
+        if shape == y.shape:
+            continue
+        with pytest.raises(ValueError, match=r"`dy` has shape \(.*\), but the output has \(8, .*\); pass"):
             pullback(xp.ones(shape, dtype=xp.float32))
 
 
 @pytest.mark.parametrize("layer", [*LAYERS, Sequential(Linear(4, 3), Sigmoid())], ids=repr)
 def test_gradient_of_another_dtype_than_the_output_is_refused(xp, layer):
-    y, pullback = layer(xp, layer.init(xp, 0), put(xp, sample((8, 4)).astype(np.float32)))
+    x = put(xp, sample(entering(layer, 8)).astype(np.float32))
+    y, pullback = layer(xp, layer.init(xp, 0), x)
     with pytest.raises(TypeError, match=r"`dy` is .*int32, but the output is .*float32; pass `xp.astype"):
         pullback(xp.ones(y.shape, dtype=xp.int32))
 
@@ -207,7 +258,7 @@ def test_gradient_of_another_dtype_than_the_output_is_refused(xp, layer):
 @pytest.mark.parametrize("layer", LAYERS, ids=repr)
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
 def test_input_that_is_not_a_float_is_refused(xp, layer, dtype):
-    x = xp.ones((2, 4), dtype=getattr(xp, dtype))
+    x = xp.ones(entering(layer), dtype=getattr(xp, dtype))
     with pytest.raises(TypeError, match=r"`x` must be float32 or float64, got .*; pass `xp.astype\(x, "):
         layer(xp, layer.init(xp, 0), x)
 
@@ -216,6 +267,41 @@ def test_input_that_is_not_a_float_is_refused(xp, layer, dtype):
 def test_softmax_takes_rows(xp, shape):
     with pytest.raises(ValueError, match=r"but this layer takes \(batch, features\)"):
         Softmax()(xp, {}, xp.ones(shape, dtype=xp.float32))
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (Conv2d(1, 8, 3), (2, 28, 28), r"takes images \(batch, height, width, 1\)"),
+        (Conv2d(3, 8, 3), (2, 28, 28, 1), r"takes images \(batch, height, width, 3\)"),
+        (Conv2d(1, 8, 3), (0, 28, 28, 1), r"takes images \(batch, height, width, 1\)"),
+        (MaxPool2d(), (2, 784), r"takes images \(batch, height, width, channels\)"),
+        (Flatten(), (2, 784), r"takes images \(batch, height, width, channels\)"),
+        (Unflatten(28, 28), (2, 28, 28, 1), r"takes \(batch, 784\)"),
+        (LayerNorm(4), (2, 5), r"takes \(batch, 4\)"),
+        (
+            Conv2d(1, 8, 5, padding="valid"),
+            (2, 4, 6, 1),
+            r"a window of \(5, 5\) is larger than an image of \(4, 6\)",
+        ),
+        (MaxPool2d(3), (2, 2, 2, 1), r"a window of \(3, 3\) is larger than an image of \(2, 2\)"),
+        (
+            Residual(Conv2d(1, 1, 2, padding="valid")),
+            (2, 5, 5, 1),
+            r"layers of this Residual give \(2, 4, 4, 1\)",
+        ),
+    ],
+)
+def test_images_that_a_layer_does_not_take_are_refused(numpy_xp, layer, shape, message):
+    params = layer.init(numpy_xp, 0)
+    with pytest.raises(ValueError, match=message):
+        layer(numpy_xp, params, np.zeros(shape, dtype=np.float32))
+
+
+def test_convolution_starts_with_the_variance_of_its_windows():
+    weight = Conv2d(32, 64, (3, 5), groups=2).init(xpnet.backend("numpy"), 0)["weight"]
+    assert weight.shape == (3, 5, 16, 64)
+    assert weight.std() == pytest.approx(np.sqrt(2 / (3 * 5 * 16)), rel=0.03)
 
 
 def test_parameters_of_another_dtype_than_the_input_are_refused(xp64):
@@ -261,6 +347,15 @@ def foreign(xp):
         (lambda: Linear(0, 3), "`n_in` must be a whole number above 0, got 0"),
         (lambda: Linear(3, 2.5), "`n_out` must be a whole number above 0, got 2.5"),
         (lambda: Linear(3, 2, "random"), "unknown initializer 'random': choose one of normal, lecun_normal"),
+        (lambda: Conv2d(4, 8, 3, groups=3), "`groups` must divide `n_in` and `n_out`, got 3 for 4 and 8"),
+        (
+            lambda: Conv2d(4, 8, 0),
+            "`kernel_size` must be a whole number from 1 on, or one for height and one",
+        ),
+        (lambda: Conv2d(4, 8, 3, padding="full"), "`padding` must be 'same', 'valid', a whole number or"),
+        (lambda: MaxPool2d(2, stride=0), "`stride` must be a whole number from 1 on"),
+        (lambda: Unflatten(28, 28, 0), "`channels` must be a whole number above 0, got 0"),
+        (lambda: layers.LeakyReLU(1.0), r"`slope` must be in \[0, 1\), got 1.0"),
         (lambda: Dropout(1.0), r"`rate` must be in \[0, 1\), got 1.0"),
         (lambda: Linear(3, 2).init(xpnet.backend("numpy"), 0, dtype="half"), "`dtype` must be 'float32' or"),
     ],

@@ -16,8 +16,9 @@ from xpnet.errors import (
     UnknownBackendError,
 )
 from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, predict_proba
-from xpnet.layers import GELU, Dropout, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
-from xpnet.models import Sequential, mlp
+from xpnet.image_layers import AvgPool2d, Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, Unflatten
+from xpnet.layers import GELU, Dropout, LayerNorm, LeakyReLU, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from xpnet.models import Residual, Sequential, mlp
 from xpnet.namespace import Namespace
 from xpnet.optim import SGD, Adam, AdamW, Momentum, Nesterov
 from xpnet.random import Stream
@@ -37,19 +38,27 @@ __all__ = [
     "SGD",
     "Adam",
     "AdamW",
+    "AvgPool2d",
     "BackendInfo",
     "BackendUnavailableError",
+    "Conv2d",
     "Dataset",
     "Device",
     "DeviceMemoryError",
     "Dropout",
     "Epoch",
     "Evaluation",
+    "Flatten",
+    "GlobalAvgPool2d",
+    "LayerNorm",
+    "LeakyReLU",
     "Linear",
+    "MaxPool2d",
     "Momentum",
     "Namespace",
     "Nesterov",
     "ReLU",
+    "Residual",
     "Run",
     "Sequential",
     "SiLU",
@@ -58,6 +67,7 @@ __all__ = [
     "Stream",
     "Tanh",
     "TrainingDivergedError",
+    "Unflatten",
     "UnknownBackendError",
     "backend",
     "backends",

@@ -17,8 +17,9 @@ import safetensors.numpy
 
 from xpnet.errors import fitted, shortened
 from xpnet.files import from_json, json_text, to_read, write_whole
-from xpnet.layers import LAYERS, Params
-from xpnet.models import MOST_LEVELS, Sequential
+from xpnet.layer import Params
+from xpnet.layers import LAYERS
+from xpnet.models import MOST_LEVELS, Residual, Sequential
 from xpnet.namespace import Namespace
 
 FORMAT = "xpnet model 1"
@@ -26,7 +27,8 @@ _SECONDS = re.compile(r'"seconds": [^,}]*')
 
 # What safetensors calls the dtypes that a model could mix.
 _NAMES = {"F16": "float16", "F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8"}
-_LAYERS: dict[str, Any] = {**LAYERS, "Sequential": Sequential}
+_GROUPS: dict[str, Any] = {"Sequential": Sequential, "Residual": Residual}
+_LAYERS: dict[str, Any] = {**LAYERS, **_GROUPS}
 
 
 class _OwnLayerError(Exception):
@@ -173,7 +175,7 @@ def _described(
         raise damaged(path, f"its description cannot be read: {e!r}") from e
     if not isinstance(found, Sequential):
         raise damaged(path, f"it holds a {type(found).__name__}, not a Sequential")
-    if model is not None and _describe(model) != description:
+    if model is not None and from_json(json_text(_describe(model))) != description:
         template = "`model` is not the one of {path}, which is {description}"
         raise ValueError(fitted(template, description=json.dumps(description), path=repr(os.fsdecode(path))))
     return found, about
@@ -207,7 +209,7 @@ def _describe(layer: Any) -> dict[str, Any]:
     kind = type(layer).__name__
     if _LAYERS.get(kind) is not type(layer):
         return {"own": kind, "fields": _fields(layer)}
-    if isinstance(layer, Sequential):
+    if kind in _GROUPS:
         return {"layer": kind, "layers": [_describe(part) for part in layer.layers]}
     return {"layer": kind, **dataclasses.asdict(layer)}
 
@@ -229,8 +231,8 @@ def _build(description: dict[str, Any], levels: int) -> Any:
     kind = options.pop("layer")
     if kind not in _LAYERS:
         raise ValueError(f"unknown layer {kind!r}")
-    if kind == "Sequential":
+    if kind in _GROUPS:
         if levels == 0:
             raise ValueError(f"models are nested more than {MOST_LEVELS} deep")
-        return Sequential(*(_build(part, levels - 1) for part in options["layers"]))
+        return _GROUPS[kind](*(_build(part, levels - 1) for part in options["layers"]))
     return _LAYERS[kind](**options)

@@ -13,7 +13,7 @@ from xpnet.batches import Batches, Scaling
 from xpnet.checks import count
 from xpnet.datasets import Dataset
 from xpnet.datasets.dataset import as_dataset
-from xpnet.layers import Params
+from xpnet.layer import Params
 from xpnet.losses import Loss, find_loss
 from xpnet.measure import BATCH_SIZE, Measure
 from xpnet.memory import watched

@@ -1,52 +1,26 @@
-"""Layers: plain data that say what is computed; their parameters are stored outside.
-
-A layer has `shapes`, the names and shapes of its parameters; ``init(xp, seed, dtype=...)`` returns them as a
-dict of arrays. It is called as ``y, pullback = layer(xp, params, x, stream=...)``, where `x` and `y` have the
-shape ``(batch, features)``. `pullback` takes `dy`, the gradient of a scalar loss at `y`, and returns `dx`,
-the gradient at `x`, and a dict of the parameters' gradients; with ``input_gradient=False`` it may skip `dx`
-and return None for it. `stream`, a `Stream`, gives `Dropout` its random numbers in training; without
-one, a layer computes what it does in inference. In a step that is compiled, pass ``stream.at(number)``, with
-the number of the step, which must be an argument: then it is replayed with new masks at each call.
-"""
+"""The layers: see `xpnet.layer` for what a layer is."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
-from xpnet import nn
-from xpnet.checks import choice, count, float_name, fraction, set_fields
+from xpnet import image_layers, nn
+from xpnet.checks import choice, count, float_name, fraction, positive, set_fields
 from xpnet.initializers import INITIALIZERS
+from xpnet.layer import (
+    Array,
+    Params,
+    Pullback,
+    Unparametrised,
+    check_float,
+    check_gradient,
+    check_rows,
+    param,
+    through,
+)
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
-
-Array = Any
-Params = dict[str, Array]
-Pullback = Callable[..., tuple[Array, Params]]
-
-
-class Layer(Protocol):
-    """What `Sequential` requires of a layer; one of your own needs nothing else.
-
-    A layer that changes the number of features also has `n_in` and `n_out`, the numbers that it takes and
-    returns. A layer without them is taken to return as many as it is given.
-    """
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The names and shapes of the parameters."""
-        ...
-
-    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
-        """Return initial parameters."""
-        ...
-
-    def __call__(
-        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
-    ) -> tuple[Array, Pullback]:
-        """Return the output and its pullback."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,13 +61,9 @@ class Linear:
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return ``x weight + bias``, shape (batch, n_out), and its pullback."""
-        _check_float(xp, x)
-        if x.ndim != 2 or x.shape[1] != self.n_in:
-            raise ValueError(f"`x` has shape {tuple(x.shape)}, but this layer takes (batch, {self.n_in})")
-        if x.shape[0] == 0:
-            raise ValueError(f"`x` has shape {tuple(x.shape)}: pass a batch of at least one row")
-        weight = _param(xp, params, "weight", (self.n_in, self.n_out), x)
-        bias = _param(xp, params, "bias", (self.n_out,), x)
+        check_rows(xp, x, self.n_in)
+        weight = param(xp, params, "weight", (self.n_in, self.n_out), x)
+        bias = param(xp, params, "bias", (self.n_out,), x)
         y = xp.nn.linear(x, weight, bias)
 
         def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
@@ -104,18 +74,8 @@ class Linear:
         return y, pullback
 
 
-class _Unparametrised:
-    """Base of the layers without parameters."""
-
-    shapes: ClassVar[dict[str, tuple[int, ...]]] = {}
-
-    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
-        """Return no parameters."""
-        return {}
-
-
 @dataclasses.dataclass(frozen=True)
-class Activation(_Unparametrised):
+class Activation(Unparametrised):
     """A function of `nn` as a layer; an activation is a subclass that names its function.
 
     Attributes
@@ -136,13 +96,13 @@ class Activation(_Unparametrised):
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the output, shape of `x`, and its pullback."""
-        _check_float(xp, x)
+        check_float(xp, x)
         declared = nn.FUNCTIONS[self.function]
         if not declared.is_elementwise and (x.ndim != 2 or x.shape[1] == 0):
             raise ValueError(f"`x` has shape {tuple(x.shape)}, but this layer takes (batch, features)")
         y = getattr(xp.nn, declared.name)(x)
         backward = getattr(xp.nn, str(declared.gradient))
-        return y, _through(xp, backward, x if declared.keeps == "z" else y)
+        return y, through(xp, backward, x if declared.keeps == "z" else y)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -194,7 +154,7 @@ class Softmax(Activation):
 
 
 @dataclasses.dataclass(frozen=True)
-class Dropout(_Unparametrised):
+class Dropout(Unparametrised):
     """In training, set features to 0 with probability `rate` and divide the others by ``1 - rate``.
 
     Without a `stream`, as in inference, it returns its input (inverted dropout; Srivastava et al., 2014). One
@@ -215,67 +175,96 @@ class Dropout(_Unparametrised):
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the output, shape of `x`, and its pullback."""
-        _check_float(xp, x)
+        check_float(xp, x)
         if stream is None:
-            return x, _through(xp, lambda _, dy: dy, x)
+            return x, through(xp, lambda _, dy: dy, x)
         key, step = stream.next_key()
         y = xp.nn.dropout(x, key, step, self.rate)
-        return y, _through(xp, lambda _, dy: xp.nn.dropout_backward(dy, key, step, self.rate), y)
+        return y, through(xp, lambda _, dy: xp.nn.dropout_backward(dy, key, step, self.rate), y)
 
 
-def _through(xp: Namespace, backward: Callable[[Array, Array], Array], kept: Array) -> Pullback:
-    """Return the pullback of a layer without parameters; `kept` has the shape and the dtype of the output."""
+@dataclasses.dataclass(frozen=True)
+class LeakyReLU(Unparametrised):
+    """``y = x`` where `x` is positive, else ``slope * x``.
 
-    def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
-        check_gradient(xp, dy, kept)
-        return (backward(kept, dy) if input_gradient else None), {}
+    Parameters
+    ----------
+    slope : float
+        In [0, 1).
+    """
 
-    return pullback
+    slope: float = 0.01
 
+    def __post_init__(self) -> None:
+        set_fields(self, slope=fraction)
 
-def check_gradient(xp: Namespace, dy: Array, y: Array) -> None:
-    """Raise unless `dy` is an array of `xp` with the shape and the dtype of the output `y`."""
-    xp.check_array("dy", dy)
-    if dy.shape != y.shape:
-        raise ValueError(
-            f"`dy` has shape {tuple(dy.shape)}, but the output has {tuple(y.shape)}; "
-            "pass the gradient at this output"
-        )
-    if dy.dtype != y.dtype:
-        raise TypeError(f"`dy` is {dy.dtype}, but the output is {y.dtype}; pass `xp.astype(dy, y.dtype)`")
-
-
-def _check_float(xp: Namespace, x: Array) -> None:
-    """Raise unless `x` is a float32 or float64 array of `xp`."""
-    xp.check_array("x", x)
-    if x.dtype != xp.float32 and x.dtype != xp.float64:
-        raise TypeError(f"`x` must be float32 or float64, got {x.dtype}; pass `xp.astype(x, xp.float32)`")
+    def __call__(
+        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+    ) -> tuple[Array, Pullback]:
+        """Return the output, shape of `x`, and its pullback."""
+        check_float(xp, x)
+        y = xp.nn.leaky_relu(x, slope=self.slope)
+        return y, through(xp, lambda x, dy: xp.nn.leaky_relu_backward(x, dy, slope=self.slope), x)
 
 
-def _param(xp: Namespace, params: Params, name: str, shape: tuple[int, ...], x: Array) -> Array:
-    """Return a parameter, or raise unless it is an array of `xp` of this shape with the dtype of `x`."""
-    p = find_param(params, name)
-    xp.check_array(name, p)
-    if tuple(p.shape) != shape:
-        raise ValueError(f"`{name}` has shape {tuple(p.shape)}, but this layer has {shape}")
-    if p.dtype != x.dtype:
-        raise TypeError(f"`x` is {x.dtype}, but `{name}` is {p.dtype}; pass `xp.astype(x, {name}.dtype)`")
-    return p
+@dataclasses.dataclass(frozen=True)
+class LayerNorm:
+    """Rows of mean 0 and variance 1, times `scale`, plus `shift`; see `xpnet.nn.layer_norm`.
 
+    Parameters
+    ----------
+    n_in : int
+        Number of features, the shape of the parameters `scale` and `shift`.
+    eps : float
+        Added to the variance.
+    """
 
-def find_param(params: Params, name: str) -> Array:
-    """Return a parameter by name, or raise if there is none."""
-    if not isinstance(params, Mapping):
-        raise TypeError(
-            f"`params` must be a dict of arrays, got {type(params).__name__}; pass what `init` returned"
-        )
-    if name not in params:
-        raise ValueError(f"`params` has no {name!r}; pass what `init` returned")
-    return params[name]
+    n_in: int
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        set_fields(self, n_in=count, eps=positive)
+
+    @property
+    def n_out(self) -> int:
+        """The number of features of an output."""
+        return self.n_in
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of the parameters."""
+        return {"scale": (self.n_in,), "shift": (self.n_in,)}
+
+    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
+        """Return `scale` of ones and `shift` of zeros."""
+        found = getattr(xp, float_name(xp, dtype))
+        return {"scale": xp.ones((self.n_in,), dtype=found), "shift": xp.zeros((self.n_in,), dtype=found)}
+
+    def __call__(
+        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+    ) -> tuple[Array, Pullback]:
+        """Return the output, shape of `x`, and its pullback."""
+        check_rows(xp, x, self.n_in)
+        scale, shift = (param(xp, params, name, (self.n_in,), x) for name in ("scale", "shift"))
+        y = xp.nn.layer_norm(x, scale, shift, eps=self.eps)
+
+        def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
+            check_gradient(xp, dy, y)
+            dx, d_scale, d_shift = xp.nn.layer_norm_backward(x, scale, dy, eps=self.eps)
+            return (dx if input_gradient else None), {"scale": d_scale, "shift": d_shift}
+
+        return y, pullback
 
 
 # Classes of your own are in neither, because no file that was saved can hold their code.
-_kinds: list[type[Any]] = [Linear, *Activation.__subclasses__(), Dropout]
+_kinds: list[type[Any]] = [
+    Linear,
+    *Activation.__subclasses__(),
+    LeakyReLU,
+    Dropout,
+    LayerNorm,
+    *image_layers.LAYERS,
+]
 LAYERS = {kind.__name__: kind for kind in _kinds}
 """The layers of `xpnet`, by the name of the class."""
 

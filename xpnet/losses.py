@@ -8,7 +8,8 @@ from typing import Any
 
 from xpnet import nn
 from xpnet.errors import shortened
-from xpnet.layers import Activation, Layer, Sigmoid, Softmax
+from xpnet.layer import Layer
+from xpnet.layers import Activation, Sigmoid, Softmax
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 

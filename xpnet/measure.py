@@ -7,7 +7,7 @@ from typing import Any
 
 from xpnet.batches import spans
 from xpnet.datasets import Dataset
-from xpnet.layers import Params
+from xpnet.layer import Params
 from xpnet.namespace import Namespace
 from xpnet.problem import Problem
 from xpnet.replay.foreign import compile_step

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
 from xpnet.errors import DeviceMemoryError
-from xpnet.models import Sequential
+from xpnet.layer import Shape
+from xpnet.models import Residual, Sequential
 from xpnet.namespace import Namespace
+from xpnet.widths import shape_after
 
 
 @contextlib.contextmanager
@@ -36,13 +40,18 @@ def watched(xp: Namespace, model: Sequential, *, dtype: str, batch_size: int) ->
 
 def bytes_per_image(model: Sequential, dtype: str) -> int:
     """Return the bytes per image in a training step: the outputs of layers and their gradients."""
-    return np.dtype(dtype).itemsize * sum(_widths(model, model.n_in or 0))
+    entering = None if model.n_in is None else (model.n_in,)
+    return np.dtype(dtype).itemsize * sum(_sizes(model.layers, entering))
 
 
-def _widths(model: Sequential, width: int) -> Iterator[int]:
-    yield width
-    for layer in model.layers:
-        if isinstance(layer, Sequential):
-            yield from _widths(layer, width)
-        width = getattr(layer, "n_out", None) or width
-        yield 2 * width
+def _sizes(layers: Sequence[Any], shape: Shape | None) -> Iterator[int]:
+    yield _size(shape)
+    for layer in layers:
+        if isinstance(layer, Sequential | Residual):
+            yield from _sizes(layer.layers, shape)
+        shape = shape_after(layer, shape)
+        yield 2 * _size(shape)
+
+
+def _size(shape: Shape | None) -> int:
+    return math.prod(length or 1 for length in shape or (0,))

@@ -7,9 +7,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xpnet import checks
+from xpnet import checks, widths
 from xpnet.checks import float_name
-from xpnet.layers import ACTIVATIONS, Layer, Linear, Params, Pullback, check_gradient, find_param
+from xpnet.layer import Layer, Params, Pullback, Shape, check_gradient, find_param
+from xpnet.layers import ACTIVATIONS, Linear
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
 
@@ -35,13 +36,13 @@ class Sequential:
     shapes : dict of str to tuple of int
         The names and shapes of all parameters, in order.
     n_in, n_out : int or None
-        `n_in` of the first layer that has it, and `n_out` of the last one, nested layers included; None if no
-        layer has it.
+        Numbers of features: `n_in` of the first layer that has it, and `n_out` of the last one, nested layers
+        included; None if no layer has it, or if images enter or leave.
 
     Raises
     ------
     ValueError
-        If there is no layer, if a layer takes another number of features than it is given, or if models are
+        If there is no layer, if a layer takes other features or images than it is given, or if models are
         nested more than `MOST_LEVELS` (100) deep.
     """
 
@@ -49,7 +50,7 @@ class Sequential:
     _names: tuple[tuple[tuple[str, str], ...], ...] = dataclasses.field(repr=False, compare=False)
     # Computed once: a nested model would otherwise ask its own layers again at every level.
     _shapes: dict[str, tuple[int, ...]] = dataclasses.field(repr=False, compare=False)
-    _widths: tuple[int | None, int | None] = dataclasses.field(repr=False, compare=False)
+    _widths: tuple[int | None, Shape | None] = dataclasses.field(repr=False, compare=False)
     _levels: int = dataclasses.field(repr=False, compare=False)
 
     def __init__(self, *layers: Layer) -> None:
@@ -62,7 +63,7 @@ class Sequential:
         object.__setattr__(self, "_names", names)
         found = {f"{i}.{name}": checks.shape(own[name]) for i, own in enumerate(shapes) for name in own}
         object.__setattr__(self, "_shapes", found)
-        object.__setattr__(self, "_widths", _checked_widths(layers))
+        object.__setattr__(self, "_widths", widths.through(layers))
         object.__setattr__(self, "_levels", _checked_levels(layers))
 
     @property
@@ -78,7 +79,22 @@ class Sequential:
     @property
     def n_out(self) -> int | None:
         """The number of features of an output, if a layer has it."""
-        return self._widths[1]
+        shape = self._widths[1]
+        return shape[0] if shape is not None and len(shape) == 1 else None
+
+    @property
+    def takes_or_gives_images(self) -> bool:
+        """Whether images enter or leave, and not rows of features."""
+        shape = self._widths[1]
+        return (shape is not None and len(shape) == 3) or (self.n_in is None and _takes_images(self.layers))
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        """Return the shape of an output, or raise ValueError if the layers do not take such an input."""
+        # What is known without the input; asking all layers again at every level of nesting would add up.
+        known = self._widths[1]
+        if shape is None or (known is not None and None not in known and self.n_in is not None):
+            return known
+        return widths.through(self.layers, shape)[1]
 
     def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
         """Return initial parameters as arrays of `xp`.
@@ -122,6 +138,100 @@ class Sequential:
             return dy, grads
 
         return x, backward
+
+
+@dataclasses.dataclass(frozen=True, init=False)
+class Residual:
+    """The sum of its input and what its layers make of it (He et al., 2016); itself a layer.
+
+    Parameters
+    ----------
+    *layers : Layer
+        They return as many features, or images of the same shape, as they take.
+
+    Attributes
+    ----------
+    inner : Sequential
+        The layers; the parameters have the names that they have there.
+
+    Raises
+    ------
+    ValueError
+        If the layers give another shape than they take, or see `Sequential`.
+    """
+
+    inner: Sequential
+
+    def __init__(self, *layers: Layer) -> None:
+        object.__setattr__(self, "inner", Sequential(*layers))
+        n_in = self.inner.n_in
+        self.output_shape(None if n_in is None else (n_in,))
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers whose output is added."""
+        return self.inner.layers
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of all parameters, in order."""
+        return self.inner.shapes
+
+    @property
+    def n_in(self) -> int | None:
+        """The number of features of an input, if a layer has it."""
+        return self.inner.n_in
+
+    @property
+    def n_out(self) -> int | None:
+        """The number of features of an output, if a layer has it."""
+        return self.inner.n_out
+
+    @property
+    def _levels(self) -> int:
+        return self.inner._levels
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        """Return the shape of an input, or raise ValueError if the layers give another one."""
+        made = self.inner.output_shape(shape)
+        if shape is not None and made is not None and not _may_be_equal(shape, made):
+            raise ValueError(f"Residual adds its input, {shape}, to what its layers give, {made}")
+        return made if shape is None else shape
+
+    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
+        """Return initial parameters as arrays of `xp`."""
+        return self.inner.init(xp, seed, dtype=dtype)
+
+    def __call__(
+        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+    ) -> tuple[Array, Pullback]:
+        """Return ``x`` plus the output of the layers, and the pullback through both ways."""
+        y, inner = self.inner(xp, params, x, stream=stream)
+        if y.shape != x.shape:
+            raise ValueError(
+                f"`x` has shape {tuple(x.shape)}, but the layers of this Residual give {tuple(y.shape)}"
+            )
+        total = xp.nn.add(x, y)
+
+        def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array | None, Params]:
+            check_gradient(xp, dy, total)
+            dx, grads = inner(dy, input_gradient=input_gradient)
+            return (xp.nn.add(dy, dx) if input_gradient else None), grads
+
+        return total, pullback
+
+
+def _takes_images(layers: Sequence[Any]) -> bool:
+    return any(
+        getattr(layer, "takes_images", False) or _takes_images(getattr(layer, "layers", ()))
+        for layer in layers
+    )
+
+
+def _may_be_equal(one: Shape, other: Shape) -> bool:
+    return len(one) == len(other) and all(
+        a is None or b is None or a == b for a, b in zip(one, other, strict=True)
+    )
 
 
 def check_params(xp: Namespace, model: Sequential, params: Params) -> str:
@@ -206,23 +316,3 @@ def _checked_levels(layers: Sequence[Any]) -> int:
     if levels > MOST_LEVELS:
         raise ValueError(f"models are nested {levels} deep; nest at most {MOST_LEVELS}")
     return levels
-
-
-def _checked_widths(layers: Sequence[Any]) -> tuple[int | None, int | None]:
-    """Return the numbers of features that enter and leave the layers, or raise unless these fit together."""
-    entering, given, giver = None, None, None
-    for i, layer in enumerate(layers):
-        n_in, n_out = (_width(layer, name) for name in ("n_in", "n_out"))
-        if None not in (n_in, given) and n_in != given:
-            raise ValueError(f"layer {i} takes {n_in} features, but layer {giver} gives {given}")
-        if given is None:
-            entering = n_in if entering is None else entering
-        if n_out is not None:
-            given, giver = n_out, i
-    return entering, given
-
-
-def _width(layer: Any, name: str) -> int | None:
-    """Return `n_in` or `n_out` of a layer, if it has that."""
-    width = getattr(layer, name, None)
-    return None if width is None else checks.count(name, width)

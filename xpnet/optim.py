@@ -12,7 +12,8 @@ from typing import Any, ClassVar, Protocol
 
 from xpnet import nn
 from xpnet.checks import fraction, nonnegative, positive, set_fields
-from xpnet.layers import ACTIVATIONS, Activation, Params
+from xpnet.layer import Params
+from xpnet.layers import ACTIVATIONS, Activation
 from xpnet.namespace import Namespace
 
 Array = Any

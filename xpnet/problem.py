@@ -80,6 +80,11 @@ def check_fit(name: str, dataset: Any, model: Sequential) -> None:
         raise TypeError(
             f"`model` must be a Sequential, got {model!r}; pass for example `xpnet.mlp(784, 64, 10)`"
         )
+    if model.takes_or_gives_images:
+        raise ValueError(
+            "images enter and leave a model as rows of features: begin it with "
+            "`Unflatten(height, width, channels)`, and let `Flatten` or `GlobalAvgPool2d` and `Linear` follow"
+        )
     if model.n_in is None or model.n_out is None:
         raise ValueError(
             "the model has no linear layer, so there is nothing to train or to use; a layer of your own that "

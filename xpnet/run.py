@@ -19,7 +19,7 @@ from xpnet.datasets.dataset import as_dataset
 from xpnet.discovery import backend
 from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, predict_proba
 from xpnet.inputs import Inputs
-from xpnet.layers import Params
+from xpnet.layer import Params
 from xpnet.losses import find_loss
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace, check_namespace

@@ -15,7 +15,7 @@ from xpnet.batches import Scaling
 from xpnet.datasets import Dataset
 from xpnet.errors import TrainingDivergedError
 from xpnet.inputs import Inputs
-from xpnet.layers import Params
+from xpnet.layer import Params
 from xpnet.losses import find_loss
 from xpnet.measure import Measure
 from xpnet.memory import watched

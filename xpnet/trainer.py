@@ -9,8 +9,9 @@ import numpy as np
 
 from xpnet.batches import spans
 from xpnet.datasets import Dataset
-from xpnet.layers import LAYERS, Dropout, Params
-from xpnet.models import Sequential
+from xpnet.layer import Params
+from xpnet.layers import LAYERS, Dropout
+from xpnet.models import Residual, Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
 from xpnet.problem import Problem
@@ -150,6 +151,6 @@ class Trainer:
 
 def _may_draw(layer: Any) -> bool:
     """Return whether a layer may draw random numbers in training: `Dropout`, or one of a user's own."""
-    if type(layer) is Sequential:
+    if type(layer) in (Sequential, Residual):
         return any(map(_may_draw, layer.layers))
     return type(layer) is Dropout or type(layer) not in LAYERS.values()

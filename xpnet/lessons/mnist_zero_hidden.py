@@ -23,7 +23,8 @@ from typing import Any
 from xpnet import checks
 from xpnet.checked import checked
 from xpnet.datasets import mnist
-from xpnet.layers import Linear, Params, Sigmoid
+from xpnet.layer import Params
+from xpnet.layers import Linear, Sigmoid
 from xpnet.lessons.mnist_zero import is_zero, judge, pixels
 from xpnet.lessons.pace import Pace
 from xpnet.models import Sequential

@@ -1,0 +1,120 @@
+"""What a layer is: plain data that say what is computed; its parameters are stored outside.
+
+A layer has `shapes`, the names and shapes of its parameters; ``init(xp, seed, dtype=...)`` returns them as a
+dict of arrays. It is called as ``y, pullback = layer(xp, params, x, stream=...)``, where `x` and `y` have the
+shape ``(batch, features)``, or ``(batch, height, width, channels)`` of images. `pullback` takes `dy`, the
+gradient of a scalar loss at `y`, and returns `dx`, the gradient at `x`, and a dict of the parameters'
+gradients; with ``input_gradient=False`` it may skip `dx` and return None for it. `stream`, a `Stream`, gives
+`Dropout` its random numbers in training; without one, a layer computes what it does in inference. In a step
+that is compiled, pass ``stream.at(number)``, with the number of the step, which must be an argument: then it
+is replayed with new masks at each call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, Protocol
+
+from xpnet.namespace import Namespace
+from xpnet.random import Stream
+
+Array = Any
+Params = dict[str, Array]
+Pullback = Callable[..., tuple[Array, Params]]
+Shape = tuple[int | None, ...]
+"""Of one row of a batch: (features,), or (height, width, channels); None for a length that is not known."""
+
+
+class Layer(Protocol):
+    """What `Sequential` requires of a layer; one of your own needs nothing else.
+
+    A layer that changes the number of features also has `n_in` and `n_out`, the numbers that it takes and
+    returns. A layer without them is taken to return as many as it is given. One that takes or gives images
+    has `output_shape`, which takes the `Shape` of an input, or None if it is not known, and returns that of
+    the output; if its `n_in` and `n_out` are numbers of channels, `takes_images` is True.
+    """
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of the parameters."""
+        ...
+
+    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
+        """Return initial parameters."""
+        ...
+
+    def __call__(
+        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+    ) -> tuple[Array, Pullback]:
+        """Return the output and its pullback."""
+        ...
+
+
+class Unparametrised:
+    """Base of the layers without parameters."""
+
+    shapes: ClassVar[dict[str, tuple[int, ...]]] = {}
+
+    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
+        """Return no parameters."""
+        return {}
+
+
+def through(xp: Namespace, backward: Callable[[Array, Array], Array], kept: Array) -> Pullback:
+    """Return the pullback of a layer without parameters; `kept` has the shape and the dtype of the output."""
+
+    def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
+        check_gradient(xp, dy, kept)
+        return (backward(kept, dy) if input_gradient else None), {}
+
+    return pullback
+
+
+def check_gradient(xp: Namespace, dy: Array, y: Array) -> None:
+    """Raise unless `dy` is an array of `xp` with the shape and the dtype of the output `y`."""
+    xp.check_array("dy", dy)
+    if dy.shape != y.shape:
+        raise ValueError(
+            f"`dy` has shape {tuple(dy.shape)}, but the output has {tuple(y.shape)}; "
+            "pass the gradient at this output"
+        )
+    if dy.dtype != y.dtype:
+        raise TypeError(f"`dy` is {dy.dtype}, but the output is {y.dtype}; pass `xp.astype(dy, y.dtype)`")
+
+
+def check_float(xp: Namespace, x: Array) -> None:
+    """Raise unless `x` is a float32 or float64 array of `xp`."""
+    xp.check_array("x", x)
+    if x.dtype != xp.float32 and x.dtype != xp.float64:
+        raise TypeError(f"`x` must be float32 or float64, got {x.dtype}; pass `xp.astype(x, xp.float32)`")
+
+
+def check_rows(xp: Namespace, x: Array, features: int) -> None:
+    """Raise unless `x` is a batch of rows with so many features."""
+    check_float(xp, x)
+    if x.ndim != 2 or x.shape[1] != features:
+        raise ValueError(f"`x` has shape {tuple(x.shape)}, but this layer takes (batch, {features})")
+    if x.shape[0] == 0:
+        raise ValueError(f"`x` has shape {tuple(x.shape)}: pass a batch of at least one row")
+
+
+def param(xp: Namespace, params: Params, name: str, shape: tuple[int, ...], x: Array) -> Array:
+    """Return a parameter, or raise unless it is an array of `xp` of this shape with the dtype of `x`."""
+    p = find_param(params, name)
+    xp.check_array(name, p)
+    if tuple(p.shape) != shape:
+        raise ValueError(f"`{name}` has shape {tuple(p.shape)}, but this layer has {shape}")
+    if p.dtype != x.dtype:
+        raise TypeError(f"`x` is {x.dtype}, but `{name}` is {p.dtype}; pass `xp.astype(x, {name}.dtype)`")
+    return p
+
+
+def find_param(params: Params, name: str) -> Array:
+    """Return a parameter by name, or raise if there is none."""
+    if not isinstance(params, Mapping):
+        raise TypeError(
+            f"`params` must be a dict of arrays, got {type(params).__name__}; pass what `init` returned"
+        )
+    if name not in params:
+        raise ValueError(f"`params` has no {name!r}; pass what `init` returned")
+    return params[name]
