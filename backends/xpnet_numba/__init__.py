@@ -99,16 +99,18 @@ def _advice() -> list[str]:
     return [*blas_advice(), *([reason] if reason else advice.advice())]
 
 
+_kernels = {} if settings.interpreted() else lazy.functions(_replace)
 xp: Namespace = Namespace(
     "numba",
     standard.NUMPY,
-    fused={} if settings.interpreted() else lazy.functions(_replace),
+    fused=_kernels,
     device=Device(probe=_probe, remedy=settings.REMEDY),
     compile=_compile,
     versions={"numba": _NUMBA, "numpy": numpy.__version__},
     advice=_advice,
 )
 
-# The functions without a kernel in which small numbers underflow, see `xpnet_numpy`.
-for _name in ("accumulate", "linear"):
-    setattr(xp.nn, _name, numpy.errstate(under="ignore")(getattr(xp.nn, _name)))
+# In those without a kernel, small numbers underflow, see `xpnet_numpy`.
+for _name, _twin in list(vars(xp.nn).items()):
+    if _name not in _kernels:
+        setattr(xp.nn, _name, numpy.errstate(under="ignore")(_twin))
