@@ -79,6 +79,29 @@ def assert_returns_what_its_twin_does(xp, function, arguments):
             np.testing.assert_array_equal(xp.to_host(on_device[name]), expected, err_msg=name)
 
 
+def assert_compiled_returns_what_its_twin_does(xp, function, arguments):
+    """Call a function in a compiled step three times, and compare what its program returned."""
+
+    # What the step reaches must be small enough to be watched.
+    name, names = function.name, (*function.arrays,)
+    others = {key: value for key, value in arguments.items() if key not in names}
+    positional, _ = passed(function, {key: key for key in arguments})
+
+    def step(xp, *arrays):
+        given = others | dict(zip(names, arrays, strict=True))
+        args = [given.pop(key) for key in positional]
+        made = getattr(xp.nn, name)(*args, **given)
+        return tuple(x for x in (made if isinstance(made, tuple) else (made,)) if x is not None)
+
+    compiled = xp.compile(step)
+    for _ in range(3):
+        on_device = placed(xp, function, arguments)
+        results = iter(compiled(xp, *(on_device[name] for name in function.arrays)))
+    assert getattr(compiled, "report", "") == "", compiled.report
+    expected = _results_of_twin(function, arguments, np.dtype("float64"))
+    _assert_close_to_twin(xp, function, arguments, [None if x is None else next(results) for x in expected])
+
+
 def _can_change(xp):
     x = y = xp.zeros((1,), dtype=xp.float32)
     y += 1

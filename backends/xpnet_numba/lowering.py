@@ -17,6 +17,7 @@ from xpnet.replay.lower import Lowering, Rule
 from xpnet.replay.stages import Operation
 from xpnet.replay.trace import Call, NotReplayableError, Trace, Value
 from xpnet_numba import lazy
+from xpnet_numba.image_rules import ImageRules
 from xpnet_numba.operations import signature
 
 Array = Any
@@ -55,13 +56,19 @@ class Rules:
         self.compressed: dict[Value, tuple[Value, Value]] = {}
         # Gathered batches that are not written out: where their images and their lists are, and the scaling.
         self._batches: dict[Value, tuple[dict[str, Value], dict[str, Value], dict[str, float]]] = {}
+        # Values with other shapes in the memory of others.
+        self._aliases: dict[Value, Value] = {}
         rules: dict[str, Rule] = {
+            **ImageRules(self._add, self._value, self._alias).table,
             **{name: self._own for name, function in nn.FUNCTIONS.items() if lazy.has_operation(function)},
             "gather_batch": self._gather_batch,
             "linear": self._linear,
             "linear_backward": self._linear_backward,
             "one_hot": self._one_hot,
             "softmax_cross_entropy": self._softmax_cross_entropy,
+            **dict.fromkeys(
+                ("flatten", "flatten_backward", "unflatten", "unflatten_backward"), self._reshape
+            ),
         }
         self.table = {
             name: [_if(self._is_ours, rules[name]), self._host] if name in rules else [self._host]
@@ -80,10 +87,29 @@ class Rules:
         """Return a new value, for operations only."""
         return Value(shape, numpy.dtype(dtype or self.dtype))
 
+    def _alias(self, value: Value, shape: tuple[int, ...]) -> Value:
+        """Return a value with another shape in the memory of one."""
+        alias = self._value(shape, value.dtype)
+        self._aliases[alias] = self._stored(value)
+        return alias
+
+    def _stored(self, value: Value) -> Value:
+        """Return the value in whose memory one is."""
+        return self._aliases.get(value, value)
+
     def _add(
         self, lowering: Lowering, call: Call, name: str, numbers: Mapping[str, Any], /, **arrays: Value
     ) -> Operation:
         """Add an operation in the place of a call.
+
+        Parameters
+        ----------
+        lowering : Lowering
+        call : Call
+        name : str
+        numbers : mapping
+            What the operation's numbers follow from, and its whole numbers.
+        **arrays : Value
 
         Raises
         ------
@@ -91,12 +117,13 @@ class Rules:
             If the operation takes arrays or numbers of other names, or the arrays do not fit.
         """
         declared = signature(name)
-        declared.check((*arrays, *declared.numbers), "it is given")
+        counts = {key: numbers[key] for key in declared.counts}
+        declared.check((*arrays, *declared.numbers, *counts), "it is given")
         length, sizes = declared.divide(arrays, self.dtype)
-        operands = tuple(arrays[key] for key in declared.operands)
-        operation = Operation(
-            declared.kernel, operands, declared.access, length, sizes, declared.values(**numbers)
-        )
+        operands = tuple(self._stored(arrays[key]) for key in declared.operands)
+        values = declared.values(**{key: n for key, n in numbers.items() if key not in counts})
+        sizes = *sizes, *counts.values()
+        operation = Operation(declared.kernel, operands, declared.access, length, sizes, values)
         lowering.add(operation, at=call)
         return operation
 
@@ -111,6 +138,21 @@ class Rules:
             values = functools.partial(signature(call.name).values, **fixed)
             operation.count = lambda leaves: values(**{key: n.of(leaves) for key, n in running.items()})
         return True
+
+    def _call(
+        self,
+        lowering: Lowering,
+        call: Call,
+        function: Callable[..., None],
+        inputs: Sequence[Value],
+        results: Sequence[Value],
+    ) -> None:
+        """Let the host call a function, which takes the arrays to be read and those to be written."""
+        values = *inputs, *results
+        access = "R" * len(inputs) + ("U" if call.changed else "W") * len(results)
+        if not self._aliases.keys().isdisjoint(values):
+            function = _reshaping(function, [value.shape for value in values])
+        lowering.add(Operation(call.name, (*map(self._stored, values),), access, host=function), at=call)
 
     def _host(self, lowering: Lowering, call: Call) -> bool:
         """Call the function on the host, and copy its results to where they are expected."""
@@ -132,7 +174,20 @@ class Rules:
                 if not numpy.may_share_memory(target, source):
                     target[...] = source
 
-        _call(lowering, call, run, inputs, results)
+        self._call(lowering, call, run, inputs, results)
+        return True
+
+    def _reshape(self, lowering: Lowering, call: Call) -> bool:
+        """Let the result be in the memory of the array, unless someone could see that."""
+        value, (result,) = [*call.arrays.values()][-1], _results(call)
+        trace = lowering.trace
+        if (
+            value in trace.arguments
+            or not trace.changed.isdisjoint((value, result))
+            or result in trace.returned
+        ):
+            return False
+        self._aliases[result] = self._stored(value)
         return True
 
     def _gather_batch(self, lowering: Lowering, call: Call) -> bool:
@@ -183,7 +238,7 @@ class Rules:
                 bias = folded
             add("add_partials", {}, partials=partials, bias=bias, y=z)
         elif _is_large(call):
-            _call(lowering, call, _affine, (x, weight, bias), (z,))
+            self._call(lowering, call, _affine, (x, weight, bias), (z,))
         else:
             add("multiply", {"transposed": 0}, left=x, right=weight, bias=bias, out=z)
         return True
@@ -193,7 +248,7 @@ class Rules:
         x, weight, dy = call.arrays.values()
         nothing = self._value((0,))
         if dx is not None and _is_large(call):
-            _call(lowering, call, lambda x, y, out: numpy.matmul(x, y.T, out=out), (dy, weight), (dx,))
+            self._call(lowering, call, lambda x, y, out: numpy.matmul(x, y.T, out=out), (dy, weight), (dx,))
         elif dx is not None:
             transposed = self._value(weight.shape[::-1])
             add("transpose", {}, x=weight, out=transposed)
@@ -202,7 +257,7 @@ class Rules:
             _, lists, scaling = self._batches[x]
             add("differentiate_sparse", scaling, dy=dy, d_weight=d_weight, **lists)
         elif _is_large(call):
-            _call(lowering, call, lambda x, y, out: numpy.matmul(x.T, y, out=out), (x, dy), (d_weight,))
+            self._call(lowering, call, lambda x, y, out: numpy.matmul(x.T, y, out=out), (x, dy), (d_weight,))
         else:
             add("multiply_transposed", {"transposed": 1}, left=x, right=dy, bias=nothing, out=d_weight)
         add("add_rows", {}, x=dy, total=d_bias)
@@ -228,16 +283,9 @@ def _if(condition: Callable[[Call], bool], rule: Rule) -> Rule:
     return lambda lowering, call: condition(call) and rule(lowering, call)
 
 
-def _call(
-    lowering: Lowering,
-    call: Call,
-    function: Callable[..., None],
-    inputs: Sequence[Value],
-    results: Sequence[Value],
-) -> None:
-    """Let the host call a function, which takes the arrays to be read and those to be written."""
-    access = "R" * len(inputs) + ("U" if call.changed else "W") * len(results)
-    lowering.add(Operation(call.name, (*inputs, *results), access, host=function), at=call)
+def _reshaping(function: Callable[..., None], shapes: Sequence[tuple[int, ...]]) -> Callable[..., None]:
+    """Return a function that first gives its arrays these shapes."""
+    return lambda *arrays: function(*[x.reshape(shape) for x, shape in zip(arrays, shapes, strict=True)])
 
 
 def _results(call: Call) -> Any:

@@ -3,10 +3,10 @@
     "images: uint8 n pixels, indices: int32 batch -> x: batch pixels; scale, offset"
 
 names the arrays that an operation reads and those that it writes, with their axes, as `xpnet.nn.declaration`
-does; then its floating-point numbers. An array without a dtype has that of all floating-point arrays of the
-step. `lowering` gives an operation its arrays and numbers by these names, and its kernel takes them by the
-same ones: a wrong name is refused on either side. The operation of a function of `nn` needs no line here,
-because the function's own declaration says all of this.
+does; then its floating-point numbers, and behind another ``;`` its whole ones. An array without a dtype has
+that of all floating-point arrays of the step. `lowering` gives an operation its arrays and numbers by these
+names, and its kernel takes them by the same ones: a wrong name is refused on either side. The operation of
+a function of `nn` needs no line here, because the function's own declaration says all of this.
 
 This module does not import Numba: a start that finds all machine code on disk does without it.
 """
@@ -52,7 +52,8 @@ class Signature:
     ----------
     name : str
     operands : dict of str to Operand
-    numbers : tuple of str
+    numbers, counts : tuple of str
+        Floating-point and whole ones.
     rows : str or None
         The axis that threads divide, ``"*"`` for the first one of any shape; None if one thread does all.
     kernel : str
@@ -68,6 +69,7 @@ class Signature:
     rows: str | None
     kernel: str
     convert: Callable[..., tuple[float, ...]] | None = None
+    counts: tuple[str, ...] = ()
 
     @functools.cached_property
     def axes(self) -> tuple[str, ...]:
@@ -83,7 +85,7 @@ class Signature:
 
     def check(self, names: Collection[str], user: str) -> None:
         """Raise a `TypeError` unless these are the names of the operands and the numbers."""
-        expected = *self.operands, *self.numbers
+        expected = *self.operands, *self.numbers, *self.counts
         if sorted(names) != sorted(expected):
             raise TypeError(
                 f"the operation {self.name!r} takes {', '.join(expected)}, but {user} {', '.join(names)}"
@@ -93,7 +95,7 @@ class Signature:
         """Return the numbers of the operation, in order, given those of the function of `nn`."""
         if self.convert:
             return self.convert(**numbers)
-        self.check((*self.operands, *numbers), "it is given")
+        self.check((*self.operands, *numbers, *self.counts), "it is given")
         return tuple(numbers[name] for name in self.numbers)
 
     def divide(self, arrays: Mapping[str, Array], dtype: Any) -> tuple[int, tuple[int, ...]]:
@@ -155,12 +157,16 @@ def _of_function(function: nn.Function) -> Signature:
 
 
 def _declare(name: str, declaration: str, *, rows: str | None = None, kernel: str = "") -> Signature:
-    arrays, _, numbers = declaration.partition("; ")
+    arrays, numbers, counts = (*declaration.split("; "), "", "")[:3]
     read, _, written = arrays.partition(" -> ")
     operands = dict(
         _operand(text, access) for access, side in (("r", read), ("w", written)) for text in side.split(", ")
     )
-    return Signature(name, operands, tuple(numbers.split(", ")) if numbers else (), rows, kernel or name)
+    return Signature(name, operands, _names(numbers), rows, kernel or name, counts=_names(counts))
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split(", ")) if text else ()
 
 
 def _operand(text: str, access: str) -> tuple[str, Operand]:
@@ -202,6 +208,10 @@ _NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = 
 }
 
 _GATHER = "indices: int32 batch -> x: batch pixels; scale, offset"
+_PLACES = "top, left, stride_height, stride_width"
+_WINDOWS = f"size_height, size_width, {_PLACES}"
+_IN, _OUT = "batch height width channels", "batch out_height out_width channels"
+_STEPS = "stride_height, stride_width, dilation_height, dilation_width, groups"
 _MULTIPLY = "right: inner columns, bias: bias -> out: rows columns; transposed"
 _DECLARED = {
     operation.name: operation
@@ -238,5 +248,45 @@ _DECLARED = {
             rows="batch",
         ),
         _declare("mean", "losses: float64 batch -> loss: ()"),
+        # Images with zeros around them and between their pixels, or less of them.
+        _declare("pad", f"x: {_IN} -> padded: {_OUT}; ; {_PLACES}", rows="batch"),
+        _declare(
+            "convolve",
+            f"x: {_IN}, weight: kernel_height kernel_width group_channels n_out, bias: bias"
+            f" -> y: batch out_height out_width n_out; ; {_STEPS}",
+            rows="batch",
+        ),
+        _declare(
+            "differentiate_convolution",
+            f"x: {_IN}, dy: batch out_height out_width n_out"
+            f" -> d_weight: taps n_out; ; kernel_width, {_STEPS}",
+            rows="taps",
+        ),
+        # Turned around, with inputs and outputs in each other's place, as the gradient at the input needs.
+        _declare(
+            "turn",
+            "weight: kernel_height kernel_width group_channels n_out"
+            " -> turned: kernel_height kernel_width group_out channels; ; groups",
+        ),
+        # A weight that makes several pixels at once, and the sum of what that adds to each of its elements.
+        _declare(
+            "widen",
+            "weight: kernel_height kernel_width channels n_out, bias: bias"
+            " -> widened: kernel_height wide_width channels wide_out, wide_bias: wide_bias; ; stride_width",
+        ),
+        _declare(
+            "narrow",
+            "d_widened: kernel_height wide_width channels wide_out"
+            " -> d_weight: kernel_height kernel_width channels n_out; ; stride_width",
+        ),
+        _declare("add_pixels", "dy: batch pixels n_out -> partials: batch n_out", rows="batch"),
+        _declare("pool_maximum", f"x: {_IN} -> y: {_OUT}; ; {_WINDOWS}", rows="batch"),
+        _declare(
+            "pool_maximum_backward",
+            f"x: {_IN}, y: {_OUT}, dy: {_OUT} -> dx: {_IN}; ; {_WINDOWS}",
+            rows="batch",
+        ),
+        _declare("pool_mean", f"x: {_IN} -> y: {_OUT}; ; {_WINDOWS}", rows="batch"),
+        _declare("pool_mean_backward", f"dy: {_OUT} -> dx: {_IN}; ; {_WINDOWS}", rows="batch"),
     )
 }

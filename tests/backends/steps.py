@@ -61,6 +61,20 @@ def models(draw, n_in, n_out):
     )
 
 
+CONVOLUTIONS = xpnet.Sequential(
+    xpnet.Unflatten(12, 13, 1),
+    xpnet.Conv2d(1, 5, 3),
+    xpnet.ReLU(),
+    xpnet.MaxPool2d(2),
+    xpnet.Residual(xpnet.Conv2d(5, 5, 3, groups=5), xpnet.LeakyReLU()),
+    xpnet.Conv2d(5, 18, (2, 3), stride=2, padding="valid"),
+    xpnet.ReLU(),
+    xpnet.AvgPool2d(2, stride=1),
+    xpnet.Flatten(),
+    xpnet.Linear(36, 3),
+)
+
+
 @st.composite
 def trainings(draw):
     """Return a model, images and labels, and the options of their training."""

@@ -1,9 +1,11 @@
 """The operations and stages that the backend `numba` makes of a recorded step."""
 
 import itertools
+import operator
 
 import numpy
 import pytest
+import steps
 from checking import optimizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -156,8 +158,10 @@ def assert_sound(found):
     for operation in found.operations:
         assert len(operation.operands) == len(operation.access)
         for value, access in zip(operation.operands, operation.access, strict=True):
-            if operation.length and access in "rwu":  # What is divided by rows has as many.
-                assert value.shape[0] == operation.length
+            if operation.length and access in "rwu":
+                # What is divided by rows has as many; a weight may be seen as one of fewer axes.
+                rows = itertools.accumulate(value.shape, operator.mul)
+                assert operation.length in [*rows]
 
 
 @st.composite
@@ -205,6 +209,16 @@ def test_checker_finds_each_kind_of_hazard():
         assert len(hazards([operation("W", 0), operation(access)])) == 1
     assert hazards([operation("w"), operation("r")]) == []
     assert len(hazards([operation("w"), operation("r", 4)])) == 1
+
+
+@pytest.mark.parametrize("kind", ["sparse", "float"])
+def test_network_of_convolutions_needs_no_host_and_no_copy_of_reshaped_images(kind):
+    found = lowered(steps.CONVOLUTIONS, kind=kind)
+    assert_sound(found)
+    assert found.by_host == []
+    assert found.kernels.count("convolve") == 3 + 2  # the first layer's input has no gradient
+    assert found.kernels.count("differentiate_convolution") == 3
+    assert not {"flatten", "unflatten", "flatten_backward"} & {*found.kernels}
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

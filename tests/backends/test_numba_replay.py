@@ -15,6 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from steps import assert_same, make_images, make_trainer, train
 
+import xpnet
+
 numba = pytest.importorskip("numba", reason="numba is not installed")
 
 from xpnet_numba import layout, lowering, program, team, xp  # noqa: E402
@@ -77,6 +79,27 @@ def test_order_of_the_parts_of_a_stage_changes_no_bit(training, largest):
     assert sums == found
     for name, p in forwards.params.items():
         numpy.testing.assert_array_equal(p, backwards.params[name])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_order_of_the_parts_changes_no_bit_of_convolutions(dtype, monkeypatch):
+    model, images = steps.CONVOLUTIONS, make_images("dense", (37, 156))
+    data = xpnet.Dataset(images, numpy.arange(37) % 3)
+    forwards, backwards = (make_trainer(xp, model, data, dtype=dtype)[0] for _ in range(2))
+    sums = train(forwards, len(data))
+    monkeypatch.setattr(team.Team, "carry_out", carry_out_backwards)
+    monkeypatch.setattr(program, "PARTS", 64)
+    assert sums == train(backwards, len(data))
+    assert forwards.compiled.report == backwards.compiled.report == ""
+    for name, p in forwards.params.items():
+        numpy.testing.assert_array_equal(p, backwards.params[name])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_replayed_training_of_convolutions_equals_plain_training(dtype):
+    images = make_images("dense", (37, 156))
+    training = steps.CONVOLUTIONS, xpnet.Dataset(images, numpy.arange(37) % 3), {"dtype": dtype}
+    steps.assert_trains_alike(xp, training)
 
 
 # Kernels that add up or call `exp`, on arrays that lie beside each other, as small new arrays often do.

@@ -48,6 +48,18 @@ def relu_backward(y: Scalar, dy: Scalar) -> Scalar:
 
 
 @elementwise
+def leaky_relu(z: Scalar, slope: Scalar) -> Scalar:
+    """Return ``z`` where it is positive, else ``slope * z``."""
+    return z if z > 0 else slope * z
+
+
+@elementwise
+def leaky_relu_backward(z: Scalar, dy: Scalar, slope: Scalar) -> Scalar:
+    """Return ``dy`` where ``z`` is positive, else ``slope * dy``."""
+    return dy if z > 0 else slope * dy
+
+
+@elementwise
 def tanh_backward(y: Scalar, dy: Scalar) -> Scalar:
     """Return ``dy * (1 - y**2)``."""
     return dy * (type(y)(1) - y * y)

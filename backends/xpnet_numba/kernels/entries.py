@@ -49,6 +49,9 @@ def enter(name: str, function: Any, names: Iterable[str] = ()) -> None:
     code = {key: _code(i, operand, lengths) for i, (key, operand) in enumerate(declared.operands.items())} | {
         key: f"get(view(numbers, 1, zero), {i})" for i, key in enumerate(declared.numbers)
     }
+    # Whole numbers stand behind the lengths.
+    behind = len(declared.operands) + len(declared.axes)
+    code |= {key: f"get(view(row, 1, 0), {i})" for i, key in enumerate(declared.counts, behind)}
     rows = () if declared.rows in (None, "*") else ("first", "end")
     arguments = ", ".join(code.get(key, key) for key in names or (*code, *rows))
     parameters = "row", "numbers", "slots", "first", "end", "zero"

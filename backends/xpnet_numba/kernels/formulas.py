@@ -105,9 +105,11 @@ def _function(
 
     @falls_back
     @named_like_its_twin(function.name)
-    def call(*args: Any) -> Any:
+    def call(*args: Any, **named: Any) -> Any:
         # NumPy allocates, because it asks for huge pages and Numba does not: 5x at 4 MB, all page faults.
         first, values = args[0], args[count:]
+        if named:
+            values = *values, *(named[key] for key in numbers[len(values) :])
         arrays = [*args[:count], *[numpy.empty(first.shape, first.dtype) for _ in range(new)]]
         if operation.convert is not None:
             values = operation.values(**dict(zip(numbers, values, strict=True)))

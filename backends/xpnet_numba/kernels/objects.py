@@ -9,7 +9,16 @@ from llvmlite import binding as llvm
 from numba import types
 
 # Entries register themselves at import.
-from xpnet_numba.kernels import interpreter, operations, products, random, steps  # noqa: F401
+from xpnet_numba.kernels import (  # noqa: F401
+    convolution,
+    interpreter,
+    operations,
+    products,
+    random,
+    shapes,
+    steps,
+    windows,
+)
 from xpnet_numba.kernels.compiled import ENTRIES, FLAGS
 
 # Functions of Numba and Python for exceptions and allocated memory. No entry raises or allocates.

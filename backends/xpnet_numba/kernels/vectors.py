@@ -22,21 +22,23 @@ WIDE, NARROW = 4 * _BYTES, _BYTES
 _I32 = ir.IntType(32)
 
 
-class _VectorType(types.Type):
+class VectorType(types.Type):
+    """The type of vectors of so many elements of a dtype."""
+
     def __init__(self, dtype: Any, lanes: int) -> None:
         self.dtype, self.lanes = dtype, lanes
         super().__init__(f"Vector({dtype}, {lanes})")
 
 
-@register_model(_VectorType)
+@register_model(VectorType)
 class _VectorModel(models.PrimitiveModel):
-    def __init__(self, manager: Any, vector: _VectorType) -> None:
+    def __init__(self, manager: Any, vector: VectorType) -> None:
         element = manager.lookup(vector.dtype).get_value_type()
         super().__init__(manager, vector, ir.VectorType(element, vector.lanes))
 
 
-def _type(dtype: Any, size: Any) -> _VectorType:
-    return _VectorType(dtype, size.literal_value * 8 // dtype.bitwidth)
+def _type(dtype: Any, size: Any) -> VectorType:
+    return VectorType(dtype, size.literal_value * 8 // dtype.bitwidth)
 
 
 @intrinsic(prefer_literal=True)
@@ -52,14 +54,12 @@ def load(typing: Any, x: Array, start: int, count: int, size: Any) -> Any:
     vector = _type(x.dtype, size)
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, sig, args, vector)
+        pointer = _pointer(context, builder, sig, args)
         if size.literal_value == WIDE:
-            value = builder.load(pointer)
+            value = builder.load(_as_vector(context, builder, pointer, vector))
             value.align = vector.dtype.bitwidth // 8
             return value
-        nothing = ir.Constant(pointer.type.pointee, None)
-        mask, align = _mask(builder, args[2], vector), _I32(vector.dtype.bitwidth // 8)
-        return _call(builder, "load", nothing.type, vector, [pointer, align, mask, nothing])
+        return load_first(context, builder, pointer, args[2], vector)
 
     return vector(x, types.intp, types.intp, size), make
 
@@ -69,12 +69,13 @@ def store(typing: Any, x: Array, start: int, count: int, size: Any, value: Vecto
     """Write a vector of `size` bytes to `x`, its first element to ``x[start]``."""
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        pointer = _pointer(context, builder, sig, args, value)
+        pointer = _pointer(context, builder, sig, args)
         if size.literal_value == WIDE:
-            builder.store(args[4], pointer).align = value.dtype.bitwidth // 8
+            builder.store(args[4], _as_vector(context, builder, pointer, value)).align = (
+                value.dtype.bitwidth // 8
+            )
         else:
-            mask, align = _mask(builder, args[2], value), _I32(value.dtype.bitwidth // 8)
-            _call(builder, "store", ir.VoidType(), value, [args[4], pointer, align, mask])
+            store_first(context, builder, pointer, args[2], value, args[4])
         return context.get_dummy_value()
 
     return types.void(x, types.intp, types.intp, size, value), make
@@ -86,7 +87,7 @@ def splat(typing: Any, number: Any, size: int) -> Any:
     vector = _type(number, size)
 
     def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return _spread(builder, args[0], vector.lanes)
+        return spread(builder, args[0], vector.lanes)
 
     return vector(number, size), make
 
@@ -100,6 +101,34 @@ def fma(typing: Any, a: Vector, b: Vector, c: Vector) -> Any:
         return builder.fadd(product, args[2], flags=("contract",))
 
     return c(a, b, c), make
+
+
+@intrinsic
+def add(typing: Any, a: Vector, b: Vector) -> Any:
+    """Return ``a + b``."""
+    return a(a, b), lambda context, builder, sig, args: builder.fadd(args[0], args[1])
+
+
+@intrinsic
+def maximum(typing: Any, a: Vector, b: Vector) -> Any:
+    """Return the larger element of both at each place, and nan where one is nan."""
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        larger = builder.fcmp_ordered(">", args[0], args[1])
+        is_nan = builder.fcmp_unordered("uno", args[0], args[0])
+        return builder.select(builder.or_(larger, is_nan), args[0], args[1])
+
+    return a(a, b), make
+
+
+@intrinsic
+def where_equal(typing: Any, a: Vector, b: Vector, x: Vector, y: Vector) -> Any:
+    """Return the element of `x` where those of `a` and `b` are equal, else that of `y`."""
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.select(builder.fcmp_ordered("==", args[0], args[1]), args[2], args[3])
+
+    return x(a, b, x, y), make
 
 
 @intrinsic
@@ -118,26 +147,47 @@ def prefetch(typing: Any, x: Array, index: int) -> Any:
     return types.void(x, types.intp), make
 
 
-def _pointer(context: Any, builder: Any, sig: Any, args: Any, vector: _VectorType) -> Any:
-    """Return a pointer to the vector at ``x[start]``, the first two arguments."""
+def load_first(context: Any, builder: Any, pointer: Any, count: Any, vector: VectorType) -> Any:
+    """Return the LLVM vector of the first `count` elements at a pointer, and zeros."""
+    nothing = ir.Constant(context.get_value_type(vector), None)
+    align = _I32(vector.dtype.bitwidth // 8)
+    pointer = _as_vector(context, builder, pointer, vector)
+    return _masked(
+        builder, "load", nothing.type, vector, [pointer, align, mask(builder, count, vector), nothing]
+    )
+
+
+def store_first(context: Any, builder: Any, pointer: Any, count: Any, vector: VectorType, value: Any) -> None:
+    """Write the first `count` elements of an LLVM vector to a pointer."""
+    pointer, align = _as_vector(context, builder, pointer, vector), _I32(vector.dtype.bitwidth // 8)
+    _masked(builder, "store", ir.VoidType(), vector, [value, pointer, align, mask(builder, count, vector)])
+
+
+def _pointer(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+    """Return a pointer to ``x[start]``, the first two arguments."""
     array = context.make_array(sig.args[0])(context, builder, args[0])
-    pointer = builder.gep(array.data, [args[1]])
+    return builder.gep(array.data, [args[1]])
+
+
+def _as_vector(context: Any, builder: Any, pointer: Any, vector: VectorType) -> Any:
     return builder.bitcast(pointer, context.get_value_type(vector).as_pointer())
 
 
-def _mask(builder: Any, count: Any, vector: _VectorType) -> Any:
+def mask(builder: Any, count: Any, vector: VectorType) -> Any:
+    """Return the LLVM vector of which of the elements are the first `count`."""
     numbers = ir.Constant(ir.VectorType(_I32, vector.lanes), list(range(vector.lanes)))
-    bound = _spread(builder, builder.trunc(count, _I32), vector.lanes)
+    bound = spread(builder, builder.trunc(count, _I32), vector.lanes)
     return builder.icmp_signed("<", numbers, bound)
 
 
-def _spread(builder: Any, number: Any, lanes: int) -> Any:
+def spread(builder: Any, number: Any, lanes: int) -> Any:
+    """Return the LLVM vector of so many elements that are all `number`."""
     nothing = ir.Constant(ir.VectorType(number.type, lanes), ir.Undefined)
     first = builder.insert_element(nothing, number, _I32(0))
     return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(_I32, lanes), None))
 
 
-def _call(builder: Any, what: str, result: Any, vector: _VectorType, args: list[Any]) -> Any:
+def _masked(builder: Any, what: str, result: Any, vector: VectorType, args: list[Any]) -> Any:
     """Call LLVM's masked load or store."""
     function = ir.FunctionType(result, [arg.type for arg in args])
     name = f"llvm.masked.{what}.v{vector.lanes}f{vector.dtype.bitwidth}.p0"
