@@ -14,9 +14,20 @@ from xpnet import nn
 from xpnet.replay.lower import Lowering, Rule, Task, Tasks, lower, picker
 from xpnet.replay.trace import Call, Trace, Value
 from xpnet_numpy import in_place, stack
+from xpnet_numpy.convolution import Convolution, convolution_of
+from xpnet_numpy.pooling import MaxPool, pool_of
 from xpnet_numpy.stack import Stack
 
 Array = Any
+
+
+# By function: the class of the object that writes its results, what finds its arguments, and its method.
+_OBJECTS: dict[str, tuple[Any, Callable[[Call], Any], Callable[..., None]]] = {
+    "conv2d": (Convolution, convolution_of, Convolution.__call__),
+    "conv2d_backward": (Convolution, convolution_of, Convolution.gradients),
+    "max_pool2d": (MaxPool, pool_of, MaxPool.__call__),
+    "max_pool2d_backward": (MaxPool, pool_of, MaxPool.gradient),
+}
 
 
 class NumPyProgram:
@@ -79,8 +90,10 @@ class _Rules:
         self._stacks = stacks
         self.written: set[Value] = set()
         self.stacked: list[_Stacked] = []
+        self._objects: dict[Any, Any] = {}
         special: dict[str, Rule] = dict.fromkeys(in_place.FUNCTIONS, self._write)
         special |= dict.fromkeys(stack.RULES, self._stack)
+        special |= dict.fromkeys(_OBJECTS, self._write_by_object)
         self.table = {
             name: [rule, _call_twin] if (rule := special.get(name)) else [_call_twin] for name in nn.FUNCTIONS
         }
@@ -95,6 +108,26 @@ class _Rules:
         fixed = {name: number for name, number in call.numbers.items() if name not in running}
         write = _by_name(functools.partial(in_place.FUNCTIONS[call.name], **fixed), [*running])
         lowering.add(Task(call.name, write, (*call.arrays.values(), *results, *running.values())), at=call)
+        self.written.update(results)
+        return True
+
+    def _write_by_object(self, lowering: Lowering, call: Call) -> bool:
+        """Write the results by an object that the call of the gradients shares."""
+        results = [value for value in call.results if value is not None]
+        x, (kind, arguments_of, write) = call.arrays["x"], _OBJECTS[call.name]
+        if call.sizes is None or not lowering.trace.returned.isdisjoint(results):
+            return False
+        if any(value.dtype != x.dtype for value in call.arrays.values()):
+            return False
+        arguments = arguments_of(call)
+        if arguments is None:
+            return False
+        # What changes in between must be read again.
+        key = call if x in lowering.trace.changed else (kind, x, arguments)
+        if key not in self._objects:
+            self._objects[key] = kind(*arguments)
+        run = functools.partial(write, self._objects[key])
+        lowering.add(Task(call.name, run, (*call.arrays.values(), *results)), at=call)
         self.written.update(results)
         return True
 
@@ -126,8 +159,25 @@ def _by_name(function: Callable[..., None], names: Sequence[str]) -> Callable[..
 
 def _call_twin(lowering: Lowering, call: Call) -> bool:
     """Call the portable twin, which makes new arrays; the caller silences underflow."""
-    lowering.add_call(call, run=inspect.unwrap(call.run))
+    run = inspect.unwrap(call.run)
+    if not lowering.trace.returned.isdisjoint(call.results) and not call.changed:
+        run = _fresh(run)
+    lowering.add_call(call, run=run)
     return True
+
+
+def _fresh(run: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose results share no memory with its arrays, as reshaped ones do."""
+
+    @functools.wraps(run)
+    def fresh(*args: Any, **kwargs: Any) -> Any:
+        given = [x for x in (*args, *kwargs.values()) if isinstance(x, numpy.ndarray)]
+        made = run(*args, **kwargs)
+        several = made if isinstance(made, tuple) else (made,)
+        found = [x.copy() if any(numpy.may_share_memory(x, y) for y in given) else x for x in several]
+        return tuple(found) if isinstance(made, tuple) else found[0]
+
+    return fresh
 
 
 class _Stacked:

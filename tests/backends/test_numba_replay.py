@@ -95,13 +95,6 @@ def test_order_of_the_parts_changes_no_bit_of_convolutions(dtype, monkeypatch):
         numpy.testing.assert_array_equal(p, backwards.params[name])
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_replayed_training_of_convolutions_equals_plain_training(dtype):
-    images = make_images("dense", (37, 156))
-    training = steps.CONVOLUTIONS, xpnet.Dataset(images, numpy.arange(37) % 3), {"dtype": dtype}
-    steps.assert_trains_alike(xp, training)
-
-
 # Kernels that add up or call `exp`, on arrays that lie beside each other, as small new arrays often do.
 def flat(*arrays):
     return map(numpy.ravel, arrays)
