@@ -42,7 +42,7 @@ def misuses(xp, function, good):
         if form.axes is not None or len(function.arrays) > 1:
             yield from ((key, value, ValueError) for value in of_other_shapes(xp, good[key], form, known))
         if form.axes:
-            lengths.update(zip(form.axes, good[key].shape, strict=True))
+            lengths.update(form.lengths(good[key].shape))
             known.update(form.axes)
         if form.below:
             limit = max(int(axis) if axis.isdecimal() else lengths[axis] for axis in form.below)
@@ -65,7 +65,11 @@ def of_other_shapes(xp, x, form, known):
     """Return arrays that have more or fewer axes, or other lengths than those that are known."""
     if form.axes is None:
         return [x[:1, ...], x[..., 0]]
-    longer = [xp.concat([x, x], axis=i) for i, axis in enumerate(form.axes) if axis in known]
+    if "..." in form.axes and "..." not in known:
+        fewest = len(form.axes) - 1
+        return [x[(*[0] * (x.ndim - fewest + 1), ...)]]
+    places = [i for axis, i in form.lengths(tuple(range(x.ndim))) if axis in known and axis != "..."]
+    longer = [xp.concat([x, x], axis=i) for i in places]
     return [xp.expand_dims(x, axis=0), *([x[0, ...]] if form.axes else []), *longer]
 
 

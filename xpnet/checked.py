@@ -15,6 +15,7 @@ import numpy
 from xpnet import nn
 from xpnet.namespace import Namespace
 from xpnet.nn import Form
+from xpnet.nn.declaration import FURTHER
 
 Array = Any
 
@@ -114,7 +115,7 @@ class _Check:
         self._name = name
         self._given = given
         self._function = nn.FUNCTIONS[name]
-        self._lengths: dict[str, int] = {}
+        self._lengths: dict[str, Any] = {}
         self._shape: tuple[int, ...] | None = None  # of `*`
         self._dtypes: dict[str, Any] = {}  # by kind
 
@@ -162,7 +163,7 @@ class _Check:
             self._shape = shape if self._shape is None else self._shape
             fits, wanted = shape == self._shape, str(self._shape)
         else:
-            fits, wanted = self._axes(form.axes, shape), self._spelled(form.axes)
+            fits, wanted = self._axes(form, shape), self._spelled(form.axes)
         if not fits:
             self._refuse(ValueError, f"{what} has shape {shape}, but must have {wanted}")
         if form.changed and not getattr(getattr(value, "flags", None), "writeable", True):
@@ -180,12 +181,14 @@ class _Check:
         else:
             self._dtypes.setdefault(kind, dtype)
 
-    def _axes(self, axes: tuple[str, ...], shape: tuple[int, ...]) -> bool:
-        """Return whether a shape has these axes, and keep the lengths that were not known."""
-        if len(axes) != len(shape):
+    def _axes(self, form: Form, shape: tuple[int, ...]) -> bool:
+        """Return whether a shape has the axes of a form, and keep the lengths that were not known."""
+        lengths = form.lengths(shape)
+        if lengths is None:
             return False
-        for axis, length in zip(axes, shape, strict=True):
-            if self._lengths.setdefault(axis, length) != length or (length == 0 and axis != "batch"):
+        for axis, length in lengths:
+            is_empty = axis != "batch" and (0 in length if axis == FURTHER else length == 0)
+            if self._lengths.setdefault(axis, length) != length or is_empty:
                 return False
         return True
 

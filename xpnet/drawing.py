@@ -10,6 +10,7 @@ from typing import Any
 import numpy
 
 from xpnet.nn import Form, Function
+from xpnet.nn.declaration import FURTHER
 
 Array = Any
 
@@ -39,7 +40,8 @@ def drawn(
     dtype, integer, stored : str
         Dtypes of the arrays, by their kind.
     sizes : mapping of str to int, optional
-        Lengths of axes, and the shape of `*` under ``"*"``; those that are left out are drawn, and differ.
+        Lengths of axes, and the shape of `*` under ``"*"`` and that of `...` under ``"..."``; those that are
+        left out are drawn, and differ.
         An axis that cannot have any length has at most the largest that is drawn for it.
     extreme : bool
         Whether values are the largest and smallest that a function must bear, within its intervals.
@@ -99,14 +101,20 @@ def _one_of(random: numpy.random.Generator, values: tuple[Any, ...]) -> Any:
 
 def _lengths(function: Function, random: numpy.random.Generator) -> dict[str, Any]:
     axes = [axis for axis in function.axes if axis not in {*function.computed, *function.drawable}]
-    lengths = dict(zip(axes, map(int, random.permutation(LENGTHS)), strict=False))
-    return {"*": tuple(map(int, random.choice(LENGTHS[:6], random.integers(4)))), **lengths}
+    lengths: dict[str, Any] = dict(zip(axes, map(int, random.permutation(LENGTHS)), strict=False))
+    lengths = {"*": _shape(random, 4), **lengths}
+    return lengths | {FURTHER: _shape(random, 3)} if function.has_further_axes else lengths
+
+
+def _shape(random: numpy.random.Generator, most: int) -> tuple[int, ...]:
+    """Return a shape with fewer axes than `most`."""
+    return tuple(map(int, random.choice(LENGTHS[:6], random.integers(most))))
 
 
 def _array(
     random: numpy.random.Generator, form: Form, lengths: Mapping[str, Any], dtype: str, *, extreme: bool
 ) -> Array:
-    shape = lengths["*"] if form.axes is None else tuple(lengths[axis] for axis in form.axes)
+    shape = form.shape(lengths)
     if numpy.dtype(dtype).kind == "f":
         with numpy.errstate(under="ignore"):
             return numpy.asarray(_floats(random, form, shape, extreme=extreme)).astype(dtype)

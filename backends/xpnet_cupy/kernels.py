@@ -8,6 +8,7 @@ to the host.
 from __future__ import annotations
 
 import functools
+import math
 import numbers
 from typing import Any
 
@@ -123,14 +124,14 @@ def gather(
     images: Array, indices: Array, labels: Array | None = None, *, scale: float, offset: float, dtype: Any
 ) -> tuple[Array, Array | None]:
     """Return a batch of images and, if there are labels, their labels: see `xpnet.nn.gather_batch`."""
-    dtype, (n, features) = numpy.dtype(dtype), images.shape
+    dtype, (n, *further) = numpy.dtype(dtype), images.shape
     images, indices, batch = ready(images, images.dtype), _ready_indices(indices), None
     if labels is not None:
         # The kernel keeps an index in the range of both: see `row_of` in the source.
         n = min(n, labels.size)
         labels, batch = _ready_indices(labels, indices.dtype), cupy.empty(indices.shape, indices.dtype)
     _check_not_empty(n, indices)
-    x = cupy.empty((indices.size, features), dtype)
+    x, features = cupy.empty((indices.size, *further), dtype), math.prod(further)
     numbers = features, dtype.type(scale), dtype.type(offset)
     made_for = {"S": images.dtype, "T": dtype, "I": indices.dtype}
     size = indices.size, launch.threads(features)

@@ -213,7 +213,9 @@ class Rules:
         images, (x,) = trace.arguments.get(call.arrays["images"]), _results(call)
         users = trace.users(x)
         # The first product lists the pixels for the gradients.
-        if images is None or not users or users[0][0].name != "linear" or x in trace.returned:
+        if images is None or images.ndim != 2 or x in trace.returned:
+            return False
+        if not users or users[0][0].name != "linear":
             return False
         for user, key in users:
             if (

@@ -1,6 +1,6 @@
 """The operations of compiled steps, each declared once: its arrays and numbers, and what threads divide.
 
-    "images: uint8 n pixels, indices: int32 batch -> x: batch pixels; scale, offset"
+    "images: uint8 n ..., indices: int32 batch -> x: batch ...; scale, offset"
 
 names the arrays that an operation reads and those that it writes, with their axes, as `xpnet.nn.declaration`
 does; then its floating-point numbers, and behind another ``;`` its whole ones. An array without a dtype has
@@ -20,6 +20,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from xpnet import nn
+from xpnet.nn.declaration import FURTHER, lengths_of
 from xpnet.nn.random import drop_below
 
 Array = Any
@@ -34,7 +35,7 @@ class Operand:
     dtype : str
         Empty for that of all floating-point arrays.
     axes : tuple of str
-        ``("*",)`` for any shape.
+        ``("*",)`` for any shape; ``"..."`` for any further axes, which an operation takes as one.
     access : {"r", "w", "u"}
         Whether it is read, written, or both.
     """
@@ -116,16 +117,18 @@ class Signature:
         lengths: dict[str, Any] = {}
         for name, operand in self.operands.items():
             x, expected = arrays[name], operand.dtype or dtype
-            shape = (x.shape,) if operand.axes == ("*",) else x.shape
+            own = lengths_of(operand.axes, x.shape)
             if (
                 x.dtype != expected
-                or len(shape) != len(operand.axes)
-                or any(lengths.setdefault(a, n) != n for a, n in zip(operand.axes, shape, strict=True))
+                or own is None
+                or any(lengths.setdefault(axis, length) != length for axis, length in own)
             ):
                 raise TypeError(
                     f"`{name}` of the operation {self.name!r} is {expected} with axes {operand.axes}, "
                     f"got {x.dtype} with shape {x.shape}"
                 )
+        if FURTHER in lengths:
+            lengths[FURTHER] = math.prod(lengths[FURTHER])
         length = lengths.get(self.rows or "", 0)
         if "*" in lengths:
             shape = lengths["*"]
@@ -207,7 +210,7 @@ _NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = 
     "dropout_backward": (_DROPOUT, _dropout),
 }
 
-_GATHER = "indices: int32 batch -> x: batch pixels; scale, offset"
+_GATHER = "indices: int32 batch -> x: batch ...; scale, offset"
 _PLACES = "top, left, stride_height, stride_width"
 _WINDOWS = f"size_height, size_width, {_PLACES}"
 _IN, _OUT = "batch height width channels", "batch out_height out_width channels"
@@ -216,8 +219,8 @@ _MULTIPLY = "right: inner columns, bias: bias -> out: rows columns; transposed"
 _DECLARED = {
     operation.name: operation
     for operation in (
-        _declare("gather", f"images: uint8 n pixels, {_GATHER}", rows="batch"),
-        _declare("gather_floats", f"images: n pixels, {_GATHER}", rows="batch"),
+        _declare("gather", f"images: uint8 n ..., {_GATHER}", rows="batch"),
+        _declare("gather_floats", f"images: n ..., {_GATHER}", rows="batch"),
         _declare("one_hot", "labels: int32 batch -> targets: batch classes", rows="batch"),
         # A bias of length 0 is none.
         _declare("multiply", f"left: rows inner, {_MULTIPLY}", rows="rows"),

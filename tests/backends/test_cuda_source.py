@@ -181,6 +181,8 @@ def test_index_out_of_range_does_not_read_past_an_array(index, host, kernels):
     assert (host.gather_batch(images, indices, **options) == 7).all()
     assert (host.gather_labels(labels, indices) == 7).all()
     assert all((found == 7).all() for found in kernels.gather(images, indices, labels, **options))
+    images = images.reshape(4, 1, 3)
+    assert kernels.gather(images, indices, labels, **options)[0].shape == (4, 1, 3)
     with pytest.raises(IndexError, match="4 rows are to be gathered, but there are none"):
         host.gather_batch(images[:0], indices, **options)
 

@@ -151,6 +151,9 @@ def test_gather_batch_matches_its_twin(dtype, stored, index, scale, offset):
     images = frozen(numpy.random.default_rng(0).integers(0, 256, (50, 33)).astype(stored))
     indices = frozen(numpy.asarray([49, 0, 7, 7], dtype=index))
     check("gather_batch", images, indices, scale=scale, offset=offset, dtype=numpy.dtype(dtype))
+    images = frozen(images[:, :30].reshape(50, 5, 3, 2)[:, ::2])
+    for stored in (images, frozen(images.copy())):
+        check("gather_batch", stored, indices, scale=scale, offset=offset, dtype=numpy.dtype(dtype))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

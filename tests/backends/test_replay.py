@@ -150,6 +150,22 @@ def test_batch_that_is_returned_is_filled(xp):
         assert_same((x, y), gathered(xp, images, indices, params["weight"], params["bias"]))
 
 
+@pytest.mark.parametrize("stored", ["uint8", "float32"])
+def test_batch_of_images_with_channels_is_gathered(xp, stored):
+    def step(xp, images, indices):
+        x = xp.nn.gather_batch(images, indices, scale=1 / 255, offset=-0.5, dtype=xp.float32)
+        return xp.nn.relu(x)
+
+    random = numpy.random.default_rng(0)
+    images = random.integers(0, 256, (9, 5, 4, 3)).astype(stored)
+    compiled = xp.compile(step)
+    for _ in range(4):
+        args = images, random.permutation(9).astype(numpy.int32)
+        assert_same(compiled(xp, *args), step(xp, *args))
+        assert compiled(xp, *args).shape == (9, 5, 4, 3)
+    assert compiled.report == ""
+
+
 def test_arguments_that_are_passed_on_come_back(xp):
     args = numpy.ones((2, 3), numpy.float32), {"a": 4, "b": [None, "text", True]}
 

@@ -85,7 +85,7 @@ def broken(function):
     free = [] if function.computed else free
     yield text.rpartition(", " if len(function.results) > 1 else " -> ")[0]  # a result too few
     if all(form.axes for _, form in forms):
-        yield re.sub(rf"\b({'|'.join(function.axes)})( \w+)*", "*", text)  # element by element
+        yield re.sub(rf"\b({'|'.join(function.axes)})( (\w+|\.\.\.))*", "*", text)  # element by element
     for i, (name, form) in enumerate(forms):
         is_result = i >= len(function.arguments)
         for mistake in _mistakes(pieces[2 * i], name, form, is_result=is_result, free=free):
@@ -105,6 +105,9 @@ def _mistakes(piece, name, form, *, is_result, free):
         yield piece.replace("? ", "")
     for axis in form.axes or ():
         if axis in free:
+            continue
+        if axis == "...":
+            yield piece.replace(" ...", "")
             continue
         yield head + colon + re.sub(rf"\b{axis}\b", "mistaken", tail)
     if form.axes:
@@ -146,6 +149,8 @@ MALFORMED = {
     "x: Float n -> y: n": "the form of an array is",
     "x: n -> y: 3": "the form of an array is",
     "x: key n -> y: n": "the form of an array is",
+    "x: ... n ... -> y: n": r"an array has '\.\.\.' only once",
+    "x: n -> y: n ...": r"`y` of '<lambda>' has '\.\.\.', which no argument has",
     "x: key -> y: x": "`y` of '<lambda>' has 'x', which no argument has",
 }
 
@@ -154,6 +159,21 @@ MALFORMED = {
 def test_malformed_declaration_says_what_is_wrong(text):
     with pytest.raises(ValueError, match=MALFORMED[text]):
         declared(lambda xp, x: x, text)
+
+
+@pytest.mark.parametrize("shape", [(5, 7), (5, 2, 7), (5, 2, 3, 7)])
+def test_further_axes_may_stand_in_the_middle(shape):
+    form = declared(lambda xp, x: x, "x: batch ... channels -> y: batch ... channels").arrays["x"]
+    found = dict(form.lengths(shape))
+    assert found == {"batch": 5, "...": shape[1:-1], "channels": 7}
+    assert form.shape(found) == shape
+    assert form.lengths((5,)) is None
+
+
+def test_further_axes_are_drawn_in_different_numbers():
+    function = nn.FUNCTIONS["gather_batch"]
+    shapes = [drawn(function, seed=seed)["images"].shape for seed in range(20)]
+    assert {len(shape) for shape in shapes} == {1, 2, 3}
 
 
 def test_name_that_is_taken_cannot_be_declared_again():

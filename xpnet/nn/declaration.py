@@ -4,8 +4,9 @@
     def linear(xp, x, weight, bias): ...
 
 A declaration names the arrays with their axes, then the results. An axis has one length in all of a call;
-`()` is an array without axes, `*` any shape, the same one throughout. Arrays are float32 or float64, all of
-one dtype, unless it says
+`()` is an array without axes, `*` any shape, the same one throughout; ``batch ... channels`` has any further
+axes, or none, in the place of `...`, and `...` stands for the same ones throughout. Arrays are float32 or
+float64, all of one dtype, unless it says
 
 - `int`: whole numbers; ``int[n]``: all in ``[0, n)``, or below the largest of several;
 - `stored`: uint8 or floating-point numbers;
@@ -36,7 +37,9 @@ Computed = Mapping[str, Callable[[Mapping[str, int], Mapping[str, Any]], int]]
 
 KINDS = "float", "int", "stored", "count", "key"
 NO_ARRAYS = "count", "key"
-_FORM = re.compile(r"(?:(float|int|stored|count|key)(?:\[(.+)\])?)? ?(\*|\(\)|[a-z]\w*(?: [a-z]\w*)*)?")
+FURTHER = "..."
+_AXIS = r"(?:[a-z]\w*|\.\.\.)"
+_FORM = re.compile(rf"(?:(float|int|stored|count|key)(?:\[(.+)\])?)? ?(\*|\(\)|{_AXIS}(?: {_AXIS})*)?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Form:
     ----------
     kind : {"float", "int", "stored", "count", "key"}
     axes : tuple of str or None
-        None for any shape.
+        None for any shape; ``"..."`` stands for any further axes.
     below : tuple of str
         Of whole numbers: axes, or numbers, the largest of which all values are below.
     interval : tuple of float
@@ -61,6 +64,34 @@ class Form:
     interval: tuple[float, float] = (-math.inf, math.inf)
     changed: bool = False
     optional: bool = False
+
+    def lengths(self, shape: tuple[int, ...]) -> list[tuple[str, Any]] | None:
+        """Return each axis with its length; None if the shape has more or fewer axes.
+
+        Any shape is the length of ``"*"``, and that of further axes the length of ``"..."``.
+        """
+        return lengths_of(("*",) if self.axes is None else self.axes, shape)
+
+    def shape(self, lengths: Mapping[str, Any]) -> tuple[int, ...]:
+        """Return the shape of an array, given the lengths of its axes."""
+        found: list[int] = []
+        for axis in ("*",) if self.axes is None else self.axes:
+            found += lengths[axis] if axis in ("*", FURTHER) else [lengths[axis]]
+        return tuple(found)
+
+
+def lengths_of(axes: tuple[str, ...], shape: tuple[int, ...]) -> list[tuple[str, Any]] | None:
+    """Return each of some axes with its length, see `Form.lengths`."""
+    if axes == ("*",):
+        return [("*", shape)]
+    if FURTHER not in axes:
+        return [*zip(axes, shape, strict=True)] if len(axes) == len(shape) else None
+    before = axes.index(FURTHER)
+    end = len(shape) - (len(axes) - before - 1)
+    if end < before:
+        return None
+    outer = zip(axes[:before] + axes[before + 1 :], shape[:before] + shape[end:], strict=True)
+    return [*outer, (FURTHER, shape[before:end])]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,9 +138,14 @@ class Function:
 
     @functools.cached_property
     def axes(self) -> tuple[str, ...]:
-        """The names of all axes, in order."""
+        """The names of all axes, in order, without `...`."""
         forms = [*self.arrays.values(), *self.results.values()]
-        return tuple(dict.fromkeys(axis for form in forms for axis in form.axes or ()))
+        return tuple(dict.fromkeys(axis for form in forms for axis in form.axes or () if axis != FURTHER))
+
+    @functools.cached_property
+    def has_further_axes(self) -> bool:
+        """Whether arrays have any further axes, `...`."""
+        return any(FURTHER in (form.axes or ()) for form in self.arrays.values())
 
     @functools.cached_property
     def _others(self) -> dict[str, Any]:
@@ -317,6 +353,8 @@ def _form(text: str, *, changed: bool = False) -> Form:
     if found is None or (not axes) != (kind in NO_ARRAYS):
         raise ValueError(f"the form of an array is '[kind] axes', '[kind] *' or '[kind] ()', got {text!r}")
     names = None if axes == "*" else () if axes == "()" else tuple(axes.split())
+    if names and names.count(FURTHER) > 1:
+        raise ValueError(f"an array has '...' only once, got {text!r}")
     form = Form(kind, names, changed=changed, optional=text.startswith("? "))
     if kind == "float" and inside:
         return dataclasses.replace(form, interval=_interval(inside))

@@ -7,13 +7,13 @@ from xpnet.nn.declaration import function
 Array = Any
 
 
-@function("images: stored n features, indices: int[n] batch -> x: batch features")
+@function("images: stored n ..., indices: int[n] batch -> x: batch ...")
 def gather_batch(xp: Any, images: Array, indices: Array, *, scale: float, offset: float, dtype: Any) -> Array:
     """Return ``images[indices] * scale + offset`` in a floating-point dtype.
 
     Parameters
     ----------
-    images : array, shape (n, features), uint8 or float
+    images : array, shape (n, features) or (n, height, width, channels), uint8 or float
     indices : array, shape (batch,), int
         Rows of `images`, in ``[0, n)``; not checked. Out of range, a backend may take another row or raise
         an error, but reads nothing past the array.
@@ -23,7 +23,7 @@ def gather_batch(xp: Any, images: Array, indices: Array, *, scale: float, offset
 
     Returns
     -------
-    x : array, shape (batch, features), `dtype`
+    x : array, shape (batch, features) or (batch, height, width, channels), `dtype`
     """
     x = xp.astype(xp.take(images, indices, axis=0), dtype)  # new in any case, so it may be changed
     if scale != 1.0:

@@ -107,7 +107,7 @@ class Call:
 
     @functools.cached_property
     def sizes(self) -> dict[str, Any] | None:
-        """The length of each axis of the declaration, and the shape of arrays of any shape as ``"*"``.
+        """The length of each axis of the declaration, see `xpnet.nn.Form.lengths`.
 
         None if the arrays are not those of the declaration: only the twin takes them.
         """
@@ -115,11 +115,8 @@ class Call:
             return None
         sizes: dict[str, Any] = {}
         for name, form in self.function.arrays.items():
-            shape = self.arrays[name].shape
-            axes, lengths = (("*",), (shape,)) if form.axes is None else (form.axes, shape)
-            if len(axes) != len(lengths):
-                return None
-            if any(sizes.setdefault(*pair) != pair[1] for pair in zip(axes, lengths, strict=True)):
+            lengths = form.lengths(self.arrays[name].shape)
+            if lengths is None or any(sizes.setdefault(axis, length) != length for axis, length in lengths):
                 return None
         try:
             return self.function.completed(sizes, self.numbers)

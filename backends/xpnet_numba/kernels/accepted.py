@@ -72,12 +72,10 @@ def _fit(function: nn.Function, arrays: Sequence[Array]) -> bool:
     for x, form in zip(arrays, function.arrays.values(), strict=True):
         if type(x) not in _ARRAYS or x.dtype not in _DTYPES[form.kind] or not (x.flags.aligned and x.size):
             return False
-        axes, shape = (form.axes, x.shape) if form.axes is not None else (("*",), (x.shape,))
-        if len(axes) != len(shape) or (
-            form.kind == "float" and lengths.setdefault(float, x.dtype) != x.dtype
-        ):
+        own = form.lengths(x.shape)
+        if own is None or (form.kind == "float" and lengths.setdefault(float, x.dtype) != x.dtype):
             return False
-        for axis, length in zip(axes, shape, strict=True):
+        for axis, length in own:
             if lengths.setdefault(axis, length) != length:
                 return False
     return True

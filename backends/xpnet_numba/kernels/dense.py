@@ -15,12 +15,13 @@ Array = Any
 @falls_back
 def gather_batch(images: Array, indices: Array, *, scale: float, offset: float, dtype: Any) -> Array:
     """Return ``images[indices] * scale + offset`` in a floating-point dtype."""
-    x = numpy.empty((indices.shape[0], images.shape[1]), dtype)
-    if x.dtype in FLOATS:
-        in_range = gather_into(images, indices, x.dtype.type(scale), x.dtype.type(offset), x)
+    x = numpy.empty((indices.shape[0], *images.shape[1:]), dtype)
+    if x.dtype in FLOATS and (images.ndim == 2 or images.flags.c_contiguous):
+        rows, made = (images, x) if x.ndim == 2 else (y.reshape(len(y), -1) for y in (images, x))
+        in_range = gather_into(rows, indices, x.dtype.type(scale), x.dtype.type(offset), made)
         if in_range or not numba.config.BOUNDSCHECK:
             return x
-    # The twin takes other dtypes, and raises an error if an index is out of range.
+    # The twin takes other dtypes and layouts, and raises an error if an index is out of range.
     return nn.gather_batch(numpy, images, indices, scale=scale, offset=offset, dtype=dtype)
 
 
