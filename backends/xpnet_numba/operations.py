@@ -154,7 +154,7 @@ def _of_function(function: nn.Function) -> Signature:
         for key, form in (*function.arrays.items(), *new.items())
     }
     firsts = {"".join(operands[key].axes[:1]) for key in function.results}
-    rows = firsts.pop() if len(firsts) == 1 else ""
+    rows = firsts.pop() if len(firsts) == 1 and not function.mixes_rows else ""
     numbers, convert = _NUMBERS.get(function.name, ((*function.varying, *function.numbers), None))
     return Signature(function.name, operands, numbers, rows or None, function.name, convert)
 

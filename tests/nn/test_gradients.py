@@ -17,7 +17,7 @@ def floats_of(function):
 
 def needs_gradient(function):
     """Return whether a model's error can pass through a function: not if it is known, or only adds up."""
-    known = function.is_step or function.is_loss or function.name in GRADIENTS
+    known = bool(function.changed) or function.is_loss or function.name in GRADIENTS
     # The gradient at each part of a sum is that at the sum.
     only_adds = all(form.axes == () for form in function.arrays.values()) or function.name == "add"
     return bool(floats_of(function)) and not known and not only_adds

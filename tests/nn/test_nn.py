@@ -45,17 +45,27 @@ def adamw(param, *others):
     return adam((1 - lr * weight_decay) * param, *others[:-1])
 
 
+def batch_norm_training(x, scale, shift, eps):
+    rows = x.reshape(-1, x.shape[-1])
+    return scale * (x - rows.mean(0)) / np.sqrt(rows.var(0) + eps) + shift, rows.mean(0), rows.var(0, ddof=1)
+
+
 # Gradients are compared with finite differences.
 FORMULAS = {
     "accumulate": lambda total, value, weight: total + weight * value,
     "adam_step": adam,
     "adamw_step": adamw,
+    "batch_norm": lambda x, scale, shift, mean, variance, eps: (
+        scale * (x - mean) / np.sqrt(variance + eps) + shift
+    ),
+    "batch_norm_training": batch_norm_training,
     "gather_batch": lambda images, indices, scale, offset, dtype: images[indices] * scale + offset,
     "gather_labels": lambda labels, indices: labels[indices],
     "gelu": lambda z: 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))),
     "linear": lambda x, weight, bias: x.dot(weight) + bias,
     "log_softmax": log_softmax,
     "momentum_step": momentum,
+    "moving_average": lambda running, value, momentum: (1 - momentum) * running + momentum * value,
     "nesterov_step": nesterov,
     "one_hot": lambda labels, classes, dtype: np.eye(classes)[labels],
     "relu": lambda z: np.where(z > 0, z, 0.0),

@@ -12,10 +12,11 @@ Shapes are ``(batch, features)``, and ``(batch, height, width, channels)`` of im
 n_out)``, or ``(kernel_height, kernel_width, channels_in / groups, channels_out)``. Unless they say otherwise,
 results have the floating-point dtype of the arguments. A function named ``*_backward`` takes `dy`, the
 gradient of a scalar loss at the output, and returns the gradient at the input. Only the ``*_step`` functions
-may overwrite what they are given.
+and `moving_average` may overwrite what they are given.
 """
 
 from xpnet.nn.activations import *  # noqa: F403
+from xpnet.nn.batch_normalisation import *  # noqa: F403
 from xpnet.nn.declaration import FUNCTIONS as FUNCTIONS
 from xpnet.nn.declaration import Form as Form
 from xpnet.nn.declaration import Function as Function

@@ -115,6 +115,8 @@ class Function:
         if they do not fit together.
     drawable : dict of str to tuple of int
         Lengths that are drawn for some axes, if these cannot have any length.
+    mixes_rows : bool
+        Whether each row of a result may need all rows of the arguments.
     """
 
     name: str
@@ -125,6 +127,7 @@ class Function:
     declaration: str = ""
     computed: Computed = dataclasses.field(default_factory=dict)
     drawable: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    mixes_rows: bool = False
 
     @functools.cached_property
     def arrays(self) -> dict[str, Form]:
@@ -204,7 +207,7 @@ class Function:
     @functools.cached_property
     def is_step(self) -> bool:
         """Whether this is the step of an optimizer, which changes a parameter and its state by `grad`."""
-        return bool(self.changed)
+        return bool(self.changed) and "grad" in self.arrays
 
     @functools.cached_property
     def is_activation(self) -> bool:
@@ -227,6 +230,8 @@ class Function:
 
     def reads_own_rows(self, argument: str, result: str) -> bool:
         """Return whether a row of a result needs only the same row of an argument, and not all of it."""
+        if self.mixes_rows:
+            return False
         mine, made = self.arrays[argument].axes, self.results[result].axes
         return mine is made is None or bool(mine and made and mine[0] == made[0])
 
@@ -241,6 +246,7 @@ def function(
     gradient: str | None = None,
     computed: Computed | None = None,
     drawable: Mapping[str, tuple[int, ...]] | None = None,
+    mixes_rows: bool = False,
 ) -> Callable[[Twin], Twin]:
     """Declare a portable twin as a function of `nn`, and return it as it is.
 
@@ -251,6 +257,8 @@ def function(
     gradient : str, optional
         The function that takes the gradient `dy` at the first result, and some of the arguments and results.
     computed, drawable : mapping, optional
+        See `Function`.
+    mixes_rows : bool
         See `Function`.
 
     Raises
@@ -265,8 +273,8 @@ def function(
         if name in FUNCTIONS:
             there = FUNCTIONS[name].twin.__module__
             raise ValueError(f"{name!r} is already declared in {there}; choose another name")
-        made = declared(twin, declaration, gradient=gradient, computed=computed, drawable=drawable)
-        FUNCTIONS[name] = made
+        options: dict[str, Any] = {"computed": computed, "drawable": drawable, "mixes_rows": mixes_rows}
+        FUNCTIONS[name] = declared(twin, declaration, gradient=gradient, **options)
         return twin
 
     return declare
@@ -279,6 +287,7 @@ def declared(
     gradient: str | None = None,
     computed: Computed | None = None,
     drawable: Mapping[str, tuple[int, ...]] | None = None,
+    mixes_rows: bool = False,
 ) -> Function:
     """Return a function as it is declared; see `function`."""
     taken, arrow, given = declaration.partition(" -> ")
@@ -298,8 +307,9 @@ def declared(
         raise ValueError(f"`{optional[0]}` of {twin.__name__!r} has a '?', which is for results only")
     changed = [name for name, form in arguments.items() if form.changed]
     results = dict(_results(given, changed))
+    options: dict[str, Any] = {"computed": computed or {}, "drawable": drawable or {}}
     made = Function(
-        twin.__name__, twin, arguments, results, gradient, declaration, computed or {}, drawable or {}
+        twin.__name__, twin, arguments, results, gradient, declaration, mixes_rows=mixes_rows, **options
     )
     _require_lengths(made)
     return made

@@ -8,30 +8,32 @@ Array = Any
 
 
 @function(
-    "x: batch features, scale: features, shift: features -> y: batch features",
+    "x: batch ... features, scale: features, shift: features -> y: batch ... features",
     gradient="layer_norm_backward",
 )
 def layer_norm(xp: Any, x: Array, scale: Array, shift: Array, *, eps: float) -> Array:
     """Return each row less its mean, over its standard deviation, times `scale`, plus `shift`.
 
+    The rows of images are their pixels, and the features are channels.
+
     Parameters
     ----------
-    x : array, shape (batch, features), float
+    x : array, shape (batch, features) or (batch, height, width, features), float
     scale, shift : array, shape (features,)
     eps : float
         Added to the variance, which is that of the row itself: the mean of the squares.
 
     Returns
     -------
-    y : array, shape (batch, features)
+    y : array, shape of `x`
     """
     normal, _ = _normalised(xp, x, eps)
     return normal * scale + shift
 
 
 @function(
-    "x: batch features, scale: features, dy: batch features"
-    " -> dx: batch features, d_scale: features, d_shift: features"
+    "x: batch ... features, scale: features, dy: batch ... features"
+    " -> dx: batch ... features, d_scale: features, d_shift: features"
 )
 def layer_norm_backward(
     xp: Any, x: Array, scale: Array, dy: Array, *, eps: float
@@ -40,21 +42,22 @@ def layer_norm_backward(
 
     Parameters
     ----------
-    x : array, shape (batch, features), float
+    x : array, shape (batch, features) or (batch, height, width, features), float
     scale : array, shape (features,)
-    dy : array, shape (batch, features)
+    dy : array, shape of `x`
     eps : float
 
     Returns
     -------
-    dx : array, shape (batch, features)
+    dx : array, shape of `x`
     d_scale, d_shift : array, shape (features,)
     """
     normal, deviation = _normalised(xp, x, eps)
     d_normal = dy * scale
     along = normal * xp.mean(d_normal * normal, axis=-1, keepdims=True)
     dx = (d_normal - xp.mean(d_normal, axis=-1, keepdims=True) - along) / deviation
-    return dx, xp.sum(dy * normal, axis=0), xp.sum(dy, axis=0)
+    rows = tuple(range(x.ndim - 1))
+    return dx, xp.sum(dy * normal, axis=rows), xp.sum(dy, axis=rows)
 
 
 def _normalised(xp: Any, x: Array, eps: float) -> tuple[Array, Array]:
