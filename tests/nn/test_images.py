@@ -89,6 +89,12 @@ def test_convolution_is_the_sum_over_each_window(options):
             assert_alike(found, convolved(x, weight, bias, **options))
 
 
+def test_convolution_of_images_of_height_one_is_that_of_sequences():
+    x, weight = sample(1, 1, 20, 1), sample(1, 5, 1, 1, seed=1)
+    found = nn.conv2d(np, x, weight, np.zeros(1), padding="valid")
+    assert_alike(found.ravel(), np.correlate(x.ravel(), weight.ravel(), "valid"))
+
+
 @pytest.mark.parametrize("options", CONVOLUTIONS, ids=str)
 def test_gradients_of_a_convolution_are_the_adjoint_of_its_definition(options):
     """Compare products with random arrays: a convolution is linear in images and in weights."""
