@@ -29,8 +29,8 @@ from xpnet.random import Stream, as_stream
 class Conv2d:
     """Convolution with parameters `weight` and `bias`, see `xpnet.nn.conv2d`.
 
-    `weight` has the shape ``(kernel_height, kernel_width, n_in / groups, n_out)``, and `bias` ``(n_out,)``. For
-    sequences, as images of height 1, pass a kernel ``(1, size)``.
+    `weight` has the shape ``(kernel_height, kernel_width, n_in / groups, n_out)``, and `bias` ``(n_out,)``.
+    For sequences, as images of height 1, pass a kernel ``(1, size)``.
 
     Parameters
     ----------

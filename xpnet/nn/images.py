@@ -4,9 +4,9 @@
 in all libraries for neural networks: the weight is not flipped. Dumoulin and Visin, "A guide to convolution
 arithmetic for deep learning" (2016), derive shapes and gradients.
 
-The convolution of sequences ``(batch, length, channels)`` is that of images of height 1: pass them as ``(batch,
-1, length, channels)``, a weight ``(1, kernel_width, channels / groups, n_out)``, and strides and dilations as
-pairs that begin with 1.
+The convolution of sequences ``(batch, length, channels)`` is that of images of height 1: pass them as
+``(batch, 1, length, channels)``, a weight ``(1, kernel_width, channels / groups, n_out)``, and strides and
+dilations as pairs that begin with 1.
 """
 
 from collections.abc import Mapping
