@@ -20,6 +20,7 @@ from xpnet.image_layers import AvgPool2d, Conv2d, Flatten, GlobalAvgPool2d, MaxP
 from xpnet.layers import GELU, Dropout, LayerNorm, LeakyReLU, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from xpnet.models import Residual, Sequential, mlp
 from xpnet.namespace import Namespace
+from xpnet.networks import lenet5
 from xpnet.optim import SGD, Adam, AdamW, Momentum, Nesterov
 from xpnet.random import Stream
 from xpnet.run import Epoch, Run, load
@@ -75,6 +76,7 @@ __all__ = [
     "evaluate",
     "fit",
     "initializers",
+    "lenet5",
     "lessons",
     "load",
     "losses",
