@@ -97,10 +97,8 @@ class ImageRules:
             self._differentiate_input(lowering, call, weight, dy, dx, over, groups)
         padded = self._pad(lowering, call, x, over)
         self._differentiate_weight(lowering, call, padded, dy, d_weight, over, groups)
-        batch, height, width, n_out = dy.shape
-        partials = self._value((batch, n_out))
-        flat = self._alias(dy, (batch, height * width, n_out))
-        self._add(lowering, call, "add_pixels", {}, dy=flat, partials=partials)
+        partials = self._value((dy.shape[0], dy.shape[3]))
+        self._add(lowering, call, "add_pixels", {}, dy=dy, partials=partials)
         self._add(lowering, call, "add_rows", {}, x=partials, total=d_bias)
         return True
 

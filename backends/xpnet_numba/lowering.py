@@ -18,6 +18,7 @@ from xpnet.replay.stages import Operation
 from xpnet.replay.trace import Call, NotReplayableError, Trace, Value
 from xpnet_numba import lazy
 from xpnet_numba.image_rules import ImageRules
+from xpnet_numba.norm_rules import NormRules
 from xpnet_numba.operations import signature
 
 Array = Any
@@ -60,6 +61,7 @@ class Rules:
         self._aliases: dict[Value, Value] = {}
         rules: dict[str, Rule] = {
             **ImageRules(self._add, self._value, self._alias).table,
+            **NormRules(self._add, self._value).table,
             **{name: self._own for name, function in nn.FUNCTIONS.items() if lazy.has_operation(function)},
             "gather_batch": self._gather_batch,
             "linear": self._linear,

@@ -206,6 +206,7 @@ _NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = 
     "nesterov_step": (("lr", "old", "new"), _moving_average),
     "adam_step": (_ADAM, _adam),
     "adamw_step": ((*_ADAM, "kept"), _adamw),
+    "moving_average": (("old", "new"), lambda momentum: (1 - momentum, momentum)),
     "dropout": (_DROPOUT, _dropout),
     "dropout_backward": (_DROPOUT, _dropout),
 }
@@ -215,6 +216,9 @@ _PLACES = "top, left, stride_height, stride_width"
 _WINDOWS = f"size_height, size_width, {_PLACES}"
 _IN, _OUT = "batch height width channels", "batch out_height out_width channels"
 _STEPS = "stride_height, stride_width, dilation_height, dilation_width, groups"
+_ROWS, _SUMS = "batch ... channels", "partials: batch channels"
+_SCALING = "scale: channels, shift: channels"
+_SLOPES = "factor: channels, level: channels, slope: channels"
 _MULTIPLY = "right: inner columns, bias: bias -> out: rows columns; transposed"
 _DECLARED = {
     operation.name: operation
@@ -282,7 +286,7 @@ _DECLARED = {
             "d_widened: kernel_height wide_width channels wide_out"
             " -> d_weight: kernel_height kernel_width channels n_out; ; stride_width",
         ),
-        _declare("add_pixels", "dy: batch pixels n_out -> partials: batch n_out", rows="batch"),
+        _declare("add_pixels", "dy: batch ... n_out -> partials: batch n_out", rows="batch"),
         _declare("pool_maximum", f"x: {_IN} -> y: {_OUT}; ; {_WINDOWS}", rows="batch"),
         _declare(
             "pool_maximum_backward",
@@ -291,5 +295,30 @@ _DECLARED = {
         ),
         _declare("pool_mean", f"x: {_IN} -> y: {_OUT}; ; {_WINDOWS}", rows="batch"),
         _declare("pool_mean_backward", f"dy: {_OUT} -> dx: {_IN}; ; {_WINDOWS}", rows="batch"),
+        _declare("normalise_rows", f"x: {_ROWS}, {_SCALING} -> y: {_ROWS}; eps", rows="batch"),
+        _declare(
+            "differentiate_normal_rows",
+            f"x: {_ROWS}, scale: channels, dy: {_ROWS} -> dx: {_ROWS}, products: {_ROWS}; eps",
+            rows="batch",
+        ),
+        _declare("average_rows", "partials: batch channels -> average: channels; n"),
+        _declare("add_squares", f"x: {_ROWS}, mean: channels -> {_SUMS}", rows="batch"),
+        _declare("add_centred_products", f"x: {_ROWS}, mean: channels, dy: {_ROWS} -> {_SUMS}", rows="batch"),
+        _declare("find_factors", "scale: channels, variance: channels -> factor: channels; eps"),
+        _declare(
+            "normalise_channels",
+            f"x: {_ROWS}, mean: channels, factor: channels, shift: channels -> y: {_ROWS}",
+            rows="batch",
+        ),
+        _declare(
+            "find_slopes",
+            f"{_SUMS}, scale: channels, variance: channels, d_shift: channels"
+            f" -> d_scale: channels, {_SLOPES}; eps, n",
+        ),
+        _declare(
+            "differentiate_channels",
+            f"x: {_ROWS}, mean: channels, dy: {_ROWS}, {_SLOPES} -> dx: {_ROWS}",
+            rows="batch",
+        ),
     )
 }

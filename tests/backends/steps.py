@@ -171,6 +171,25 @@ def step(xp, params, images, labels, indices):
     return {name: xp.nn.sgd_step(p, new[name], 0.5) for name, p in params.items()}, loss
 
 
+def normalise(xp, running, x, scale, shift, dy):
+    """A step that calls each function that normalises, on images or on rows."""
+    y, mean, variance = xp.nn.batch_norm_training(x, scale, shift, eps=1e-5)
+    grads = xp.nn.batch_norm_training_backward(x, scale, dy, eps=1e-5)
+    others = xp.nn.batch_norm_training_backward(y, scale, dy, eps=1e-5)
+    rows = xp.nn.layer_norm(y, scale, shift, eps=1e-5)
+    row_grads = xp.nn.layer_norm_backward(x, scale, dy, eps=1e-5)
+    used = xp.nn.batch_norm(rows, scale, shift, mean, variance, eps=1e-5)
+    return xp.nn.moving_average(running, mean, momentum=0.1), grads, others, row_grads, used, variance
+
+
+def make_rows(*shape, dtype="float32"):
+    """Return arguments of `normalise`, where the mean is large beside the deviation."""
+    random = numpy.random.default_rng(0)
+    x, dy = (random.standard_normal(shape) + level for level in (9, 0))
+    running, scale, shift = (random.random(shape[-1:]) + 0.5 for _ in range(3))
+    return [array.astype(dtype) for array in (running, x, scale, shift, dy)]
+
+
 def make_arguments(*, seed=0, kind="sparse", batch=16):
     """Return the arguments of such a step."""
     random = numpy.random.default_rng(seed)

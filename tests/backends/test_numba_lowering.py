@@ -317,6 +317,25 @@ def test_losses_and_activations_need_no_host(loss, activation):
     assert_sound(found)
 
 
+@pytest.mark.parametrize("shape", [(16, 6), (16, 4, 5, 6)])
+def test_normalisation_needs_no_host_and_finds_the_moments_of_an_array_once(shape):
+    found = Lowered(steps.normalise, *steps.make_rows(*shape))
+    assert_sound(found)
+    assert found.by_host == []
+    assert found.kernels.count("add_squares") == 2  # of `x` and of `y`
+
+
+def test_moments_of_an_array_that_changes_are_found_again():
+    def step(xp, x, scale, shift, dy):
+        y, *_ = xp.nn.batch_norm_training(x, scale, shift, eps=1e-5)
+        x = xp.nn.sgd_step(x, dy, 0.1)
+        return x, y, xp.nn.batch_norm_training_backward(x, scale, dy, eps=1e-5)
+
+    found = Lowered(step, *steps.make_rows(16, 6)[1:])
+    assert_sound(found)
+    assert found.kernels.count("add_squares") == 2
+
+
 def test_changed_arrays_are_those_of_the_optimizer():
     for optimizer, kept in ((OPTIMIZERS[0], 0), (OPTIMIZERS[1], 1), (OPTIMIZERS[3], 2)):
         found = lowered(xpnet.mlp(30, 12, 5), optimizer=optimizer)

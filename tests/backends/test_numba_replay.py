@@ -58,6 +58,10 @@ def carry_out_backwards(team, program, *, helped):
                     function(address)(details, numbers + i * numbers_width, slots, begin, stop, 0)
 
 
+def leaves(tree):
+    return [tree] if isinstance(tree, numpy.ndarray) else [x for part in tree for x in leaves(part)]
+
+
 def integers(address, shape):
     size = int(numpy.prod(shape))
     return numpy.ctypeslib.as_array((ctypes.c_int64 * size).from_address(address)).reshape(shape)
@@ -93,6 +97,20 @@ def test_order_of_the_parts_changes_no_bit_of_convolutions(dtype, monkeypatch):
     assert forwards.compiled.report == backwards.compiled.report == ""
     for name, p in forwards.params.items():
         numpy.testing.assert_array_equal(p, backwards.params[name])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(37, 5), (37, 3, 7, 18)])
+def test_order_of_the_parts_changes_no_bit_of_normalisation(shape, dtype, monkeypatch):
+    forwards, backwards = xp.compile(steps.normalise), xp.compile(steps.normalise)
+    args = steps.make_rows(*shape, dtype=dtype)
+    expected = [forwards(xp, *steps.copied(args)) for _ in range(3)][-1]
+    monkeypatch.setattr(team.Team, "carry_out", carry_out_backwards)
+    monkeypatch.setattr(program, "PARTS", 64)
+    found = [backwards(xp, *steps.copied(args)) for _ in range(3)][-1]
+    assert forwards.report == backwards.report == ""
+    for actual, other in zip(leaves(found), leaves(expected), strict=True):
+        numpy.testing.assert_array_equal(actual, other)
 
 
 # Kernels that add up or call `exp`, on arrays that lie beside each other, as small new arrays often do.

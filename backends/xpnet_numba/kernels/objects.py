@@ -10,8 +10,10 @@ from numba import types
 
 # Entries register themselves at import.
 from xpnet_numba.kernels import (  # noqa: F401
+    batch_normalisation,
     convolution,
     interpreter,
+    normalisation,
     operations,
     products,
     random,
