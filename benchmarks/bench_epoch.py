@@ -1,17 +1,18 @@
-"""A mini-batch epoch of MNIST: the headline figure of a backend."""
+"""A mini-batch epoch of MNIST: the headline figures of a backend."""
 
 import pytest
 
 from xpnet_bench.limit import epoch_products
-from xpnet_bench.workload import Workload
+from xpnet_bench.workload import WORKLOADS
 
 IMAGES = 60000
 ROUNDS = 7
 
 
 @pytest.mark.parametrize("data", ["resident", "transfer"])
-def bench_epoch_of_the_default_network(benchmark, record, epochs, data):
-    workload = Workload()
+@pytest.mark.parametrize("network", WORKLOADS)
+def bench_epoch_of_a_network(benchmark, record, epochs, network, data):
+    workload = WORKLOADS[network]
     training = epochs(workload, resident=data == "resident")
     orders = workload.orders(IMAGES)
     benchmark.pedantic(training.epoch, setup=lambda: ((next(orders),), {}), rounds=ROUNDS, warmup_rounds=1)
@@ -19,6 +20,7 @@ def bench_epoch_of_the_default_network(benchmark, record, epochs, data):
         batch=workload.batch_size,
         sizes=workload.sizes,
         examples=IMAGES,
-        products=epoch_products(workload.sizes, IMAGES, workload.batch_size),
+        products=epoch_products(workload, IMAGES),
+        network=network,
         data=data,
     )

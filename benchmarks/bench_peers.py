@@ -7,14 +7,15 @@ from xpnet_bench.errors import UnusableError
 from xpnet_bench.limit import epoch_products, product_seconds
 from xpnet_bench.peers import PEERS
 from xpnet_bench.rounds import Entry, Lane
-from xpnet_bench.workload import Workload
+from xpnet_bench.workload import WORKLOADS
 
 ROUNDS = 5
 
 
 @pytest.mark.parametrize("name", PEERS)
-def bench_epoch_of_a_peer(benchmark, threads, name):
-    workload = Workload()
+@pytest.mark.parametrize("network", WORKLOADS)
+def bench_epoch_of_a_peer(benchmark, threads, network, name):
+    workload = WORKLOADS[network]
     try:
         lane = Lane(Entry("peer", name), workload, threads)
     except UnusableError as e:
@@ -22,11 +23,12 @@ def bench_epoch_of_a_peer(benchmark, threads, name):
     try:
         # The time includes one line each way through a pipe, about 0.1 ms.
         benchmark.pedantic(lane.ask, args=("epoch",), rounds=ROUNDS)
-        products = epoch_products(workload.sizes, lane.about["images"], workload.batch_size)
+        products = epoch_products(workload, lane.about["images"])
         benchmark.extra_info.update(
             lane.about,
             batch=workload.batch_size,
             sizes=list(workload.sizes),
+            network=network,
             dtype="float64" if "float64" in name else "float32",
             threads=threads,
             **lane.ask("finish"),

@@ -53,22 +53,24 @@ def section(folder: pathlib.Path) -> str:
     if not any(r["backend"].startswith("cupy") for one in found for r in one["results"]):
         parts.append("No GPU has produced results yet; benchmarks/README.md has the command that does.\n")
     parts.append(results.NOTES)
+    if any(results.network_of(one) == "cnn" for one in found):
+        parts.append(results.CNN_NOTE)
     return "\n".join(parts)
 
 
 # What the goals compare; a file with all of these has the other comparisons too.
 _NEEDED = {"xpnet numpy", "xpnet numba", "JAX scan", "PyTorch eager", "course float64", "gemm alone"}
+_NEEDED_FOR_CNN = {"xpnet numpy", "xpnet numba", "JAX scan", "PyTorch eager"}
 
 
 def goals(folder: pathlib.Path) -> str:
     """Return the CPU backends' goals and what was measured, a table for each file that has the figures."""
     parts = []
     for found in _read(folder):
-        names = {r["name"] for r in found["results"]}
-        if "comparisons" not in found or not names >= _NEEDED:
-            continue
         rows = ["| figure | goal | measured |", "| --- | ---: | ---: |"]
-        rows += [f"| {name} | at most {goal} | {text} |" for name, goal, text in _goals(found)]
+        rows += [f"| {name} | {goal} | {text} |" for name, goal, text in _goals_of(found)]
+        if len(rows) == 2:
+            continue
         processor, threads = found["machine"]["processor"], found["machine"]["threads"]
         count = len(found["results"][0]["seconds"])
         where = (
@@ -76,6 +78,31 @@ def goals(folder: pathlib.Path) -> str:
         )
         parts.append("\n".join(rows) + f"\n\n{where}\n")
     return "\n".join(parts)
+
+
+def _goals_of(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield each figure of the file's network with its goal and its value; nothing if it lacks one."""
+    names = {r["name"] for r in found["results"]}
+    if results.network_of(found) == "cnn":
+        found_goals = _cnn_goals(found) if names >= _NEEDED_FOR_CNN else iter(())
+    else:
+        found_goals = _goals(found) if "comparisons" in found and names >= _NEEDED else iter(())
+    for name, goal, text in found_goals:
+        yield name, f"at most {goal}", text
+
+
+def _cnn_goals(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    epochs = {r["name"]: r["seconds"] for r in found["results"]}
+    numpy, numba, torch = (epochs[name] for name in ("xpnet numpy", "xpnet numba", "PyTorch eager"))
+    yield "LeNet-5: Numba epoch / PyTorch eager epoch", "0.6", _quotient(numba, torch)
+    yield "LeNet-5: Numba epoch / JAX scan epoch", "0.07", _quotient(numba, epochs["JAX scan"])
+    yield "LeNet-5: NumPy epoch / PyTorch eager epoch", "2.5", _quotient(numpy, torch)
+    yield "LeNet-5: memory of a Numba training beyond imports", "1000 MB", _memory(found, "xpnet numba")
+
+
+def _memory(found: dict[str, Any], name: str) -> str:
+    (beyond,) = (r["peak_rss_bytes"] - r["imported_rss_bytes"] for r in found["results"] if r["name"] == name)
+    return f"{beyond / 1e6:.0f} MB"
 
 
 def _goals(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -102,10 +129,7 @@ def _goals(found: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
         "1.0",
         _quotient(processes["numba"], processes["numpy"]),
     )
-    (memory,) = [
-        r["peak_rss_bytes"] - r["imported_rss_bytes"] for r in found["results"] if r["name"] == "xpnet numba"
-    ]
-    yield "Memory of a Numba training beyond imports", "400 MB", f"{memory / 1e6:.0f} MB"
+    yield "Memory of a Numba training beyond imports", "400 MB", _memory(found, "xpnet numba")
 
 
 # What the GPU goals are measured against.
@@ -126,7 +150,8 @@ def gpu_goals(folder: pathlib.Path) -> str:
     """Return the goals of `cupy`, a table for each file that has the figures, else one without any."""
     parts = []
     for found in _read(folder):
-        if {r["name"] for r in found["results"]} >= _NEEDED_ON_GPU:
+        names = {r["name"] for r in found["results"]}
+        if results.network_of(found) == "mlp" and names >= _NEEDED_ON_GPU:
             parts.append(_gpu_table(_gpu_measured(found)) + f"\n{_conditions(found, 'xpnet', 'peer')}")
     return "\n".join(parts) or _gpu_table(["owed"] * len(_GPU_GOALS))
 
@@ -167,10 +192,9 @@ def _conditions(found: dict[str, Any], *kinds: str) -> str:
         versions |= r["versions"] if r["kind"] in kinds else {}
     listed = ", ".join(f"{name} {version}" for name, version in sorted(versions.items()))
     rounds = len(found["results"][0]["seconds"])
-    sizes = "-".join(map(str, workload["sizes"]))
     gpu = f"{machine['gpu']}, driver {machine['driver']}; " if "gpu" in machine else ""
     return (
-        f"MNIST, {sizes}, batch {workload['batch_size']}, {workload['dtype']}; "
+        f"MNIST, {results.title(found)}, {workload['dtype']}; "
         f"medians of {rounds} epochs, in turns; accuracy after those {rounds}.\n"
         f"{gpu}{machine['processor']}, {machine['threads']} threads; BLAS: {machine['blas']}; "
         f"{listed}; {found['date'][:10]}.\n"

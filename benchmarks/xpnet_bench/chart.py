@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from xpnet_bench.results import milliseconds, two_digits
+from xpnet_bench.results import milliseconds, title, two_digits
 
 COLOURS = {"xpnet": "#0072B2", "peer": "#BBBBBB", "limit": "#E69F00"}
 # Okabe and Ito's colours and different markers, so that lines can be told apart in print as well.
@@ -48,12 +48,8 @@ def bars(figure: Any, found: dict[str, Any]) -> None:
 
 
 def _title(found: dict[str, Any]) -> str:
-    workload = found["workload"]
-    images, sizes = workload["limit"] or 60000, "-".join(map(str, workload["sizes"]))
-    return (
-        f"MNIST epoch of {images:,} images, {sizes}, batch {workload['batch_size']}, float32\n"
-        f"{_machine(found)}"
-    )
+    images = found["workload"]["limit"] or 60000
+    return f"MNIST epoch of {images:,} images, {title(found)}, float32\n{_machine(found)}"
 
 
 def _machine(found: Mapping[str, Any]) -> str:

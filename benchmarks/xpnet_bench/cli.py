@@ -11,6 +11,7 @@ import click
 import xpnet
 from xpnet import plots
 from xpnet.cli.options import COUNT, check_distinct, json_option, output_option, written_json
+from xpnet_bench.networks import NETWORKS
 
 
 @click.command()
@@ -27,6 +28,13 @@ from xpnet.cli.options import COUNT, check_distinct, json_option, output_option,
     help="Also race PyTorch, JAX, Keras, scikit-learn and the course's plain NumPy in float64, and time "
     "other steps and whole processes.",
 )
+@click.option(
+    "--network",
+    type=click.Choice(list(NETWORKS)),
+    default="mlp",
+    show_default=True,
+    help="784-64-10 with sigmoids, or LeNet-5, which has convolutions.",
+)
 @click.option("--quick", is_flag=True, help="Use fewer images and rounds, for an answer within a minute.")
 @click.option("--rounds", type=COUNT, help="Epochs of each competitor. [default: 5; with --quick 3]")
 @click.option("--threads", type=COUNT, help="Threads of each library. [default: all processors]")
@@ -41,6 +49,7 @@ from xpnet.cli.options import COUNT, check_distinct, json_option, output_option,
 def bench(
     backends: tuple[str, ...],
     peers: bool,
+    network: str,
     quick: bool,
     rounds: int | None,
     threads: int | None,
@@ -51,7 +60,7 @@ def bench(
 ) -> None:
     """Time an MNIST epoch on several backends, in turns.
 
-    Each competitor runs in its own process and does the same work: 784-64-10, batch 128, float32.
+    Each competitor runs in its own process and does the same work: one network, batch 128, float32.
     Compare the ratios of the medians, because single times drift with the machine.
     """
     # Imported here, because the command line loads this module at every start.
@@ -62,9 +71,10 @@ def bench(
     from xpnet_bench.results import document, listing
     from xpnet_bench.rounds import default_entries, default_threads, is_on_gpu, race
     from xpnet_bench.sweep import sweeps
-    from xpnet_bench.workload import Workload
+    from xpnet_bench.workload import QUICK, WORKLOADS
 
     check_distinct(json=json_path, plot=plot)
+    _check_network(network, tf32=tf32, sweep=sweep)
     if plot is not None:
         plots.check(plot)
     chosen = os.environ.get("XPNET_BACKEND")
@@ -85,7 +95,7 @@ def bench(
         )
     threads = threads or default_threads()
     rounds = rounds or (3 if quick else 5)
-    workload = Workload(limit=12000) if quick else Workload()
+    workload = (QUICK if quick else WORKLOADS)[network]
     entries = list(default_entries(usable, list(PEERS) if peers else []))
     figures, skipped, blas = race(entries, workload, rounds=rounds, threads=threads)
     found = document(figures, skipped, workload, threads=threads, blas=blas)
@@ -93,13 +103,13 @@ def bench(
         click.echo("\n" + listing(found))
         for reason in skipped:
             click.echo(f"skipped: {reason}")
-        if peers and not quick:
+        if peers and not quick and network == "mlp":
             ran = [r["name"] for r in figures if r["name"] == "JAX scan"]
             try:
                 found["comparisons"] = comparisons(usable, ran, rounds=rounds, threads=threads)
             except UnusableError as e:
                 click.echo(f"skipped: {e}")
-        if on_gpu and (tf32 or (peers and not quick)):
+        if on_gpu and network == "mlp" and (tf32 or (peers and not quick)):
             names = [*on_gpu, *(f"{name}{IN_TF32}" for name in on_gpu if tf32)]
             try:
                 found["shares"] = {LARGE_NAME: shares(names, rounds=rounds, threads=threads)}
@@ -112,6 +122,15 @@ def bench(
         written_json(json_path, found).say()
     if plot is not None:
         _draw(plot, found)
+
+
+def _check_network(network: str, **options: bool) -> None:
+    """Raise unless the options given have a meaning for the network."""
+    for name, given in options.items():
+        if given and network != "mlp":
+            raise click.UsageError(
+                f"`--{name}` varies the sizes of linear layers, so it is for `--network mlp`; got {network!r}"
+            )
 
 
 def _draw(path: pathlib.Path, found: dict[str, Any]) -> None:

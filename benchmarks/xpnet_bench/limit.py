@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from xpnet.batches import spans
+from xpnet_bench.networks import Dense, dense_layers, parameter_count
 from xpnet_bench.workload import Workload
 
 Array = Any
@@ -52,11 +53,15 @@ def backward_products(batch: int, n_in: int, n_out: int, *, input_gradient: bool
 
 
 def batch_products(sizes: Sequence[int], batch: int) -> list[Product]:
+    """Return the products of one training step of linear layers."""
+    return layer_products([Dense(1, *pair) for pair in itertools.pairwise(sizes)], batch)
+
+
+def layer_products(layers: Sequence[Dense], batch: int) -> list[Product]:
     """Return the products of one training step; the first layer's input needs no gradient."""
-    layers = list(itertools.pairwise(sizes))
-    products = [forward_product(batch, *layer) for layer in layers]
+    products = [forward_product(batch * layer.places, *layer[1:]) for layer in layers]
     for i, layer in reversed(list(enumerate(layers))):
-        products += backward_products(batch, *layer, input_gradient=i > 0)
+        products += backward_products(batch * layer.places, *layer[1:], input_gradient=i > 0)
     return products
 
 
@@ -97,25 +102,28 @@ class _Noting:
         return next((stored for transposed, stored in self._stored if transposed is x), x)
 
 
-def epoch_products(sizes: Sequence[int], n: int, batch_size: int) -> list[Product]:
-    """Return the products of an epoch over `n` examples; the last batch holds the remainder."""
-    return [p for begin, end in spans(n, batch_size) for p in batch_products(sizes, end - begin)]
+def epoch_products(workload: Workload, n: int) -> list[Product]:
+    """Return the products of an epoch over `n` examples; the last batch holds the remainder.
+
+    Those of a convolution are the products of columns, one for each pixel of its output, with the weight.
+    """
+    layers = dense_layers(workload.model())
+    return [p for begin, end in spans(n, workload.batch_size) for p in layer_products(layers, end - begin)]
 
 
-def epoch_bytes(sizes: Sequence[int], n: int, batch_size: int) -> int:
+def epoch_bytes(workload: Workload, n: int) -> int:
     """Return the least number of bytes that an epoch must read and write, even if arithmetic were free.
 
     Each image is read once as uint8; each step reads and writes every parameter and its velocity, float32.
     """
-    steps = len(list(spans(n, batch_size)))
-    parameters = sum(n_in * n_out + n_out for n_in, n_out in itertools.pairwise(sizes))
-    return n * sizes[0] + steps * parameters * 2 * 2 * 4
+    steps = len(list(spans(n, workload.batch_size)))
+    return n * workload.sizes[0] + steps * parameter_count(workload.model()) * 2 * 2 * 4
 
 
 def gemm_seconds(xp: Any, workload: Workload, *, rounds: int = 5) -> float:
     """Return the time of the products of one epoch, in seconds: the median of `rounds` epochs."""
     n = len(workload.data()[0])
-    return product_seconds(xp, epoch_products(workload.sizes, n, workload.batch_size), rounds=rounds)
+    return product_seconds(xp, epoch_products(workload, n), rounds=rounds)
 
 
 def product_seconds(xp: Any, products: Sequence[Product], *, rounds: int) -> float:

@@ -67,7 +67,7 @@ class Epochs:
     def prepare(self, workload: Workload) -> None:
         """Put the data on the device, make the parameters and compile."""
         self._train, self._test = workload.data()
-        self._model = xpnet.mlp(*workload.sizes, activation="sigmoid")
+        self._model = workload.model()
         self._trainer = Trainer(
             self.xp,
             Problem(self._model, find_loss(LOSS), Scaling(), "float32"),
@@ -136,7 +136,7 @@ class Products:
     def prepare(self, workload: Workload) -> None:
         """Make the factors, and warm up."""
         train, _ = workload.data()
-        products = epoch_products(workload.sizes, len(train), workload.batch_size)
+        products = epoch_products(workload, len(train))
         self._multiply = multiplier(self.xp, products, tf32=self.backend.endswith(IN_TF32))
         self.epoch(np.empty(0, dtype=np.int32))
 
@@ -165,7 +165,7 @@ class Copies:
     def prepare(self, workload: Workload) -> None:
         """Make the source: half of the bytes, because a copy both reads and writes."""
         train, _ = workload.data()
-        half = epoch_bytes(workload.sizes, len(train), workload.batch_size) // 2
+        half = epoch_bytes(workload, len(train)) // 2
         sizes = [end - begin for begin, end in spans(half, self._CHUNK)]
         whole = self.xp.zeros((max(sizes),), dtype=self.xp.uint8)
         self._sources = [whole[:size] for size in sizes]

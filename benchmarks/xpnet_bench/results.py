@@ -15,7 +15,7 @@ from typing import Any
 import xpnet
 from xpnet.errors import fitted
 from xpnet.files import from_json, to_read
-from xpnet_bench import schema
+from xpnet_bench import networks, schema
 from xpnet_bench.schema import SCHEMA as SCHEMA
 from xpnet_bench.workload import Workload
 
@@ -138,12 +138,20 @@ _SHORT = {
     "test accuracy": "accuracy",
     "memory beyond imports": "memory",
 }
-NOTES = """\
+_FIGURES = """\
 ms: the median epoch, in turns; ratio: to the median of the first.
 gemm: the time of the dense matrix products alone, in BLAS, over the median.
+"""
+NOTES = f"""\
+{_FIGURES}\
 Above 100 %, an epoch computes less than that: Numba skips pixels that are 0.
 """
 """How the figures of a table are computed."""
+CNN_NOTE = """\
+The products of a convolution are those of columns with its weight; making the
+columns is not included. Above 100 %, an epoch needs no such columns.
+"""
+"""What "gemm" means for a network with convolutions."""
 # An epoch that takes twice as long as another one with the same work was disturbed.
 _MOST_SPREAD = 2.0
 
@@ -164,6 +172,18 @@ def two_digits(value: float) -> str:
     return f"{value:.2f}" if value >= 0.1 else f"{value:#.2g}"
 
 
+def network_of(found: dict[str, Any]) -> str:
+    """Return the name of the network of a results file; older files, without one, have an "mlp"."""
+    return str(found["workload"].get("network", "mlp"))
+
+
+def title(found: dict[str, Any]) -> str:
+    """Return the network and the batch of a results file, for tables and charts."""
+    workload = found["workload"]
+    network = networks.title(network_of(found), workload["sizes"])
+    return f"{network}, batch {workload['batch_size']}"
+
+
 def table(found: dict[str, Any]) -> str:
     """Return the results as a Markdown table."""
     rows = [list(_COLUMNS), ["---", *["---:"] * (len(_COLUMNS) - 1)]]
@@ -181,7 +201,8 @@ def listing(found: dict[str, Any]) -> str:
         + "  ".join(f"{text:>{w}}" for text, w in zip(row[1:], widths[1:], strict=True))
         for row in rows
     ]
-    return "\n".join([*lines, "", NOTES, *warnings(found)])
+    notes = _FIGURES + CNN_NOTE if network_of(found) == "cnn" else NOTES
+    return "\n".join([*lines, "", f"MNIST, {title(found)}.", notes, *warnings(found)])
 
 
 def _cells(found: dict[str, Any], heads: Sequence[str]) -> list[list[str]]:

@@ -24,7 +24,7 @@ from xpnet_bench.workload import Workload
 from xpnet_numpy.blas import blas_advice
 
 
-def make_competitor(kind: str, name: str) -> Competitor:
+def make_competitor(kind: str, name: str, network: str) -> Competitor:
     """Return a competitor; `name` is a backend's, a peer's, or a limit's, such as ``"gemm on numpy"``.
 
     Raises
@@ -35,7 +35,7 @@ def make_competitor(kind: str, name: str) -> Competitor:
     if kind == "peer":
         from xpnet_bench.peers import make_peer
 
-        return make_peer(name)
+        return make_peer(name, network)
     from xpnet_bench import ours
 
     if kind == "xpnet":
@@ -57,7 +57,7 @@ class Worker:
             # JAX has no variable for its threads; it counts the processors that it may use.
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
         what = Workload(**{**workload, "sizes": tuple(workload["sizes"])})
-        self._competitor = make_competitor(kind, name)
+        self._competitor = make_competitor(kind, name, what.network)
         imported = _peak_rss()
         train, _ = what.data()
         self._images = len(train)

@@ -9,19 +9,23 @@ import numpy as np
 
 import xpnet
 from xpnet import checks
-from xpnet.initializers import lecun_normal
+from xpnet_bench import networks
 
 Layer = tuple[np.ndarray, np.ndarray]
+
+# Peers measure their accuracy on so many images at a time, as `xpnet.evaluate` does: the memory of training
+# is reported, and convolutions of all test images would need more.
+TEST_BATCH = 1000
 
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """An epoch of mini-batch training of a sigmoid network with softmax cross-entropy and averaged momentum.
+    """An epoch of mini-batch training of a network with softmax cross-entropy and averaged momentum.
 
     Attributes
     ----------
     sizes : tuple of int
-        Features of the input, of each hidden layer and of the output.
+        Features of the input, of each hidden layer and of the output. A "cnn" has those of LeNet-5.
     batch_size : int
         The last batch of an epoch holds the remainder and is used.
     lr, beta : float
@@ -30,6 +34,8 @@ class Workload:
         Seed of the initial weights and of the order of the images.
     limit : int or None
         Number of training images to use, from the first.
+    network : {"mlp", "cnn"}
+        Linear layers with sigmoids, or LeNet-5.
     """
 
     sizes: tuple[int, ...] = (784, 64, 10)
@@ -38,6 +44,7 @@ class Workload:
     beta: float = 0.9
     seed: int = 138
     limit: int | None = None
+    network: str = "mlp"
 
     def __post_init__(self) -> None:
         checks.set_fields(
@@ -48,7 +55,10 @@ class Workload:
             beta=checks.fraction,
             seed=lambda name, value: checks.seed(value),
             limit=lambda name, value: checks.limit(value),
+            network=checks.choice(networks.NETWORKS),
         )
+        if self.network == "cnn" and self.sizes != networks.LENET_SIZES:
+            raise ValueError(f"`sizes` of the network 'cnn' must be {networks.LENET_SIZES}, got {self.sizes}")
 
     def data(self) -> tuple[xpnet.Dataset, xpnet.Dataset]:
         """Return the training and the test set: uint8 images (n, 784) and labels (n,)."""
@@ -56,16 +66,32 @@ class Workload:
         return train[: self.limit], test
 
     def initial(self) -> list[Layer]:
-        """Return the weight (n_in, n_out) and the bias (n_out,) of each layer, float32."""
-        stream = xpnet.Stream(self.seed, "init")
-        pairs = zip(self.sizes[:-1], self.sizes[1:], strict=True)
-        return [
-            (lecun_normal(stream, n_in, n_out).astype(np.float32), np.zeros(n_out, np.float32))
-            for n_in, n_out in pairs
-        ]
+        """Return the weight and the bias of each layer that has them, float32.
+
+        A weight is (n_in, n_out), or (kernel_height, kernel_width, n_in, n_out) for a convolution.
+        """
+        host = xpnet.Namespace("host", np)
+        arrays = list(self.model().init(host, self.seed).values())
+        return list(zip(arrays[::2], arrays[1::2], strict=True))
+
+    def model(self) -> xpnet.Sequential:
+        """Return the network as a model of xpnet."""
+        return networks.model(self.network, self.sizes)
 
     def orders(self, n: int) -> Iterator[np.ndarray]:
         """Yield the order of `n` images for one epoch after another, int32."""
         stream = xpnet.Stream(self.seed, "shuffle")
         while True:
             yield stream.permutation(n)
+
+
+# The default race of each network.
+WORKLOADS = {
+    "mlp": Workload(),
+    # The learning rate of the sigmoid network is too large for it: half of its units would never be active.
+    "cnn": Workload(networks.LENET_SIZES, lr=0.5, network="cnn"),
+}
+# With so few images that an answer takes a minute.
+QUICK = {
+    name: dataclasses.replace(WORKLOADS[name], limit=limit) for name, limit in (("mlp", 12000), ("cnn", 6000))
+}

@@ -1,5 +1,6 @@
 """`xpnet bench` detects who is slow, who does not wait, and who learns less."""
 
+import dataclasses
 import json
 import pathlib
 import re
@@ -11,7 +12,7 @@ import jsonschema
 import pytest
 from test_cli import run
 
-from xpnet_bench import chart, comparisons, ours, results, rounds
+from xpnet_bench import chart, comparisons, ours, results, rounds, workload
 from xpnet_bench.errors import DishonestError, UnusableError
 from xpnet_bench.rounds import check_accuracies
 from xpnet_bench.workload import Workload
@@ -110,6 +111,49 @@ def test_table_and_picture_are_made(measured):
     assert (folder / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.fixture
+def few_images(monkeypatch):
+    monkeypatch.setitem(workload.QUICK, "cnn", dataclasses.replace(workload.QUICK["cnn"], limit=300))
+
+
+def test_network_with_convolutions_is_timed_and_named(few_images, tmp_path):
+    options = ["--backend", "numpy", "--json", tmp_path / "r.json", "--plot", tmp_path / "r.png"]
+    output = bench("--network", "cnn", *options)
+    assert "MNIST, LeNet-5 with 61,706 parameters, batch 128." in output
+    assert "The products of a convolution are those of columns" in output
+    found = json.loads((tmp_path / "r.json").read_text())
+    jsonschema.validate(found, SCHEMA)
+    assert found["workload"]["network"] == "cnn"
+    assert [r["name"] for r in found["results"]] == ["xpnet numpy", "gemm alone"]
+    assert found["results"][0]["peak_rss_bytes"] - found["results"][0]["imported_rss_bytes"] < 1e9
+    assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_results_without_a_network_are_of_linear_layers(measured):
+    found = measured[2]
+    assert found["workload"].pop("network") == "mlp"
+    jsonschema.validate(found, SCHEMA)
+    assert results.title(found) == "784-64-10, batch 128"
+
+
+def test_network_with_convolutions_has_one_set_of_sizes():
+    with pytest.raises(ValueError, match=r"`sizes` of the network 'cnn' must be \(784, 1176, 400, "):
+        Workload(network="cnn")
+    with pytest.raises(ValueError, match="unknown network 'rnn': choose one of mlp, cnn"):
+        Workload(network="rnn")
+
+
+def test_peer_without_convolutions_is_left_out_in_a_line():
+    entries = [rounds.Entry("xpnet", "numpy"), rounds.Entry("peer", "scikit-learn")]
+    lines = []
+    few = dataclasses.replace(workload.WORKLOADS["cnn"], limit=128)
+    figures, skipped, _ = rounds.race(entries, few, rounds=1, threads=1, say=lines.append)
+    assert [r["name"] for r in figures] == ["xpnet numpy"]
+    expected = "peer 'scikit-learn' cannot be used: it has no convolution; use it for the network 'mlp'"
+    assert skipped == [expected]
+    assert f"skipped: {expected}" in lines
+
+
 def test_slowed_backend_shows_in_the_ratio(install, tmp_path):
     install(SLOW)
     bench("--backend", "numpy", "--backend", "fake", "--json", tmp_path / "r.json")
@@ -181,6 +225,13 @@ def test_older_or_foreign_results_are_refused(tmp_path, content, message):
         (["--threads", "999"], 2, "`--threads` is 999, but there are "),
         (["--rounds", "0"], 2, "0 is not in the range x>=1"),
         (["--backend", "numpy", "--tf32"], 2, "`--tf32` is for a GPU, but this would time numpy"),
+        (
+            ["--network", "cnn", "--sweep"],
+            2,
+            "`--sweep` varies the sizes of linear layers, so it is for ",
+        ),
+        (["--network", "cnn", "--tf32"], 2, "`--tf32` varies the sizes of linear layers"),
+        (["--network", "rnn"], 2, "'rnn' is not one of 'mlp', 'cnn'"),
     ],
 )
 def test_bad_input_is_one_line(args, status, message):
@@ -341,6 +392,32 @@ def test_goals_are_ratios_of_medians(tmp_path):
     measured = [row[2] for row in rows]
     assert measured == ["0.50", "1.00", "0.12", "2.00", "0.25", "0.25", "1.50", "0.75", "300 MB"]
     assert "abacus, 2 threads; ratios of medians of 3, in turns; 2026-01-02." in done.stdout
+
+
+CNN = {"sizes": [784, 10], "batch_size": 128, "dtype": "float32", "network": "cnn"}
+
+
+def test_goals_of_a_network_with_convolutions_are_its_own(tmp_path):
+    names = {"xpnet numpy": 4.0, "xpnet numba": 1.0, "JAX scan": 20.0, "PyTorch eager": 2.0}
+    found = gpu_results(workload=CNN)
+    found["results"] = [
+        {"name": name, "seconds": [s], "peak_rss_bytes": 700_000_000, "imported_rss_bytes": 0}
+        for name, s in names.items()
+    ]
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    rows = goals_table("goals", tmp_path)
+    assert [row[1:] for row in rows] == [
+        ["at most 0.6", "0.50"],
+        ["at most 0.07", "0.050"],
+        ["at most 2.5", "2.00"],
+        ["at most 1000 MB", "700 MB"],
+    ]
+    assert all(row[0].startswith("LeNet-5: ") for row in rows)
+
+
+def test_network_with_convolutions_has_no_part_in_the_goals_of_a_gpu(tmp_path):
+    (tmp_path / "r.json").write_text(json.dumps(gpu_results(workload=CNN)))
+    assert [row[2] for row in goals_table("gpu_goals", tmp_path)] == ["owed"] * 7
 
 
 def test_crossovers_are_where_the_curves_meet():

@@ -22,7 +22,7 @@ from xpnet_bench.limit import (
     products_of,
 )
 from xpnet_bench.ours import Copies, Epochs
-from xpnet_bench.workload import Workload
+from xpnet_bench.workload import WORKLOADS, Workload
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -59,9 +59,19 @@ def test_flops_are_those_of_the_hand_calculation():
 
 
 def test_epoch_includes_the_ragged_batch():
-    products = epoch_products((784, 64, 10), 300, 128)
+    products = epoch_products(Workload(), 300)
     assert [product.left[0] for product in products[::5]] == [128, 128, 44]
     assert len(products) == 15
+
+
+def test_products_of_a_convolution_are_those_of_columns():
+    products = epoch_products(WORKLOADS["cnn"], 128)
+    assert products[0] == forward_product(128 * 28 * 28, 5 * 5 * 1, 6)
+    assert products[1] == forward_product(128 * 10 * 10, 5 * 5 * 6, 16)
+    assert [product.right for product in products[2:5]] == [(400, 120), (120, 84), (84, 10)]
+    # Three products a layer, but for the gradient at the images.
+    first, second, linear = 784 * 25 * 6, 100 * 150 * 16, 400 * 120 + 120 * 84 + 84 * 10
+    assert sum(product.flops for product in products) == 128 * 2 * (2 * first + 3 * (second + linear))
 
 
 def test_products_of_a_function_are_those_of_the_hand_calculation(numpy_xp):
@@ -75,13 +85,13 @@ def test_products_of_a_function_are_those_of_the_hand_calculation(numpy_xp):
 
 def test_least_bytes_are_those_of_the_hand_calculation():
     # 300 images of 784 bytes; in each of 3 steps 50890 parameters and velocities are read and written.
-    assert epoch_bytes((784, 64, 10), 300, 128) == 300 * 784 + 3 * 50890 * 4 * 4
+    assert epoch_bytes(Workload(), 300) == 300 * 784 + 3 * 50890 * 4 * 4
 
 
 def test_bandwidth_limit_copies_the_bytes(xp):
     limit = Copies("numpy")
     limit.prepare(Workload(limit=300))
-    assert sum(source.shape[0] for source in limit._sources) == epoch_bytes((784, 64, 10), 300, 128) // 2
+    assert sum(source.shape[0] for source in limit._sources) == epoch_bytes(Workload(), 300) // 2
     limit.epoch(None)
     assert limit.accuracy() is None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import Any
 
 # Keras reads it once, when it is imported, and defaults to TensorFlow.
 os.environ["KERAS_BACKEND"] = "jax"
@@ -40,14 +42,11 @@ class KerasOnJax:
         # By default JAX rounds float32 factors to TF32 on a GPU; the others do not.
         jax.config.update("jax_default_matmul_precision", "highest")
         train, test = workload.data()
-        self._images, self._labels = _scaled(train.images), train.labels.astype(np.int32)
-        self._test = _scaled(test.images), test.labels
+        self._model = _lenet5() if workload.network == "cnn" else _mlp(workload.sizes)
+        shape = self._model.input_shape
+        self._images, self._labels = _scaled(train.images, shape), train.labels.astype(np.int32)
+        self._test = _scaled(test.images, shape), test.labels
         self._batch_size = workload.batch_size
-        *hidden, n_classes = workload.sizes[1:]
-        layers = [keras.layers.Dense(n, activation="sigmoid") for n in hidden]
-        self._model = keras.Sequential(
-            [keras.Input((workload.sizes[0],)), *layers, keras.layers.Dense(n_classes)]
-        )
         self._model.compile(
             # Its velocity is a sum of updates, not an average.
             keras.optimizers.SGD(workload.lr * (1 - workload.beta), momentum=workload.beta),
@@ -83,5 +82,28 @@ class KerasOnJax:
         return list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
-def _scaled(images: np.ndarray) -> np.ndarray:
-    return images.astype(np.float32) / np.float32(255)
+def _mlp(sizes: Sequence[int]) -> Any:
+    n_in, *hidden, n_classes = sizes
+    layers = [keras.layers.Dense(n, activation="sigmoid") for n in hidden]
+    return keras.Sequential([keras.Input((n_in,)), *layers, keras.layers.Dense(n_classes)])
+
+
+def _lenet5() -> Any:
+    return keras.Sequential(
+        [
+            keras.Input((28, 28, 1)),
+            keras.layers.Conv2D(6, 5, padding="same", activation="relu"),
+            keras.layers.MaxPooling2D(2),
+            keras.layers.Conv2D(16, 5, padding="valid", activation="relu"),
+            keras.layers.MaxPooling2D(2),
+            keras.layers.Flatten(),
+            keras.layers.Dense(120, activation="relu"),
+            keras.layers.Dense(84, activation="relu"),
+            keras.layers.Dense(10),
+        ]
+    )
+
+
+def _scaled(images: np.ndarray, shape: Sequence[int | None]) -> np.ndarray:
+    """Return images as float32 from 0 to 1, in the shape of a model's input."""
+    return (images.astype(np.float32) / np.float32(255)).reshape(len(images), *shape[1:])

@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import conv2d, cross_entropy, max_pool2d
 
 import xpnet
-from xpnet_bench.workload import Layer, Workload
+from xpnet_bench.workload import TEST_BATCH, Layer, Workload
 
 Tensor = Any
 Step = Callable[[Tensor], object]
+
+# PyTorch's order of the axes of a convolution's weight, and ours.
+_OIHW, _HWIO = (3, 2, 0, 1), (2, 3, 1, 0)
 
 
 def device() -> torch.device:
@@ -34,7 +37,10 @@ class Network:
         self.workload = workload
         self.device = device()
         (self.images, self.labels), self.test = (self._put(data) for data in workload.data())
-        self.start = [torch.from_numpy(array) for layer in workload.initial() for array in layer]
+        self._logits = _lenet5 if workload.network == "cnn" else _logits
+        self.start = [
+            torch.from_numpy(_transposed(array, _OIHW)) for layer in workload.initial() for array in layer
+        ]
         self.params = [p.to(self.device, copy=True).requires_grad_() for p in self.start]
         self.velocities = [torch.zeros_like(p, requires_grad=False) for p in self.params]
 
@@ -46,7 +52,7 @@ class Network:
     def loss(self, params: list[Tensor], indices: Tensor) -> Tensor:
         """Return the mean loss of the training images at `indices`."""
         images = self.images.index_select(0, indices)
-        return cross_entropy(_logits(params, images), self.labels.index_select(0, indices))
+        return cross_entropy(self._logits(params, images), self.labels.index_select(0, indices))
 
     def rehearse(self, step: Step) -> None:
         """Take one step with a full batch and one with the remainder, then reset."""
@@ -72,13 +78,14 @@ class Network:
 
     def accuracy(self) -> float:
         """Return the accuracy on the test images."""
-        images, labels = self.test
+        batches = zip(*(data.split(TEST_BATCH) for data in self.test), strict=True)
         with torch.no_grad():
-            return (_logits(self.params, images).argmax(1) == labels).double().mean().item()
+            right = [self._logits(self.params, x).argmax(1) == labels for x, labels in batches]
+        return torch.cat(right).double().mean().item()
 
     def parameters(self) -> list[Layer]:
         """Return weight and bias of each layer as NumPy arrays."""
-        arrays = [p.detach().cpu().numpy().copy() for p in self.params]
+        arrays = [_transposed(p.detach().cpu().numpy(), _HWIO).copy() for p in self.params]
         return list(zip(arrays[::2], arrays[1::2], strict=True))
 
 
@@ -87,3 +94,21 @@ def _logits(params: list[Tensor], images: Tensor) -> Tensor:
     for weight, bias in zip(params[:-2:2], params[1:-2:2], strict=True):
         x = torch.sigmoid(torch.addmm(bias, x, weight))
     return torch.addmm(params[-1], x, params[-2])
+
+
+def _lenet5(params: list[Tensor], images: Tensor) -> Tensor:
+    # Channels last takes the same time: 0.96 of the best and 0.99 of the median epoch of 9, on 2 cores of an
+    # AMD EPYC.
+    first, first_bias, second, second_bias, *others = params
+    x = images.to(torch.float32).reshape(-1, 1, 28, 28) / 255
+    x = max_pool2d(torch.relu(conv2d(x, first, first_bias, padding=2)), 2)
+    x = max_pool2d(torch.relu(conv2d(x, second, second_bias)), 2)
+    x = x.permute(0, 2, 3, 1).flatten(1)  # rows in our order: pixel by pixel
+    for weight, bias in zip(others[:-2:2], others[1:-2:2], strict=True):
+        x = torch.relu(torch.addmm(bias, x, weight))
+    return torch.addmm(others[-1], x, others[-2])
+
+
+def _transposed(array: np.ndarray, axes: tuple[int, ...]) -> np.ndarray:
+    """Return the weight of a convolution with its axes in this order; other arrays as they are."""
+    return np.ascontiguousarray(array.transpose(axes)) if array.ndim == 4 else array
