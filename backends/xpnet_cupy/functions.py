@@ -8,19 +8,37 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import nn
-from xpnet_cupy import kernels, rules, source
+from xpnet_cupy import kernels, normalisation, pooling, rules, shapes, source
+from xpnet_cupy.convolution import Convolution
 from xpnet_cupy.dense import Dense
 
 
 def functions(dense: Dense) -> dict[str, Callable[..., Any]]:
     """Return the functions of `xpnet.nn` that have kernels, by name, with the parameters of their twins."""
+    convolution = Convolution(dense)
     written = (
+        convolution.conv2d,
+        convolution.conv2d_backward,
         kernels.accumulate,
         kernels.dropout,
         kernels.dropout_backward,
         kernels.gather_batch,
         kernels.gather_labels,
+        kernels.leaky_relu,
+        kernels.leaky_relu_backward,
         kernels.one_hot,
+        normalisation.layer_norm,
+        normalisation.layer_norm_backward,
+        pooling.avg_pool2d,
+        pooling.avg_pool2d_backward,
+        pooling.global_avg_pool2d,
+        pooling.global_avg_pool2d_backward,
+        pooling.max_pool2d,
+        pooling.max_pool2d_backward,
+        shapes.flatten,
+        shapes.flatten_backward,
+        shapes.unflatten,
+        shapes.unflatten_backward,
         dense.linear,
         dense.linear_backward,
     )
@@ -35,7 +53,7 @@ def functions(dense: Dense) -> dict[str, Callable[..., Any]]:
 def _derived(function: nn.Function) -> Callable[..., Any] | None:
     """Return what takes the arguments of a twin in order; None if there is no kernel."""
     name = function.name
-    shapes = {form.axes for form in (*function.arrays.values(), *function.results.values())}
+    axes = {form.axes for form in (*function.arrays.values(), *function.results.values())}
     if name in source.ACTIVATIONS:
         return functools.partial(kernels.each, "activate", F=name)
     if name in source.GRADIENTS:
@@ -45,7 +63,7 @@ def _derived(function: nn.Function) -> Callable[..., Any] | None:
         return lambda *values: rules.step(name, dict(zip(names, values, strict=True)))
     if name in source.KERNELS and function.is_loss:
         return functools.partial(kernels.loss, name)
-    if name in source.KERNELS and len(shapes) == 1:
+    if name in source.KERNELS and len(axes) == 1:
         return functools.partial(kernels.each if function.is_elementwise else kernels.each_row, name)
     return None
 

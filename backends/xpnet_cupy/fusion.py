@@ -1,7 +1,8 @@
 """From the calls of a step to tasks: fewer and larger launches, with the same results.
 
 - Images and their labels are gathered together.
-- An activation is done by the linear layer before it; its gradient, by the gradient of the layer after it.
+- An activation is done by the linear layer or the convolution before it; its gradient, by the gradient of the
+  linear layer after it.
 - The step of a weight and its bias is done where their gradients are formed.
 - A loss adds itself to a total.
 
@@ -12,15 +13,18 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from xpnet import nn
 from xpnet.replay.lower import Lowering, Rule, Task, lower
 from xpnet.replay.trace import Call, NotReplayableError, Running, Trace, Value
 from xpnet_cupy import kernels, source
+from xpnet_cupy.convolution import Convolution
+from xpnet_cupy.convolution_shapes import Shapes, shapes_of
 from xpnet_cupy.dense import Dense
 from xpnet_cupy.table import Table
+from xpnet_cupy.together import are_alike, can_wait, gathers_labels, if_declared, is_declared, is_ready
 
 Array = Any
 
@@ -48,7 +52,7 @@ class Fusion:
     """
 
     def __init__(self, trace: Trace, dense: Dense) -> None:
-        self._dense = dense
+        self._dense, self._convolution = dense, Convolution(dense)
         self._fetched: set[Value] = set()
         self._unbiases: dict[Any, Value] = {}
         self._steps: dict[Running, Value] = {}
@@ -63,6 +67,8 @@ class Fusion:
 
     def _rules(self) -> dict[str, list[Rule]]:
         rules: dict[str, Rule] = {
+            "conv2d": self._conv2d,
+            "conv2d_backward": self._conv2d_backward,
             "dropout": self._dropout,
             "dropout_backward": self._dropout,
             "gather_batch": self._gather_batch,
@@ -75,12 +81,12 @@ class Fusion:
                 rules[name] = self._loss
             elif name in source.RULES:
                 rules[name] = self._step
-        return {name: [_if_declared(rule)] for name, rule in rules.items()}
+        return {name: [if_declared(rule)] for name, rule in rules.items()}
 
     def _gather_batch(self, lowering: Lowering, call: Call) -> bool:
         """Gather images, and their labels if the step does so too."""
         self._fetch(lowering, call.arrays["indices"])
-        of_labels = _gathers_labels(lowering, call)
+        of_labels = gathers_labels(lowering, call)
         if of_labels is None:
             lowering.add_call(call)
             return True
@@ -106,6 +112,15 @@ class Fusion:
         lowering.add_first(Task("fetch", fetch, (address,), (indices,)))
 
     def _linear(self, lowering: Lowering, call: Call) -> bool:
+        self._activated(lowering, call, self._dense.activated)
+        return True
+
+    def _conv2d(self, lowering: Lowering, call: Call) -> bool:
+        activated = functools.partial(self._convolution.activated, _shapes_of(call))
+        self._activated(lowering, call, activated)
+        return True
+
+    def _activated(self, lowering: Lowering, call: Call, activated: Callable[..., Any]) -> None:
         """Compute a layer and its activation; keep the argument of that if something else uses it."""
         trace, (z,) = lowering.trace, call.results
         name: str | None = None
@@ -114,16 +129,36 @@ class Fusion:
         if users and z not in trace.changed:
             lowering.take(users[0])
             name, results = users[0].name, (*users[0].results, None if trace.only_user(z) else z)
-        run = functools.partial(self._dense.activated, name, keep_z=results[1] is not None)
-        lowering.add(Task(_named("linear", name), run, (*call.arrays.values(),), results), at=call)
-        return True
+        run = functools.partial(activated, name, keep_z=results[1] is not None)
+        lowering.add(Task(_named(call.name, name), run, (*call.arrays.values(),), results), at=call)
 
     def _linear_backward(self, lowering: Lowering, call: Call) -> bool:
         self._input_gradient(lowering, call)
-        if not self._fuse_steps(lowering, call):
-            inputs = call.arrays["x"], call.arrays["dy"]
-            lowering.add(Task("linear_gradient", self._dense.gradient, inputs, call.results[1:]), at=call)
+        self._weight_gradient(lowering, call, "linear", self._dense.gradient, self._dense.step)
         return True
+
+    def _conv2d_backward(self, lowering: Lowering, call: Call) -> bool:
+        of, convolution, dx = _shapes_of(call), self._convolution, call.result("dx")
+        if dx is not None:
+            inputs = call.arrays["weight"], call.arrays["dy"]
+            run = functools.partial(convolution.input_gradient, of)
+            lowering.add(Task("conv2d_backward", run, inputs, (dx,)), at=call)
+        by = functools.partial(convolution.gradient, of), functools.partial(convolution.step, of)
+        self._weight_gradient(lowering, call, "conv2d", *by)
+        return True
+
+    def _weight_gradient(
+        self,
+        lowering: Lowering,
+        call: Call,
+        layer: str,
+        gradient: Callable[..., Any],
+        step: Callable[..., Any],
+    ) -> None:
+        """Form the gradients of a weight and a bias, or step these by them."""
+        if not self._fuse_steps(lowering, call, layer, step):
+            inputs = call.arrays["x"], call.arrays["dy"]
+            lowering.add(Task(f"{layer}_gradient", gradient, inputs, call.results[1:]), at=call)
 
     def _input_gradient(self, lowering: Lowering, call: Call) -> None:
         """Compute the gradient at the input of a layer, and that of the activation before it."""
@@ -137,32 +172,32 @@ class Fusion:
         if user is not None and user.name in source.GRADIENTS and argument == "dy":
             activation = source.GRADIENTS[user.name]
             kept = user.arrays[str(nn.FUNCTIONS[activation].keeps)]
-            if _is_ready(trace, kept, call):
+            if is_ready(trace, kept, call):
                 lowering.take(user)
                 name, inputs, results = activation, (*inputs, kept), user.results
         run = functools.partial(self._dense.backward, name)
         lowering.add(Task(_named("linear_backward", name), run, inputs, results), at=call)
 
-    def _fuse_steps(self, lowering: Lowering, call: Call) -> bool:
+    def _fuse_steps(self, lowering: Lowering, call: Call, layer: str, step: Callable[..., Any]) -> bool:
         """Step a weight and a bias by the kernel that forms their gradients, if these have no other use."""
         trace, x, dy = lowering.trace, call.arrays["x"], call.arrays["dy"]
         users = [trace.only_user(call.result(name)) for name in ("d_weight", "d_bias")]
         steps = [user for user, argument in filter(None, users) if argument == "grad"]
-        if len(steps) < 2 or not _are_alike(steps, x, dy):
+        if len(steps) < 2 or not are_alike(steps, x, dy):
             return False
         first, last = sorted(steps, key=trace.index)
         # Both are done where the last one is.
-        if not _can_wait(trace, call, last, reads=(x, dy)):
+        if not can_wait(trace, call, last, reads=(x, dy)):
             return False
-        if not _can_wait(trace, first, last, makes=first.changed):
+        if not can_wait(trace, first, last, makes=first.changed):
             return False
         lowering.take(*steps)
         counts = self._counts(lowering, first)
         numbers = {name: number for name, number in first.numbers.items() if name not in counts}
-        run = functools.partial(_step, self._dense, first.name, numbers, [*counts])
+        run = functools.partial(_step, step, first.name, numbers, [*counts])
         changed = (value for step in steps for value in step.changed)
         inputs = x, dy, *counts.values(), *changed
-        lowering.add(Task(f"linear_{first.name}", run, inputs), at=last)
+        lowering.add(Task(f"{layer}_{first.name}", run, inputs), at=last)
         return True
 
     def _step(self, lowering: Lowering, call: Call) -> bool:
@@ -202,7 +237,7 @@ class Fusion:
         """Add a loss to a total in place."""
         trace, (outputs, targets) = lowering.trace, call.arrays.values()
         user, argument = trace.only_user(call.results[0]) or (None, "")
-        if user is None or user.name != "accumulate" or argument != "value" or not _is_declared(user):
+        if user is None or user.name != "accumulate" or argument != "value" or not is_declared(user):
             return False
         total, new = user.arrays["total"], user.results[0]
         if new is None or total.leaf is None or not trace.only_user(total) or trace.users(new):
@@ -217,71 +252,25 @@ class Fusion:
         return True
 
 
-def _if_declared(rule: Rule) -> Rule:
-    return lambda lowering, call: _is_declared(call) and rule(lowering, call)
-
-
-def _is_declared(call: Call) -> bool:
-    """Return whether the arrays of a call are those of the declaration."""
-    return call.sizes is not None
+def _shapes_of(call: Call) -> Shapes:
+    """Return the whole numbers of a convolution."""
+    options = {name: number for name, number in call.numbers.items() if name != "input_gradient"}
+    return shapes_of(call.arrays["x"], call.arrays["weight"], **options)
 
 
 def _named(*parts: str | None) -> str:
     return " ".join(filter(None, parts))
 
 
-def _gathers_labels(lowering: Lowering, call: Call) -> Call | None:
-    """Return the call that gathers labels by the indices of this one, if both can be done at once."""
-    trace, indices = lowering.trace, call.arrays["indices"]
-    for user, _ in trace.users(indices):
-        is_open = trace.index(user) > trace.index(call) and not lowering.is_taken(user)
-        if user.name == "gather_labels" and is_open and _is_declared(user):
-            labels = user.arrays["labels"]
-            if labels.dtype == indices.dtype and _is_ready(trace, labels, call):
-                return user
-    return None
-
-
-def _is_ready(trace: Trace, value: Value, call: Call) -> bool:
-    """Return whether a value that a later call uses is the same one before this call."""
-    maker = trace.maker(value)
-    is_made = maker is None or trace.index(maker) < trace.index(call)
-    return is_made and value not in trace.changed
-
-
-def _can_wait(
-    trace: Trace, call: Call, until: Call, *, reads: Collection[Value] = (), makes: Collection[Value] = ()
-) -> bool:
-    """Return whether a call can be done where a later one is.
-
-    No call up to that one, itself included, may change what this one reads or use what it makes.
-    """
-    others = trace.calls[trace.index(call) + 1 : trace.index(until) + 1]
-    changed = {value for other in others for value in other.changed}
-    used = {value for other in others for value in other.arrays.values()}
-    return changed.isdisjoint(reads) and used.isdisjoint(makes)
-
-
-def _are_alike(steps: Sequence[Call], *factors: Value) -> bool:
-    """Return whether one kernel can take these steps of a weight and a bias by the product of two factors."""
-    of_weight, of_bias = steps
-    dtypes = {value.dtype for value in (*factors, *of_weight.changed, *of_bias.changed)}
-    return (
-        of_weight.name in source.RULES
-        and of_weight.name == of_bias.name
-        and of_weight.numbers == of_bias.numbers
-        and all(map(_is_declared, steps))
-        and len(dtypes) == 1
-    )
-
-
-def _step(dense: Dense, name: str, numbers: Mapping[str, Any], counts: Sequence[str], *arrays: Array) -> None:
+def _step(
+    step: Callable[..., None], name: str, numbers: Mapping[str, Any], counts: Sequence[str], *arrays: Array
+) -> None:
     """Step a weight and a bias; the arrays are x, dy, counts, then what the steps change."""
     (x, dy), others = arrays[:2], arrays[2:]
     changed = others[len(counts) :]
     half = len(changed) // 2
     known = {**numbers, **dict(zip(counts, others, strict=False))}
-    dense.step(name, x, dy, changed[:half], changed[half:], known)
+    step(name, x, dy, changed[:half], changed[half:], known)
 
 
 def _add_loss(name: str, weight: float, outputs: Array, targets: Array, total: Array) -> Array:

@@ -1,13 +1,14 @@
-// The kernels of the backend cupy, each with the values of its twin in xpnet/nn.
+// The kernels of the backend cupy, each with the values of its twin in xpnet/nn; those of images are in the files
+// beside this one, which use what is here.
 //
-// CuPy compiles each kernel with NVRTC at its first use; the tests compile this file for the host too, so it
-// includes nothing. launch.py defines MAX_THREADS, TILE and DEPTH and chooses the grids:
+// CuPy compiles each kernel with NVRTC at its first use; the tests compile all files for the host too, so they
+// include nothing. launch.py defines MAX_THREADS, TILE and DEPTH and chooses the grids:
 // - an elementwise function strides over n numbers with as many blocks as the device holds;
 // - a function of rows has one block per row, with a power of two of threads;
 // - a matrix product has one block of MAX_THREADS per tile of its result.
 // No two threads add to one number, so the same arguments give the same bits.
 //
-// source.py reads from this file which kernels there are and what they are templates of: T is a floating-point
+// source.py reads from these files which kernels there are and what they are templates of: T is a floating-point
 // type, S the type of stored images, I that of labels and indices, F an activation, Rule an optimizer's rule.
 // An activation, or a rule, is a struct with the name of the function of xpnet.nn: `Relu` for relu, `Sgd` for
 // sgd_step.
@@ -17,7 +18,7 @@ using Index = long long;  // A set of images can hold more than 2^31 numbers.
 __device__ Index first() { return blockIdx.x * static_cast<Index>(blockDim.x) + threadIdx.x; }
 __device__ Index stride() { return gridDim.x * static_cast<Index>(blockDim.x); }
 
-template <typename T> __device__ T add(T a, T b) { return a + b; }
+template <typename T> __device__ T plus(T a, T b) { return a + b; }
 
 // As xp.maximum has it: a nan on either side is the result.
 template <typename T> __device__ T larger(T a, T b) { return a > b || a != a ? a : b; }
@@ -49,7 +50,7 @@ template <typename T> __device__ T row_exponentials(const T* z, T* e, T top, Ind
 {
     T sum = 0;
     for (Index k = threadIdx.x; k < classes; k += blockDim.x) sum += e[k] = exp(z[k] - top);
-    return over_block<T, add<T>>(sum);
+    return over_block<T, plus<T>>(sum);
 }
 
 template <typename T> __device__ T sigmoid_of(T z)
@@ -119,6 +120,21 @@ template <typename F, typename T> __global__ void activate_backward(const T* kep
     for (Index i = first(); i < n; i += stride()) dz[i] = F::backward(kept[i], dy[i]);
 }
 
+template <typename T> __global__ void leaky_relu(const T* z, T* y, Index n, T slope)
+{
+    for (Index i = first(); i < n; i += stride()) y[i] = z[i] > 0 ? z[i] : slope * z[i];
+}
+
+template <typename T> __global__ void leaky_relu_backward(const T* z, const T* dy, T* dz, Index n, T slope)
+{
+    for (Index i = first(); i < n; i += stride()) dz[i] = z[i] > 0 ? dy[i] : slope * dy[i];
+}
+
+template <typename T> __global__ void add(const T* x, const T* y, T* z, Index n)
+{
+    for (Index i = first(); i < n; i += stride()) z[i] = x[i] + y[i];
+}
+
 // Writes element i of the result of a linear layer with an activation; `z`, its argument, may be null.
 template <typename F, typename T> __device__ void finish_layer(T sum, T* z, T* y, Index i)
 {
@@ -150,7 +166,7 @@ template <typename T> __global__ void softmax_backward(const T* y, const T* dy, 
     dz += blockIdx.x * classes;
     T sum = 0;
     for (Index k = threadIdx.x; k < classes; k += blockDim.x) sum += dy[k] * y[k];
-    sum = over_block<T, add<T>>(sum);
+    sum = over_block<T, plus<T>>(sum);
     for (Index k = threadIdx.x; k < classes; k += blockDim.x) dz[k] = y[k] * (dy[k] - sum);
 }
 
@@ -170,7 +186,7 @@ template <typename T> __global__ void log_softmax_backward(const T* y, const T* 
     dz += blockIdx.x * classes;
     T sum = 0;
     for (Index k = threadIdx.x; k < classes; k += blockDim.x) sum += dy[k];
-    sum = over_block<T, add<T>>(sum);
+    sum = over_block<T, plus<T>>(sum);
     for (Index k = threadIdx.x; k < classes; k += blockDim.x) dz[k] = dy[k] - exp(y[k]) * sum;
 }
 
@@ -198,7 +214,7 @@ __device__ void finish(T part, T* parts, Index n, unsigned* arrived, T* loss, T*
     if (!is_last(arrived)) return;
     T sum = 0;
     for (Index i = threadIdx.x; i < gridDim.x; i += blockDim.x) sum += static_cast<volatile T*>(parts)[i];
-    sum = over_block<T, add<T>>(sum);
+    sum = over_block<T, plus<T>>(sum);
     if (threadIdx.x > 0) return;
     *loss = sum / T(n);
     if (total) **total += weight * *loss;
@@ -234,7 +250,7 @@ __global__ void sigmoid_cross_entropy(
         sum += larger(z, T(0)) - z * targets[i] + log1p(exp(-fabs(z)));
         d_logits[i] = (sigmoid_of(z) - targets[i]) / T(n);
     }
-    finish(over_block<T, add<T>>(sum), parts, n, arrived, loss, total, weight);
+    finish(over_block<T, plus<T>>(sum), parts, n, arrived, loss, total, weight);
 }
 
 template <typename T>
@@ -249,7 +265,7 @@ __global__ void squared_error(
         sum += square(difference);
         d_outputs[i] = difference * scale;
     }
-    finish(over_block<T, add<T>>(sum), parts, n, arrived, loss, total, weight);
+    finish(over_block<T, plus<T>>(sum), parts, n, arrived, loss, total, weight);
 }
 
 template <typename T> __global__ void accumulate(const T* total, const T* value, T* result, T weight)

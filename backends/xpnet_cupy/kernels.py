@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import cupy
@@ -60,12 +61,16 @@ def _ready_indices(x: Array, dtype: numpy.dtype | None = None) -> Array:
     return ready(x, dtype or (x.dtype if x.dtype in _INDICES else _INDICES[-1]))
 
 
-def each(name: str, *arrays: Array, **made_for: object) -> Array:
-    """Return what a kernel makes of each number, or of the numbers in the same place of several arrays."""
+def each(name: str, *arrays: Array, numbers: Sequence[float] = (), **made_for: object) -> Array:
+    """Return what a kernel makes of each number, or of the numbers in the same place of several arrays.
+
+    The kernel may take other numbers after these, of the dtype of the arrays.
+    """
     dtype = arrays[0].dtype
     out = cupy.empty(arrays[0].shape, dtype)
     inputs = [ready(x, dtype) for x in arrays]
-    run(name, launch.blocks(out.size), launch.THREADS, *inputs, out, out.size, T=dtype, **made_for)
+    last = out, out.size, *map(dtype.type, numbers)
+    run(name, launch.blocks(out.size), launch.THREADS, *inputs, *last, T=dtype, **made_for)
     return out
 
 
@@ -76,6 +81,16 @@ def each_row(name: str, *arrays: Array) -> Array:
     inputs = [ready(x, dtype) for x in arrays]
     run(name, launch.rows(shape), launch.threads(shape[-1]), *inputs, out, shape[-1], T=dtype)
     return out
+
+
+def leaky_relu(z: Array, *, slope: float) -> Array:
+    """See `xpnet.nn.leaky_relu`."""
+    return each("leaky_relu", z, numbers=[slope])
+
+
+def leaky_relu_backward(z: Array, dy: Array, *, slope: float) -> Array:
+    """See `xpnet.nn.leaky_relu_backward`."""
+    return each("leaky_relu_backward", z, dy, numbers=[slope])
 
 
 def loss(

@@ -17,7 +17,25 @@ WARP = 32
 TILE = 8
 DEPTH = 64
 
-OPTIONS = ("-std=c++17", f"-DMAX_THREADS={THREADS}", f"-DTILE={TILE}", f"-DDEPTH={DEPTH}")
+# A convolution has a block of THREADS for each tile of PIXELS x OUTPUTS numbers, and takes TAPS of the inner
+# dimension at a time; the gradient of its weight has tiles of ROWS x OUTPUTS. Counted, not measured: the
+# convolutions of LeNet-5 have 6 and 16 outputs, so part of wider tiles would be empty; with batch 128 they
+# have 784 and 200 such tiles for a hundred multiprocessors.
+PIXELS = 128
+OUTPUTS = 8
+TAPS = 16
+ROWS = THREADS // OUTPUTS
+
+_DEFINED = {
+    "MAX_THREADS": THREADS,
+    "TILE": TILE,
+    "DEPTH": DEPTH,
+    "PIXELS": PIXELS,
+    "OUTPUTS": OUTPUTS,
+    "TAPS": TAPS,
+    "ROWS": ROWS,
+}
+OPTIONS = ("-std=c++17", *(f"-D{name}={number}" for name, number in _DEFINED.items()))
 
 
 def blocks(n: int) -> int:
@@ -38,3 +56,14 @@ def threads(width: int) -> int:
 def tiles(rows: int, columns: int) -> int:
     """Return how many tiles, and so blocks, the product of two matrices has."""
     return -(-rows // TILE) * -(-columns // TILE)
+
+
+def parts(n: int, tiles: int) -> tuple[int, int]:
+    """Return into how many parts a sum over `n` rows is divided, and how many rows each has.
+
+    Enough for a few blocks on each multiprocessor, if there are `tiles` of them for each part; but a part has
+    at least `THREADS` rows, unless it is the last.
+    """
+    most = max(1, MAX_BLOCKS // 2 // max(tiles, 1))
+    share = max(THREADS, -(-n // most))
+    return -(-n // share), share

@@ -70,6 +70,24 @@ def _of_betas(given: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def add_parts(name: str | None, parts: Array, count: int, weight: Array, bias: Array, *by: Any) -> None:
+    """Change a weight and a bias by rules and gradients, which are sums of parts.
+
+    Parameters
+    ----------
+    name : str or None
+        See `rules.rule`.
+    parts : array
+        `count` times the gradients of the weight, then of the bias.
+    weight, bias : array
+    *by : struct
+        The two rules.
+    """
+    blocks, dtype = -(-(weight.size + bias.size) // launch.OUTPUTS), weight.dtype
+    sizes = count, weight.size, bias.size
+    kernels.run("add_parts", blocks, launch.THREADS, parts, *sizes, weight, bias, *by, Rule=name, T=dtype)
+
+
 def in_place(change: Callable[..., None], kept: Sequence[Array]) -> tuple[Array, ...]:
     """Let a function change arrays, or copies that a kernel can use, and return the arrays."""
     work = [kernels.ready(x, kept[0].dtype) for x in kept]

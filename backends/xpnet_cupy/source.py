@@ -1,6 +1,6 @@
-"""What `kernels.cu` holds: its kernels, and the activations and rules that they are templates of.
+"""What the CUDA files hold: their kernels, and the activations and rules that these are templates of.
 
-This is read from its text, once, so that an activation or a rule needs no other entry in this package.
+This is read from their text, once, so that an activation or a rule needs no other entry in this package.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import numpy
 
 from xpnet import nn
 
-CODE = pathlib.Path(__file__).with_name("kernels.cu").read_text(encoding="utf-8")
+FILES = "kernels.cu", "convolution.cu", "pooling.cu", "normalisation.cu"
+"""The files, in order: those after the first use what is in it."""
+
+CODE = "\n".join(pathlib.Path(__file__).with_name(name).read_text(encoding="utf-8") for name in FILES)
 
 KERNELS: dict[str, tuple[str, ...]] = {
     name: tuple(re.findall(r"(?:typename|class) (\w+)", parameters))

@@ -1,4 +1,4 @@
-"""The package `xpnet_cupy` on this processor: NumPy replaces CuPy's arrays, and g++ compiles `kernels.cu`.
+"""The package `xpnet_cupy` on this processor: NumPy replaces CuPy's arrays, and g++ compiles its CUDA files.
 
 A stream that captures only notes what is launched, and a graph launches it, with the real kernels.
 """
@@ -129,7 +129,13 @@ def load(folder=FOLDER):
         "kernels",
         "rules",
         "dense",
+        "convolution",
+        "convolution_shapes",
+        "pooling",
+        "normalisation",
+        "shapes",
         "functions",
+        "together",
         "fusion",
         "graphs",
         "scratch",
@@ -150,7 +156,7 @@ def symbols(source):
 
 
 def compiled(package, folder, *, only=None):
-    """Return `kernels.cu` as a library for this processor, with all its kernels or only some."""
+    """Return the CUDA files as a library for this processor, with all its kernels or only some."""
     compiler = shutil.which("g++")
     if compiler is None:
         pytest.skip("g++ is not installed")

@@ -101,17 +101,8 @@ def test_every_kernel_of_the_source_is_named_for_python(package):
     assert in_source == package.source.KERNELS.keys()
 
 
-# Modules of twins, and twins, for which there is no kernel so far.
-PORTABLE = "images", "normalisation", "pooling", "shapes", "leaky_relu", "leaky_relu_backward"
-
-
-def test_every_function_of_nn_but_those_of_images_has_a_kernel(package):
-    portable = {
-        name
-        for name, function in nn.FUNCTIONS.items()
-        if {name, function.twin.__module__.rpartition(".")[2]} & {*PORTABLE}
-    }
-    assert cuda_functions(package).keys() == nn.FUNCTIONS.keys() - portable
+def test_every_function_of_nn_has_a_kernel(package):
+    assert cuda_functions(package).keys() == nn.FUNCTIONS.keys()
 
 
 def test_fused_functions_have_the_parameters_of_their_twins(package):
