@@ -10,8 +10,17 @@ import numpy
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
 
 
-def is_near(found: Any, expected: Any, start: Any) -> bool:
-    """Return whether leaves of two results are equal up to rounding; `start` is the leaf before the step."""
+def is_near(found: Any, expected: Any, start: Any, sensitivity: float = 0.0) -> bool:
+    """Return whether leaves of two results are equal up to rounding.
+
+    Parameters
+    ----------
+    found, expected : NumPy array or other leaf
+    start : NumPy array or None
+        The leaf before the step.
+    sensitivity : float
+        How much it may change if what the step is given is rounded otherwise.
+    """
     if not isinstance(expected, numpy.ndarray):
         return type(found) is type(expected) and found == expected
     if not isinstance(found, numpy.ndarray) or found.dtype != expected.dtype:
@@ -25,7 +34,15 @@ def is_near(found: Any, expected: Any, start: Any) -> bool:
     changes = values if start is None else values - start[finite]
     tolerance = TOLERANCE[expected.dtype.name] * _largest(changes)
     rounding = 16 * numpy.finfo(expected.dtype).eps * _largest(values)
-    return bool(_largest(found[finite] - values) <= tolerance + rounding)
+    return bool(_largest(found[finite] - values) <= tolerance + rounding + 16 * sensitivity)
+
+
+def distance(one: Any, other: Any) -> float:
+    """Return the largest difference of two leaves; 0 if they are no arrays of floating-point numbers."""
+    if not isinstance(one, numpy.ndarray) or one.dtype.kind != "f":
+        return 0.0
+    difference = numpy.subtract(one, other)
+    return _largest(difference[numpy.isfinite(difference)])
 
 
 def _largest(x: Any) -> float:
