@@ -8,6 +8,7 @@ from checking import assert_close, assert_gradient, put
 import xpnet
 from xpnet import (
     AvgPool2d,
+    BatchNorm,
     Conv2d,
     Dropout,
     Flatten,
@@ -26,10 +27,12 @@ from xpnet import (
     layers,
     nn,
 )
+from xpnet.layer import state_shapes
 
 WITH_OPTIONS = {
     "Linear": Linear(4, 3),
     "Dropout": Dropout(0.4),
+    "BatchNorm": BatchNorm(4),
     "LayerNorm": LayerNorm(4),
     "Conv2d": Conv2d(2, 3, 3, stride=(2, 1)),
     "Unflatten": Unflatten(2, 2),
@@ -42,6 +45,7 @@ IMAGES = {
     "means": AvgPool2d((2, 1), padding=((1, 0), (0, 0))),
     "residual": Residual(Conv2d(2, 2, 3), ReLU(), Conv2d(2, 2, 1)),
     "network": Sequential(Conv2d(2, 3, 2), ReLU(), MaxPool2d(), Conv2d(3, 2, 1), GlobalAvgPool2d()),
+    "normalised": Residual(BatchNorm(2), LayerNorm(2)),
     "two ways": Sequential(Flatten(), Residual(Linear(40, 40), Tanh())),
 }
 
@@ -67,16 +71,16 @@ def check_layer(xp, layer, x, seed=None):
     y, pullback = call(params, put(xp, x))
     dy = sample(tuple(y.shape), seed=2)
     dx, grads = pullback(xp.asarray(dy))
-    assert list(layer.shapes) == list(params)
-    assert set(grads) == set(params)
+    assert params.keys() == layer.shapes.keys() | state_shapes(layer).keys()
+    assert grads.keys() == layer.shapes.keys()
 
     def loss(params, x):
         return xp.sum(call(params, x)[0] * xp.asarray(dy))
 
     assert_gradient(xp, lambda x: loss(params, x), x, xp.to_host(dx))
-    for name, p in params.items():
-        host = np.array(xp.to_host(p))
-        assert host.shape == layer.shapes[name]
+    for name, shape in layer.shapes.items():
+        host = np.array(xp.to_host(params[name]))
+        assert host.shape == shape
         assert_gradient(
             xp, lambda p, name=name: loss(params | {name: p}, xp.asarray(x)), host, xp.to_host(grads[name])
         )

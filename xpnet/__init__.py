@@ -17,10 +17,11 @@ from xpnet.errors import (
 )
 from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, predict_proba
 from xpnet.image_layers import AvgPool2d, Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, Unflatten
-from xpnet.layers import GELU, Dropout, LayerNorm, LeakyReLU, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
+from xpnet.layers import GELU, Dropout, LeakyReLU, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from xpnet.models import Residual, Sequential, mlp
 from xpnet.namespace import Namespace
 from xpnet.networks import lenet5
+from xpnet.normalisation_layers import BatchNorm, LayerNorm
 from xpnet.optim import SGD, Adam, AdamW, Momentum, Nesterov
 from xpnet.random import Stream
 from xpnet.run import Epoch, Run, load
@@ -42,6 +43,7 @@ __all__ = [
     "AvgPool2d",
     "BackendInfo",
     "BackendUnavailableError",
+    "BatchNorm",
     "Conv2d",
     "Dataset",
     "Device",

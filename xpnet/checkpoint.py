@@ -96,7 +96,7 @@ def save(
         If the file cannot be written.
     """
     # `ascontiguousarray` would add a dimension to an array without any.
-    tensors = {name: np.asarray(xp.to_host(params[name]), order="C") for name in model.shapes}
+    tensors = {name: np.asarray(xp.to_host(params[name]), order="C") for name in _shapes(model)}
     metadata = {"format": FORMAT, "model": json_text(_describe(model)), "about": json_text(about)}
     metadata["about_sha256"] = sha256([_as_array(metadata["about"])])
     metadata["sha256"] = _seal(metadata, tensors)
@@ -129,10 +129,15 @@ def load(
         found, about = _described(path, metadata, model)
         # Checked before an array is read, because another model may be larger than memory.
         _check_arrays(path, found, {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
-        tensors = {name: file.get_tensor(name) for name in found.shapes}
+        tensors = {name: file.get_tensor(name) for name in _shapes(found)}
     if _seal(metadata, tensors) != metadata.get("sha256"):
         raise damaged(path, "its bytes have changed since it was written")
     return found, {name: xp.asarray(x) for name, x in tensors.items()}, about
+
+
+def _shapes(model: Sequential) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of all arrays of a model: parameters and state."""
+    return model.shapes | model.state_shapes
 
 
 def damaged(path: str | bytes | os.PathLike[Any], found: str) -> ValueError:
@@ -184,8 +189,8 @@ def _described(
 def _check_arrays(path: str | bytes | os.PathLike[Any], model: Sequential, found: dict[str, Any]) -> None:
     """Raise unless the header of a file has exactly the arrays of `model`."""
     shapes = {name: tuple(x.get_shape()) for name, x in found.items()}
-    if shapes != model.shapes:
-        raise damaged(path, _difference(shapes, model.shapes))
+    if shapes != _shapes(model):
+        raise damaged(path, _difference(shapes, _shapes(model)))
     dtypes = {x.get_dtype() for x in found.values()}
     if dtypes not in ({"F32"}, {"F64"}):
         named = " and ".join(sorted(_NAMES.get(dtype, dtype) for dtype in dtypes))

@@ -8,6 +8,18 @@ gradients; with ``input_gradient=False`` it may skip `dx` and return None for it
 `Dropout` its random numbers in training; without one, a layer computes what it does in inference. In a step
 that is compiled, pass ``stream.at(number)``, with the number of the step, which must be an argument: then it
 is replayed with new masks at each call.
+
+A layer may have *state*: arrays that training changes without gradients and that use reads, such as the
+running means of `BatchNorm`. It then has
+
+- `state_shapes`, their names and shapes, as `shapes` has those of the parameters;
+- `init`, which returns parameters and initial state in one dict, as all other methods take them;
+- ``y, pullback, state = layer.train(xp, params, x, stream=...)``, which is called in training in the place of
+  the layer itself; `state` is a dict of the new state, which may have the memory of the old one.
+
+A layer without state needs none of these. `Sequential` and `Residual` have all of them. A layer of your own
+must compute its new state on the device with functions of `xp`, and keep nothing itself; if it calls only
+`xp.nn`, its step is compiled like any other.
 """
 
 from __future__ import annotations
@@ -31,7 +43,8 @@ class Layer(Protocol):
     A layer that changes the number of features also has `n_in` and `n_out`, the numbers that it takes and
     returns. A layer without them is taken to return as many as it is given. One that takes or gives images
     has `output_shape`, which takes the `Shape` of an input, or None if it is not known, and returns that of
-    the output; if its `n_in` and `n_out` are numbers of channels, `takes_images` is True.
+    the output; if its `n_in` and `n_out` are numbers of channels, `takes_images` is True. One with state also
+    has `state_shapes` and `train`, see this module.
     """
 
     @property
@@ -107,6 +120,34 @@ def param(xp: Namespace, params: Params, name: str, shape: tuple[int, ...], x: A
     if p.dtype != x.dtype:
         raise TypeError(f"`x` is {x.dtype}, but `{name}` is {p.dtype}; pass `xp.astype(x, {name}.dtype)`")
     return p
+
+
+def state_shapes(layer: Any) -> dict[str, tuple[int, ...]]:
+    """Return the names and shapes of the state of a layer; empty if it has none."""
+    found: dict[str, tuple[int, ...]] = getattr(layer, "state_shapes", {})
+    return found
+
+
+def has_train(layer: Any) -> bool:
+    """Return whether a layer computes something else in training, by its method `train`.
+
+    One that a class inherits does not count if the class has a `__call__` of its own.
+    """
+    if not callable(getattr(layer, "train", None)):
+        return False
+    classes = [vars(kind) for kind in type(layer).__mro__]
+    places = [next((i for i, own in enumerate(classes) if name in own), -1) for name in ("train", "__call__")]
+    return places[0] <= places[1]
+
+
+def in_training(
+    layer: Any, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+) -> tuple[Array, Pullback, Params]:
+    """Return the output of a layer in training, its pullback, and its new state."""
+    if has_train(layer):
+        found: tuple[Array, Pullback, Params] = layer.train(xp, params, x, stream=stream)
+        return found
+    return *layer(xp, params, x, stream=stream), {}
 
 
 def find_param(params: Params, name: str) -> Array:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from xpnet import image_layers, nn
-from xpnet.checks import choice, count, float_name, fraction, positive, set_fields
+from xpnet import image_layers, nn, normalisation_layers
+from xpnet.checks import choice, count, float_name, fraction, set_fields
 from xpnet.initializers import INITIALIZERS
 from xpnet.layer import (
     Array,
@@ -207,62 +207,13 @@ class LeakyReLU(Unparametrised):
         return y, through(xp, lambda x, dy: xp.nn.leaky_relu_backward(x, dy, slope=self.slope), x)
 
 
-@dataclasses.dataclass(frozen=True)
-class LayerNorm:
-    """Rows of mean 0 and variance 1, times `scale`, plus `shift`; see `xpnet.nn.layer_norm`.
-
-    Parameters
-    ----------
-    n_in : int
-        Number of features, the shape of the parameters `scale` and `shift`.
-    eps : float
-        Added to the variance.
-    """
-
-    n_in: int
-    eps: float = 1e-5
-
-    def __post_init__(self) -> None:
-        set_fields(self, n_in=count, eps=positive)
-
-    @property
-    def n_out(self) -> int:
-        """The number of features of an output."""
-        return self.n_in
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The names and shapes of the parameters."""
-        return {"scale": (self.n_in,), "shift": (self.n_in,)}
-
-    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
-        """Return `scale` of ones and `shift` of zeros."""
-        found = getattr(xp, float_name(xp, dtype))
-        return {"scale": xp.ones((self.n_in,), dtype=found), "shift": xp.zeros((self.n_in,), dtype=found)}
-
-    def __call__(
-        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
-    ) -> tuple[Array, Pullback]:
-        """Return the output, shape of `x`, and its pullback."""
-        check_rows(xp, x, self.n_in)
-        scale, shift = (param(xp, params, name, (self.n_in,), x) for name in ("scale", "shift"))
-        y = xp.nn.layer_norm(x, scale, shift, eps=self.eps)
-
-        def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
-            check_gradient(xp, dy, y)
-            dx, d_scale, d_shift = xp.nn.layer_norm_backward(x, scale, dy, eps=self.eps)
-            return (dx if input_gradient else None), {"scale": d_scale, "shift": d_shift}
-
-        return y, pullback
-
-
 # Classes of your own are in neither, because no file that was saved can hold their code.
 _kinds: list[type[Any]] = [
     Linear,
     *Activation.__subclasses__(),
     LeakyReLU,
     Dropout,
-    LayerNorm,
+    *normalisation_layers.LAYERS,
     *image_layers.LAYERS,
 ]
 LAYERS = {kind.__name__: kind for kind in _kinds}

@@ -110,7 +110,7 @@ def _is_called_as(kind: type[Any], layer: Any) -> bool:
     """Return whether `layer` is of this kind and computes what that computes."""
     mine, theirs = type(layer), kind
     return isinstance(layer, kind) and all(
-        getattr(mine, name, None) == getattr(theirs, name, None) for name in ("__call__", "function")
+        getattr(mine, name, None) == getattr(theirs, name, None) for name in ("__call__", "train", "function")
     )
 
 

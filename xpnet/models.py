@@ -9,7 +9,17 @@ from typing import Any
 
 from xpnet import checks, widths
 from xpnet.checks import float_name
-from xpnet.layer import Layer, Params, Pullback, Shape, check_gradient, find_param
+from xpnet.layer import (
+    Layer,
+    Params,
+    Pullback,
+    Shape,
+    check_gradient,
+    find_param,
+    has_train,
+    in_training,
+    state_shapes,
+)
 from xpnet.layers import ACTIVATIONS, Linear
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
@@ -35,6 +45,8 @@ class Sequential:
     layers : tuple of Layer
     shapes : dict of str to tuple of int
         The names and shapes of all parameters, in order.
+    state_shapes : dict of str to tuple of int
+        Those of the state of all layers; what training changes without gradients.
     n_in, n_out : int or None
         Numbers of features: `n_in` of the first layer that has it, and `n_out` of the last one, nested layers
         included; None if no layer has it, or if images enter or leave.
@@ -42,14 +54,18 @@ class Sequential:
     Raises
     ------
     ValueError
-        If there is no layer, if a layer takes other features or images than it is given, or if models are
-        nested more than `MOST_LEVELS` (100) deep.
+        If there is no layer, if a layer takes other features or images than it is given, if state has the
+        name of a parameter, or if models are nested more than `MOST_LEVELS` (100) deep.
+    TypeError
+        If what should be a layer is none, or has state but no `train`.
     """
 
     layers: tuple[Layer, ...]
     _names: tuple[tuple[tuple[str, str], ...], ...] = dataclasses.field(repr=False, compare=False)
     # Computed once: a nested model would otherwise ask its own layers again at every level.
     _shapes: dict[str, tuple[int, ...]] = dataclasses.field(repr=False, compare=False)
+    _state_names: tuple[tuple[tuple[str, str], ...], ...] = dataclasses.field(repr=False, compare=False)
+    _state_shapes: dict[str, tuple[int, ...]] = dataclasses.field(repr=False, compare=False)
     _widths: tuple[int | None, Shape | None] = dataclasses.field(repr=False, compare=False)
     _levels: int = dataclasses.field(repr=False, compare=False)
 
@@ -57,12 +73,13 @@ class Sequential:
         if not layers:
             raise ValueError("a model needs at least one layer, got none")
         _check_layers(layers)
-        shapes = [layer.shapes for layer in layers]
-        names = tuple(tuple((name, f"{i}.{name}") for name in own) for i, own in enumerate(shapes))
+        shapes, states = [layer.shapes for layer in layers], [state_shapes(layer) for layer in layers]
+        _check_states(layers, shapes, states)
         object.__setattr__(self, "layers", layers)
-        object.__setattr__(self, "_names", names)
-        found = {f"{i}.{name}": checks.shape(own[name]) for i, own in enumerate(shapes) for name in own}
-        object.__setattr__(self, "_shapes", found)
+        object.__setattr__(self, "_names", _full_names(shapes))
+        object.__setattr__(self, "_shapes", _full_shapes(shapes))
+        object.__setattr__(self, "_state_names", _full_names(states))
+        object.__setattr__(self, "_state_shapes", _full_shapes(states))
         object.__setattr__(self, "_widths", widths.through(layers))
         object.__setattr__(self, "_levels", _checked_levels(layers))
 
@@ -70,6 +87,11 @@ class Sequential:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The names and shapes of all parameters, in order."""
         return dict(self._shapes)
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of the state of all layers, in order."""
+        return dict(self._state_shapes)
 
     @property
     def n_in(self) -> int | None:
@@ -97,7 +119,7 @@ class Sequential:
         return widths.through(self.layers, shape)[1]
 
     def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
-        """Return initial parameters as arrays of `xp`.
+        """Return initial parameters, and the initial state if layers have it, as arrays of `xp`.
 
         Parameters
         ----------
@@ -108,10 +130,10 @@ class Sequential:
         """
         stream = as_stream(seed)
         params: Params = {}
-        for layer, names in zip(self.layers, self._names, strict=True):
+        for layer, names, states in zip(self.layers, self._names, self._state_names, strict=True):
             own = layer.init(xp, stream, dtype=dtype)
-            params.update((full, own[name]) for name, full in names if name in own)
-        if self._shapes and check_params(xp, self, params) != float_name(xp, dtype):
+            params.update((full, own[name]) for name, full in (*names, *states) if name in own)
+        if (self._shapes or self._state_shapes) and check_params(xp, self, params) != float_name(xp, dtype):
             raise ValueError(f"the layers' `init` must make parameters of the dtype asked for, {dtype!r}")
         return params
 
@@ -120,13 +142,35 @@ class Sequential:
     ) -> tuple[Array, Pullback]:
         """Return the output of the last layer and the pullback through all of them."""
         pullbacks = []
-        for layer, names in zip(self.layers, self._names, strict=True):
-            own = {name: find_param(params, full) for name, full in names}
+        for layer, names, states in zip(self.layers, self._names, self._state_names, strict=True):
+            own = {name: find_param(params, full) for name, full in (*names, *states)}
             x, pullback = layer(xp, own, x, stream=stream)
             pullbacks.append(pullback)
+        return x, self._through(xp, pullbacks, x)
+
+    def train(
+        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+    ) -> tuple[Array, Pullback, Params]:
+        """Return the output of the last layer in training, the pullback through all, and the new state.
+
+        The state passed in may be overwritten; use what is returned.
+        """
+        pullbacks, state = [], {}
+        for i, layer in enumerate(self.layers):
+            own = {name: find_param(params, full) for name, full in (*self._names[i], *self._state_names[i])}
+            x, pullback, new = in_training(layer, xp, own, x, stream=stream)
+            pullbacks.append(pullback)
+            for name, full in self._state_names[i]:
+                if name not in new:
+                    raise ValueError(f"`train` of layer {i}, {layer!r}, returned no new state {name!r}")
+                state[full] = new[name]
+        return x, self._through(xp, pullbacks, x), state
+
+    def _through(self, xp: Namespace, pullbacks: Sequence[Pullback], y: Array) -> Pullback:
+        """Return the pullback through all layers, given theirs and the output."""
 
         def backward(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
-            check_gradient(xp, dy, x)
+            check_gradient(xp, dy, y)
             grads: Params = {}
             for i in range(len(pullbacks) - 1, -1, -1):
                 # Below the first layer with parameters, gradients are needed only for the input.
@@ -137,7 +181,7 @@ class Sequential:
                     return None, grads
             return dy, grads
 
-        return x, backward
+        return backward
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -178,6 +222,11 @@ class Residual:
         return self.inner.shapes
 
     @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of the state of all layers, in order."""
+        return self.inner.state_shapes
+
+    @property
     def n_in(self) -> int | None:
         """The number of features of an input, if a layer has it."""
         return self.inner.n_in
@@ -199,14 +248,24 @@ class Residual:
         return made if shape is None else shape
 
     def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
-        """Return initial parameters as arrays of `xp`."""
+        """Return initial parameters, and the initial state if layers have it, as arrays of `xp`."""
         return self.inner.init(xp, seed, dtype=dtype)
 
     def __call__(
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return ``x`` plus the output of the layers, and the pullback through both ways."""
-        y, inner = self.inner(xp, params, x, stream=stream)
+        return self._added(xp, x, *self.inner(xp, params, x, stream=stream))
+
+    def train(
+        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+    ) -> tuple[Array, Pullback, Params]:
+        """Return ``x`` plus the output of the layers in training, the pullback, and the new state."""
+        y, inner, state = self.inner.train(xp, params, x, stream=stream)
+        return *self._added(xp, x, y, inner), state
+
+    def _added(self, xp: Namespace, x: Array, y: Array, inner: Pullback) -> tuple[Array, Pullback]:
+        """Return ``x + y``, and the pullback through both ways, given that through the layers."""
         if y.shape != x.shape:
             raise ValueError(
                 f"`x` has shape {tuple(x.shape)}, but the layers of this Residual give {tuple(y.shape)}"
@@ -241,7 +300,7 @@ def check_params(xp: Namespace, model: Sequential, params: Params) -> str:
             f"`params` must be a dict of arrays, got {type(params).__name__}; "
             "pass the `params` of a run, or what the model's `init` returned"
         )
-    shapes = model.shapes
+    shapes = model.shapes | model.state_shapes
     if set(params) != set(shapes):
         raise ValueError(
             f"`params` has {', '.join(params) or 'nothing'}, but the model has {', '.join(shapes)}; "
@@ -302,6 +361,29 @@ def mlp(*sizes: int, activation: str = "sigmoid", initializer: str | None = None
     for n_in, n_out in itertools.pairwise(sizes):
         layers += [Linear(n_in, n_out, initializer), hidden()]
     return Sequential(*layers[:-1])
+
+
+def _full_names(shapes: Sequence[Mapping[str, Any]]) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """Return the names of the arrays of each layer, alone and with its number."""
+    return tuple(tuple((name, f"{i}.{name}") for name in own) for i, own in enumerate(shapes))
+
+
+def _full_shapes(shapes: Sequence[Mapping[str, Any]]) -> dict[str, tuple[int, ...]]:
+    return {f"{i}.{name}": checks.shape(own[name]) for i, own in enumerate(shapes) for name in own}
+
+
+def _check_states(
+    layers: Sequence[Any], shapes: Sequence[Mapping[str, Any]], states: Sequence[Mapping[str, Any]]
+) -> None:
+    for i, (layer, own, state) in enumerate(zip(layers, shapes, states, strict=True)):
+        if state and not has_train(layer):
+            raise TypeError(
+                f"layer {i}, {layer!r}, has `state_shapes` but no `train`; "
+                "write one that returns the new state"
+            )
+        if own.keys() & state.keys():
+            both = ", ".join(sorted(own.keys() & state.keys()))
+            raise ValueError(f"layer {i}, {layer!r}, has {both} both as parameter and as state; rename one")
 
 
 def _check_layers(layers: Sequence[Any]) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet.batches import spans
 from xpnet.datasets import Dataset
-from xpnet.layer import Params
+from xpnet.layer import Params, in_training
 from xpnet.layers import LAYERS, Dropout
 from xpnet.models import Residual, Sequential
 from xpnet.namespace import Namespace
@@ -41,7 +41,7 @@ class Trainer:
     Attributes
     ----------
     params : dict of arrays of `xp`
-        After the last step; the next one may overwrite them, see `snapshot`.
+        After the last step, with the state of layers; the next one may overwrite them, see `snapshot`.
     compiled : callable
         The step, as `xpnet.replay.foreign.compile_step` returned it.
     """
@@ -59,9 +59,10 @@ class Trainer:
     ) -> None:
         self.xp = xp
         self.params = params
-        self._state = optimizer.init(xp, params)
         self._problem = problem
         self._trunk = problem.loss.trunk(problem.model)
+        self._has_state = bool(problem.model.state_shapes)
+        self._state = optimizer.init(xp, self._trained(params))
         self._criterion = problem.loss
         self._optimizer = optimizer
         self._batch_size = batch_size
@@ -114,7 +115,8 @@ class Trainer:
         if not Captured(xp, self._step).own:
             return
         params = {name: xp.asarray(p, copy=True) for name, p in self.params.items()}
-        state, total = self._optimizer.init(xp, params), xp.zeros((), dtype=self._images.dtype)
+        state = self._optimizer.init(xp, self._trained(params))
+        total = xp.zeros((), dtype=self._images.dtype)
         carry = params, state, total, self._next_step
         sizes = {end - begin for begin, end in spans(len(self._images), self._batch_size)}
         for size in sorted(sizes, reverse=True):
@@ -141,12 +143,20 @@ class Trainer:
         x = self._images.gather_from(xp, images, indices)
         wanted = xp.nn.gather_labels(labels, indices)
         stream = None if step is None else self._dropout.at(step)
-        outputs, pullback = self._trunk(xp, params, x, stream=stream)
+        outputs, pullback, layer_state = in_training(self._trunk, xp, params, x, stream=stream)
         loss, d_outputs = self._criterion.function(xp, outputs, wanted)
         _, grads = pullback(d_outputs, input_gradient=False)
-        params, state = self._optimizer(xp, params, grads, state)
+        trained, state = self._optimizer(xp, self._trained(params), grads, state)
+        # In the same order as before, so that one program takes all steps.
+        params = {name: (trained | layer_state)[name] for name in params} if layer_state else trained
         total = xp.nn.accumulate(total, loss, indices.shape[0])
         return params, state, total, None if step is None else step + 1
+
+    def _trained(self, params: Params) -> Params:
+        """Return the parameters without the state of layers."""
+        if not self._has_state:
+            return params
+        return {name: params[name] for name in self._problem.model.shapes}
 
 
 def _may_draw(layer: Any) -> bool:

@@ -38,8 +38,7 @@ def batch_norm_training(
         The unbiased estimate: n / (n - 1) times the mean of the squares; 0 of a single row.
     """
     normal, mean, squares, _ = _normalised(xp, x, eps)
-    n = _rows(x)
-    return normal * scale + shift, mean, squares * (n / max(n - 1, 1))
+    return normal * scale + shift, mean, squares / max(_rows(x) - 1, 1)
 
 
 @function(
@@ -143,13 +142,13 @@ def moving_average(xp: Any, running: Array, value: Array, *, momentum: float) ->
 
 
 def _normalised(xp: Any, x: Array, eps: float) -> tuple[Array, Array, Array, Array]:
-    """Return rows of mean 0 and variance 1, the mean and variance before, and the divisor."""
+    """Return rows of mean 0 and variance 1, the mean and the squares around it before, and the divisor."""
     mean = _sum(xp, x) / _rows(x)
     # Two passes: a difference of mean squares would cancel if the mean is large.
     centred = x - mean
-    variance = _sum(xp, centred * centred) / _rows(x)
-    deviation = xp.sqrt(variance + eps)
-    return centred / deviation, mean, variance, deviation
+    squares = _sum(xp, centred * centred)
+    deviation = xp.sqrt(squares / _rows(x) + eps)
+    return centred / deviation, mean, squares, deviation
 
 
 def _rows(x: Array) -> int:

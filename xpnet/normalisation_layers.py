@@ -1,0 +1,171 @@
+"""The layers that normalise: rows of features, or images by their channels."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+from xpnet.checks import count, float_name, fraction, positive, set_fields
+from xpnet.layer import Array, Params, Pullback, Shape, check_float, check_gradient, param
+from xpnet.namespace import Namespace
+from xpnet.random import Stream
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerNorm:
+    """Rows of mean 0 and variance 1, times `scale`, plus `shift`; see `xpnet.nn.layer_norm`.
+
+    Each pixel of an image is a row of channels.
+
+    Parameters
+    ----------
+    n : int
+        Number of features or channels, the shape of the parameters `scale` and `shift`.
+    eps : float
+        Added to the variance.
+    """
+
+    n: int
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        set_fields(self, n=count, eps=positive)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of the parameters."""
+        return {"scale": (self.n,), "shift": (self.n,)}
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        """Return the shape of an output, or raise ValueError if the layer does not take such an input."""
+        return _checked_shape(shape, self.n)
+
+    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
+        """Return `scale` of ones and `shift` of zeros."""
+        return _initial(xp, self.n, dtype, scale=1, shift=0)
+
+    def __call__(
+        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+    ) -> tuple[Array, Pullback]:
+        """Return the output, shape of `x`, and its pullback."""
+        _check_channels(xp, x, self.n)
+        scale, shift = (param(xp, params, name, (self.n,), x) for name in ("scale", "shift"))
+        y = xp.nn.layer_norm(x, scale, shift, eps=self.eps)
+        return y, _pullback(xp, y, lambda dy: xp.nn.layer_norm_backward(x, scale, dy, eps=self.eps))
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchNorm:
+    """Features or channels of mean 0 and variance 1, times `scale`, plus `shift` (Ioffe and Szegedy, 2015).
+
+    In training, mean and variance are those of the batch, see `xpnet.nn.batch_norm_training`. In use they are
+    the state `mean` and `variance`, which training moves towards those of each batch, so that a row gives the
+    same alone and in a batch.
+
+    Parameters
+    ----------
+    n : int
+        Number of features or channels, the shape of the parameters `scale` and `shift` and of the state.
+    momentum : float
+        Share of the new batch in the state, in [0, 1).
+    eps : float
+        Added to the variance.
+    """
+
+    n: int
+    momentum: float = 0.1
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        set_fields(self, n=count, momentum=fraction, eps=positive)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of the parameters."""
+        return {"scale": (self.n,), "shift": (self.n,)}
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of the state."""
+        return {"mean": (self.n,), "variance": (self.n,)}
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        """Return the shape of an output, or raise ValueError if the layer does not take such an input."""
+        return _checked_shape(shape, self.n)
+
+    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
+        """Return `scale` and `variance` of ones, `shift` and `mean` of zeros."""
+        return _initial(xp, self.n, dtype, scale=1, shift=0, mean=0, variance=1)
+
+    def __call__(
+        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+    ) -> tuple[Array, Pullback]:
+        """Return the output by the state, shape of `x`, and its pullback."""
+        scale, shift, mean, variance = self._arrays(xp, params, x)
+        y = xp.nn.batch_norm(x, scale, shift, mean, variance, eps=self.eps)
+
+        def backward(dy: Array) -> tuple[Array, Array, Array]:
+            found: Any = xp.nn.batch_norm_backward(x, scale, mean, variance, dy, eps=self.eps)
+            return found[:3]
+
+        return y, _pullback(xp, y, backward)
+
+    def train(
+        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+    ) -> tuple[Array, Pullback, Params]:
+        """Return the output by the batch itself, shape of `x`, its pullback, and the new state."""
+        scale, shift, *state = self._arrays(xp, params, x)
+        if math.prod(x.shape[:-1]) == 1:
+            raise ValueError(
+                f"`x` has shape {tuple(x.shape)}, but BatchNorm in training needs more than one row, whose "
+                "variance it takes; choose a batch size that leaves no batch of one"
+            )
+        y, *found = xp.nn.batch_norm_training(x, scale, shift, eps=self.eps)
+        new = {
+            name: xp.nn.moving_average(running, value, momentum=self.momentum)
+            for name, running, value in zip(self.state_shapes, state, found, strict=True)
+        }
+        backward = xp.nn.batch_norm_training_backward
+        return y, _pullback(xp, y, lambda dy: backward(x, scale, dy, eps=self.eps)), new
+
+    def _arrays(self, xp: Namespace, params: Params, x: Array) -> list[Array]:
+        """Return the parameters and the state, after a check of `x`."""
+        _check_channels(xp, x, self.n)
+        return [param(xp, params, name, (self.n,), x) for name in (*self.shapes, *self.state_shapes)]
+
+
+LAYERS = LayerNorm, BatchNorm
+
+
+def _initial(xp: Namespace, n: int, dtype: Any, **values: int) -> Params:
+    found = getattr(xp, float_name(xp, dtype))
+    return {name: xp.full((n,), value, dtype=found) for name, value in values.items()}
+
+
+def _pullback(xp: Namespace, y: Array, backward: Callable[[Array], tuple[Array, Array, Array]]) -> Pullback:
+    """Return the pullback of a layer with `scale` and `shift`, given what returns all gradients."""
+
+    def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
+        check_gradient(xp, dy, y)
+        dx, d_scale, d_shift = backward(dy)
+        return (dx if input_gradient else None), {"scale": d_scale, "shift": d_shift}
+
+    return pullback
+
+
+def _check_channels(xp: Namespace, x: Array, n: int) -> None:
+    """Raise unless `x` is a batch of rows with so many features, or of images with so many channels."""
+    check_float(xp, x)
+    if x.ndim not in (2, 4) or x.shape[-1] != n or 0 in x.shape:
+        raise ValueError(
+            f"`x` has shape {tuple(x.shape)}, but this layer takes (batch, {n}) or "
+            f"images (batch, height, width, {n}), at least one"
+        )
+
+
+def _checked_shape(shape: Shape | None, n: int) -> Shape | None:
+    if shape is not None and (len(shape) not in (1, 3) or shape[-1] not in (None, n)):
+        raise ValueError(f"takes {n} features or channels, but is given {shape}")
+    return None if shape is None else (*shape[:-1], n)
