@@ -13,6 +13,7 @@ from typing import Any
 import numpy
 
 from xpnet import nn
+from xpnet_numpy import normalisation
 
 Array = Any
 
@@ -205,4 +206,8 @@ def add(x: Array, y: Array, z: Array) -> None:
     numpy.add(x, y, out=z)
 
 
-FUNCTIONS = {name: function for name, function in vars().items() if name in nn.FUNCTIONS}
+FUNCTIONS = {
+    name: function
+    for name, function in (*vars().items(), *vars(normalisation).items())
+    if name in nn.FUNCTIONS
+}
