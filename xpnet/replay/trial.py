@@ -46,7 +46,7 @@ class Trial:
         self._before: list[Any] = [self._on_host(value) if compare else None for value, compare in pairs]
         # Copies of all that may change, because what is believed to stay as it is may not.
         copies = [xp.asarray(value, copy=True) if compare else value for value, compare in pairs]
-        self._found, self._starts = self._carried_out(replay, copies)
+        self._found, self._starts = self._carried_out(replay, copies, self._before)
         self._stayed = self._are_as_before(copies)
 
     def confirms(self, result: Any) -> bool:
@@ -63,22 +63,23 @@ class Trial:
         random = numpy.random.Generator(numpy.random.Philox(0))
         largest = [0.0] * len(self._found)
         for _ in range(_DRAWS):
-            values = [
-                value if before is None else self._xp.asarray(_rounded_otherwise(random, before))
-                for value, before in zip(self._values, self._before, strict=True)
-            ]
-            found, _ = self._carried_out(self._replay, values)
-            largest = [*map(max, largest, map(distance, found, self._found))]
+            rounded = [None if x is None else _rounded_otherwise(random, x) for x in self._before]
+            pairs = zip(self._values, rounded, strict=True)
+            values = [value if x is None else self._xp.asarray(x.copy()) for value, x in pairs]
+            found = self._carried_out(self._replay, values, rounded)
+            largest = [*map(max, largest, map(distance, *found, self._found, self._starts))]
         return largest
 
-    def _carried_out(self, replay: Replay, copies: list[Any]) -> tuple[list[Any], list[Any]]:
+    def _carried_out(
+        self, replay: Replay, copies: list[Any], before: list[Any]
+    ) -> tuple[list[Any], list[Any]]:
         """Return what the program makes of copies, on the host, and what each result was before, if known."""
         values = [*copies]  # A program may put other arrays in their places.
         replay.run(values, [*range(len(values))])
         results = leaves(replay.result())
         found = [self._on_host(leaf) for leaf in results]
         replay.forget()
-        given = {id(value): start for value, start in zip(values, self._before, strict=True)}
+        given = {id(value): start for value, start in zip(values, before, strict=True)}
         return found, [given.get(id(leaf)) for leaf in results]
 
     def _on_host(self, leaf: Any) -> Any:
