@@ -94,7 +94,11 @@ class ImageRules:
         dx, d_weight, d_bias = call.results
         over, groups = _windows_of(call), call.numbers["groups"]
         if dx is not None:
-            self._differentiate_input(lowering, call, weight, dy, dx, over, groups)
+            by_pixels = groups == 1 and _products_by_pixels(weight, dy, over) < _products(weight, dx, over)
+            if by_pixels:
+                self._differentiate_by_pixels(lowering, call, weight, dy, dx, over)
+            else:
+                self._differentiate_input(lowering, call, weight, dy, dx, over, groups)
         padded = self._pad(lowering, call, x, over)
         self._differentiate_weight(lowering, call, padded, dy, d_weight, over, groups)
         partials = self._value((dy.shape[0], dy.shape[3]))
@@ -156,6 +160,29 @@ class ImageRules:
         nothing = self._value((0,))
         self._correlate(lowering, call, padded, turned, nothing, dx, (back[0], back[1]), groups)
 
+    def _differentiate_by_pixels(
+        self,
+        lowering: Lowering,
+        call: Call,
+        weight: Value,
+        dy: Value,
+        dx: Value,
+        over: tuple[Window, Window],
+    ) -> None:
+        """Add what each pixel of `dy` adds to the padded images, of which the images are a part."""
+        runs, inner = _runs(weight, over[1])
+        turned = self._value((runs, weight.shape[3], inner))
+        flat = self._alias(weight, (runs, inner, weight.shape[3]))
+        self._add(lowering, call, "turn_runs", {}, weight=flat, turned=turned)
+        lengths = tuple(window.before + window.length + window.after for window in over)
+        padded = dx if lengths == dx.shape[1:3] else self._value((dx.shape[0], *lengths, dx.shape[3]))
+        steps = _gaps(over) | {"kernel_width": weight.shape[1]}
+        self._add(lowering, call, "convolve_back", steps, dy=dy, turned=turned, dx=padded)
+        if padded is not dx:
+            places = {"top": -over[0].before, "left": -over[1].before}
+            places |= {"stride_height": 1, "stride_width": 1}
+            self._add(lowering, call, "pad", places, x=padded, padded=dx)
+
     def _pad(self, lowering: Lowering, call: Call, x: Value, over: tuple[Window, Window]) -> Value:
         """Return images with their padding around them; the gradients share them with the convolution."""
         around = tuple((window.before, window.after) for window in over)
@@ -201,13 +228,16 @@ def _windows_of(call: Call) -> tuple[Window, Window]:
 
 
 def _steps(over: tuple[Window, Window], groups: int) -> dict[str, int]:
+    return _gaps(over) | {"groups": groups}
+
+
+def _gaps(over: tuple[Window, Window]) -> dict[str, int]:
     rows, columns = over
     return {
         "stride_height": rows.stride,
         "stride_width": columns.stride,
         "dilation_height": rows.dilation,
         "dilation_width": columns.dilation,
-        "groups": groups,
     }
 
 
@@ -222,6 +252,31 @@ def _pixels_at_once(window: Window, y: Value, groups: int) -> int:
         return 1
     choices = [pixels for pixels in range(1, most + 1) if width % pixels == 0] or [1]
     return min(choices, key=lambda pixels: width // pixels * (window.size + (pixels - 1) * window.stride))
+
+
+def _runs(weight: Value, window: Window) -> tuple[int, int]:
+    """Return how many runs of inputs that lie side by side a window has, and how many inputs a run."""
+    height, width, channels, _ = weight.shape
+    return (height, width * channels) if window.dilation == 1 else (height * width, channels)
+
+
+def _products(weight: Value, dx: Value, over: tuple[Window, Window]) -> int:
+    """Return how many products of vectors make the gradient at an image as a convolution of `dy`."""
+    height, width, channels, n_out = weight.shape
+    window = Window(over[1].length, width, 1, over[1].dilation, 0, 0)
+    pixels = _pixels_at_once(window, dx, 1)
+    columns = dx.shape[2] // pixels * (width + pixels - 1)
+    return dx.shape[1] * columns * height * n_out * _vectors(channels * pixels, dx)
+
+
+def _products_by_pixels(weight: Value, dy: Value, over: tuple[Window, Window]) -> int:
+    """Return how many make it by pixels of `dy`; to add a vector to memory takes as long as 12 products."""
+    runs, inner = _runs(weight, over[1])
+    return dy.shape[1] * dy.shape[2] * runs * _vectors(inner, dy) * (dy.shape[3] + 12)
+
+
+def _vectors(elements: int, x: Value) -> int:
+    return -(-elements // LANES[x.dtype.name])
 
 
 def _wide(y: Value, pixels: int) -> tuple[int, ...]:

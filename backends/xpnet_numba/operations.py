@@ -215,7 +215,8 @@ _GATHER = "indices: int32 batch -> x: batch ...; scale, offset"
 _PLACES = "top, left, stride_height, stride_width"
 _WINDOWS = f"size_height, size_width, {_PLACES}"
 _IN, _OUT = "batch height width channels", "batch out_height out_width channels"
-_STEPS = "stride_height, stride_width, dilation_height, dilation_width, groups"
+_GAPS = "stride_height, stride_width, dilation_height, dilation_width"
+_STEPS = f"{_GAPS}, groups"
 _ROWS, _SUMS = "batch ... channels", "partials: batch channels"
 _SCALING = "scale: channels, shift: channels"
 _SLOPES = "factor: channels, level: channels, slope: channels"
@@ -274,6 +275,14 @@ _DECLARED = {
             "turn",
             "weight: kernel_height kernel_width group_channels n_out"
             " -> turned: kernel_height kernel_width group_out channels; ; groups",
+        ),
+        # With the inputs of a run side by side, as that gradient needs if it is made by pixels of `dy`.
+        _declare("turn_runs", "weight: runs inner n_out -> turned: runs n_out inner"),
+        _declare(
+            "convolve_back",
+            "dy: batch out_height out_width n_out, turned: runs n_out inner"
+            f" -> dx: {_IN}; ; kernel_width, {_GAPS}",
+            rows="batch",
         ),
         # A weight that makes several pixels at once, and the sum of what that adds to each of its elements.
         _declare(

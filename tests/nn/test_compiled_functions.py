@@ -30,6 +30,7 @@ CONVOLUTIONS = [
     ((12, 9), 20, (3, 2), 20, {"groups": 20, "stride": 2, "dilation": (1, 2)}),
     ((9, 10), 6, (3, 3), 12, {"groups": 3, "dilation": 2}),
     ((10, 9), 2, (3, 2), 4, {"dilation": (2, 1), "stride": 2}),
+    ((10, 9), 5, (2, 3), 20, {"dilation": 2, "stride": 2}),
     ((4, 4), 2, (2, 2), 3, {"padding": 3}),
     ((6, 6), 1, (1, 1), 2, {"padding": 2, "stride": 3}),
 ]

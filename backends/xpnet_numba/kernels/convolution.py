@@ -118,7 +118,7 @@ def convolve(
     _, height, width, channels = x.shape
     _, out_height, out_width, n_out = y.shape
     per_group, outs, most = weight.shape[2], n_out // groups, lanes(y, NARROW)
-    taps = _taps(x, weight.shape[0], weight.shape[1], per_group, dilation_height, dilation_width, groups)
+    taps = taps_of(x, weight.shape[0], weight.shape[1], per_group, dilation_height, dilation_width, groups)
     step = stride_width * channels
     for b in range(first, end):
         for i in range(out_height):
@@ -139,7 +139,7 @@ def convolve(
 
 
 @part
-def _taps(
+def taps_of(
     x: Array,
     kernel_height: int,
     kernel_width: int,
@@ -216,7 +216,7 @@ def differentiate_convolution(
     batch, height, width, channels = x.shape
     n_out, per_group = dy.shape[3], channels // groups
     outs, most = n_out // groups, lanes(dy, NARROW)
-    _, tap_step, runs, run_step, inner = _taps(
+    _, tap_step, runs, run_step, inner = taps_of(
         x, 0, kernel_width, per_group, dilation_height, dilation_width, groups
     )
     row_step, step = stride_height * width * channels, stride_width * channels
@@ -243,21 +243,6 @@ def differentiate_convolution(
                         used = min(most, (g + 1) * outs - n)
                         _differentiate(begin, stop, d_weight, out, n, used, x, at, 1, row_step, step, dy, b)
             run += 1
-
-
-@operation
-def turn(weight: Array, turned: Array, groups: int) -> None:
-    """Fill `turned` with the weight that makes the gradient at the input out of that at the output."""
-    rows, columns, per_group, n_out = weight.shape
-    outs = n_out // groups
-    for i in range(rows):
-        for j in range(columns):
-            for g in range(groups):
-                for c in range(per_group):
-                    for n in range(outs):
-                        turned[rows - 1 - i, columns - 1 - j, n, g * per_group + c] = weight[
-                            i, j, c, g * outs + n
-                        ]
 
 
 @operation

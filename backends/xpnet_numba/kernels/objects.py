@@ -12,6 +12,7 @@ from numba import types
 from xpnet_numba.kernels import (  # noqa: F401
     batch_normalisation,
     convolution,
+    input_gradient,
     interpreter,
     normalisation,
     operations,
