@@ -17,25 +17,7 @@ LENET_SIZES = 784, 14 * 14 * 6, 5 * 5 * 16, 120, 84, 10
 
 def model(network: str, sizes: Sequence[int]) -> xpnet.Sequential:
     """Return a network as a model: LeNet-5, or linear layers of these sizes with sigmoids."""
-    return _lenet5() if network == "cnn" else xpnet.mlp(*sizes, activation="sigmoid")
-
-
-def _lenet5() -> xpnet.Sequential:
-    return xpnet.Sequential(
-        xpnet.Unflatten(28, 28, 1),
-        xpnet.Conv2d(1, 6, 5, padding="same"),
-        xpnet.ReLU(),
-        xpnet.MaxPool2d(2),
-        xpnet.Conv2d(6, 16, 5, padding="valid"),
-        xpnet.ReLU(),
-        xpnet.MaxPool2d(2),
-        xpnet.Flatten(),
-        xpnet.Linear(400, 120),
-        xpnet.ReLU(),
-        xpnet.Linear(120, 84),
-        xpnet.ReLU(),
-        xpnet.Linear(84, 10),
-    )
+    return xpnet.lenet5() if network == "cnn" else xpnet.mlp(*sizes, activation="sigmoid")
 
 
 class Dense(NamedTuple):

@@ -17,21 +17,7 @@ F = torch.nn.functional
 STEPS, BATCH, SEED = 100, 16, 138
 # Relative to the largest of an array.
 TOLERANCE = 1e-9
-LENET = xpnet.Sequential(
-    xpnet.Unflatten(28, 28, 1),
-    xpnet.Conv2d(1, 6, 5, padding="same"),
-    xpnet.ReLU(),
-    xpnet.MaxPool2d(2),
-    xpnet.Conv2d(6, 16, 5, padding="valid"),
-    xpnet.ReLU(),
-    xpnet.MaxPool2d(2),
-    xpnet.Flatten(),
-    xpnet.Linear(400, 120),
-    xpnet.ReLU(),
-    xpnet.Linear(120, 84),
-    xpnet.ReLU(),
-    xpnet.Linear(84, 10),
-)
+LENET = xpnet.lenet5()
 
 
 @pytest.fixture(scope="module")
