@@ -48,10 +48,12 @@ __global__ void layer_norm_backward(
     }
 }
 
-// Parts of two sums over rows, of a * b and of a; add_parts adds them up. A block has OUTPUTS columns and `share`
-// rows, of which each of its threads adds up some of one column.
+// Parts of two sums over rows, of a * (b - mean) and of a; add_parts adds them up. A mean is that of its column:
+// means / divisor. If `a` is null, it is b - mean; if `b` or `means` is null, that is 0. A block has OUTPUTS columns
+// and `share` rows, of which each of its threads adds up some of one column.
 template <typename T>
-__global__ void column_parts(const T* a, const T* b, T* parts, Index rows, Index columns, Index share)
+__global__ void column_parts(
+    const T* a, const T* b, const T* means, T divisor, T* parts, Index rows, Index columns, Index share)
 {
     __shared__ T products[MAX_THREADS], sums[MAX_THREADS];
     Index tiles = (columns + OUTPUTS - 1) / OUTPUTS, part = blockIdx.x / tiles;
@@ -59,9 +61,12 @@ __global__ void column_parts(const T* a, const T* b, T* parts, Index rows, Index
     Index end = (part + 1) * share < rows ? (part + 1) * share : rows;
     T product = 0, sum = 0;
     if (column < columns) {
+        T mean = means ? means[column] / divisor : T(0);
         for (Index r = part * share + threadIdx.x / OUTPUTS; r < end; r += MAX_THREADS / OUTPUTS) {
-            product += a[r * columns + column] * b[r * columns + column];
-            sum += a[r * columns + column];
+            T right = b ? b[r * columns + column] - mean : T(0);
+            T left = a ? a[r * columns + column] : right;
+            product += left * right;
+            sum += left;
         }
     }
     products[threadIdx.x] = product;

@@ -133,6 +133,7 @@ def load(folder=FOLDER):
         "convolution_shapes",
         "pooling",
         "normalisation",
+        "batch_normalisation",
         "shapes",
         "functions",
         "together",

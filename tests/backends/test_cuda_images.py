@@ -96,7 +96,8 @@ def test_sums_of_a_gradient_in_many_parts_match_the_twin(xp, package, monkeypatc
     assert_returns_what_its_twin_does(xp, nn.FUNCTIONS["conv2d_backward"], backward)
     x, scale, dy = draw((137, 11), (11,), (137, 11))
     given = {"x": x, "scale": scale, "dy": dy, "eps": 1e-5}
-    assert_returns_what_its_twin_does(xp, nn.FUNCTIONS["layer_norm_backward"], given)
+    for name in ("layer_norm_backward", "batch_norm_training_backward"):
+        assert_returns_what_its_twin_does(xp, nn.FUNCTIONS[name], given)
 
 
 @pytest.mark.parametrize(
@@ -209,6 +210,26 @@ def test_captured_training_of_other_layers_equals_the_step_as_written(layers, xp
     assert mine.compiled.report == ""
     for name, p in plain.params.items():
         numpy.testing.assert_allclose(mine.params[name], p, rtol=1e-9, atol=1e-11)
+
+
+def normalise(xp, x, scale, shift, running):
+    y, mean, _ = xp.nn.batch_norm_training(x, scale, shift, eps=1e-5)
+    dx, d_scale, d_shift = xp.nn.batch_norm_training_backward(x, scale, y, eps=1e-5)
+    running = xp.nn.moving_average(running, mean, momentum=0.25)
+    return xp.nn.sgd_step(scale, d_scale, 1e-3), xp.nn.sgd_step(shift, d_shift, 1e-3), running, dx
+
+
+def test_a_captured_step_changes_running_means(xp):
+    x, *state = draw((3, 4, 5, 6), (6,), (6,), (6,))
+    found, expected = ([numpy.array(a) for a in state] for _ in range(2))
+    found, compiled = [xp.asarray(a) for a in found], xp.compile(normalise)
+    for _ in range(5):
+        *found, dx = compiled(xp, xp.asarray(x), *found)
+        *expected, expected_dx = normalise(steps.PLAIN, x, *expected)
+        for one, other in zip((*found, dx), (*expected, expected_dx), strict=True):
+            numpy.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-10)
+    assert compiled.report == ""
+    assert [program.captures for program in compiled.programs]
 
 
 def test_two_captured_trainings_have_the_same_bits(xp):
