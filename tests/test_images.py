@@ -116,8 +116,12 @@ def test_residual_of_other_features_is_refused():
 
 
 @pytest.mark.parametrize(
-    "layers", [(Conv2d(1, 8, 3), Flatten(), Linear(6272, 10)), (Unflatten(28, 28), Conv2d(1, 10, 3))]
+    ("layers", "message"),
+    [
+        ((Conv2d(1, 8, 3), Flatten(), Linear(5408, 10)), "rows of 784 features, .*begin the model with `Unf"),
+        ((Unflatten(28, 28), Conv2d(1, 10, 3)), r"gives images \(28, 28, 10\) of \(784,\), but a loss takes"),
+    ],
 )
-def test_training_names_the_layers_between_rows_and_images(numpy_xp, some, layers):
-    with pytest.raises(ValueError, match="begin it with `Unflatten"):
+def test_training_names_the_layers_between_rows_and_images(numpy_xp, some, layers, message):
+    with pytest.raises(ValueError, match=message):
         xpnet.fit(numpy_xp, Sequential(*layers), some[0], optimizer=xpnet.SGD(0.1), epochs=1)

@@ -48,7 +48,7 @@ class Batches:
     Parameters
     ----------
     xp : Namespace
-    images : NumPy array, shape (n, features), uint8 or float
+    images : NumPy array, shape (n, features) or (n, height, width, channels), uint8 or float
     dtype : {"float32", "float64"}
         Of the batches.
     scaling : Scaling
@@ -91,11 +91,11 @@ class Batches:
         return int(self.images.shape[0])
 
     def gather(self, indices: Array) -> Array:
-        """Return the images at `indices`, shape (batch, features)."""
+        """Return the images at `indices`, shape (batch, ...)."""
         return self.gather_from(self.xp, self.images, indices)
 
     def gather_from(self, xp: Namespace, images: Array, indices: Array) -> Array:
-        """Return rows of `images`, which are stored and scaled as these are, shape (batch, features)."""
+        """Return rows of `images`, which are stored and scaled as these are, shape (batch, ...)."""
         s = self.scaling
         return xp.nn.gather_batch(images, indices, scale=s.scale, offset=s.offset, dtype=self.dtype)
 
@@ -125,7 +125,7 @@ def _converted(name: str, images: np.ndarray, dtype: str) -> np.ndarray:
     # Both are nan if any value is.
     if np.isfinite(converted.min()) and np.isfinite(converted.max()):
         return converted
-    row = int(np.isfinite(converted).all(axis=1).argmin())
+    row = int(np.isfinite(converted).all(axis=tuple(range(1, images.ndim))).argmin())
     value = float(images[row][~np.isfinite(converted[row])][0])
     if math.isfinite(value):
         raise ValueError(

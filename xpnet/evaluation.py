@@ -19,7 +19,7 @@ from xpnet.measure import BATCH_SIZE, Measure
 from xpnet.memory import watched
 from xpnet.models import Sequential, check_params, copy_params
 from xpnet.namespace import Namespace, check_namespace
-from xpnet.problem import Problem, check_fit, class_count
+from xpnet.problem import Problem, check_fit, class_count, images_for
 
 Array = Any
 
@@ -40,11 +40,14 @@ class Evaluation:
         The share of correct predictions, in [0, 1].
     confusion : NumPy array, shape (classes, classes), int64
         Rows are true classes, columns predicted ones.
+    classes : tuple of str or None
+        The names of the classes, if they are known.
     """
 
     loss: float
     accuracy: float
     confusion: np.ndarray
+    classes: tuple[str, ...] | None = None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Evaluation):
@@ -57,7 +60,7 @@ class Evaluation:
 
     def report(self) -> str:
         """Return precision, recall and F1 of each class that occurs, as scikit-learn prints them."""
-        return metrics.classification_report(self.confusion)
+        return metrics.classification_report(self.confusion, self.classes)
 
 
 @SILENT
@@ -99,15 +102,18 @@ def evaluate(
     dtype = check_params(xp, model, params)
     params = copy_params(xp, params)  # row by row, which kernels are fast with
     problem = Problem(model, criterion, Scaling(scale, offset), dtype)
-    with watched(xp, model, dtype=dtype, batch_size=batch_size):
+    image = images_for(model, dataset).shape[1:]
+    with watched(xp, model, dtype=dtype, batch_size=batch_size, image=image):
         measure = Measure(xp, problem, dataset, batch_size=batch_size, once=True)
         total, predicted = measure(params)
         labels = measure.labels
+        classes = class_count(model, image)
         measure.close()
         return Evaluation(
             loss=float(xp.to_host(total)) / len(dataset),
             accuracy=metrics.accuracy(xp, labels, predicted),
-            confusion=metrics.confusion_matrix(xp, labels, predicted, class_count(model)),
+            confusion=metrics.confusion_matrix(xp, labels, predicted, classes),
+            classes=dataset.classes,
         )
 
 
@@ -129,7 +135,7 @@ def predict(
 
     Parameters
     ----------
-    images : array_like, shape (n, features), uint8 or float, or Dataset
+    images : array_like, shapes as of `Dataset`, uint8 or float, or Dataset
         On the host. For the other parameters see `evaluate`.
 
     Returns
@@ -157,7 +163,7 @@ def predict_proba(
 
     Parameters
     ----------
-    images : array_like, shape (n, features), uint8 or float, or Dataset
+    images : array_like, shapes as of `Dataset`, uint8 or float, or Dataset
         On the host. For the other parameters see `evaluate`.
 
     Returns
@@ -196,7 +202,7 @@ def predict_outputs(
 
     Parameters
     ----------
-    images : array_like, shape (n, features), uint8 or float, or Dataset
+    images : array_like, shapes as of `Dataset`, uint8 or float, or Dataset
         On the host. For the other parameters see `evaluate`.
 
     Returns
@@ -204,7 +210,7 @@ def predict_outputs(
     outputs : NumPy array, shape (n, n_out)
     """
     dataset, params, dtype = _checked(xp, model, params, images)
-    batches = Batches(xp, dataset.images, dtype=dtype, scaling=Scaling(scale, offset))
+    batches = Batches(xp, images_for(model, dataset), dtype=dtype, scaling=Scaling(scale, offset))
     return _together(xp, (model(xp, params, x)[0] for x in batches.in_order(BATCH_SIZE)))
 
 

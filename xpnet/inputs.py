@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,8 @@ class Inputs:
     size : float or None
         The typical size: the median over images of the largest magnitude that enters the model. None if
         unknown.
+    shape : tuple of int or None
+        (height, width, channels) of each image; None if they are rows of features, or if unknown.
     """
 
     dtype: str
@@ -48,6 +51,7 @@ class Inputs:
     count: int
     name: str | None = None
     size: float | None = dataclasses.field(default=None, compare=False)
+    shape: tuple[int, int, int] | None = None
 
     @classmethod
     def of(cls, dataset: Dataset, scaling: Scaling) -> Inputs:
@@ -56,7 +60,13 @@ class Inputs:
         is_pixels = images.dtype == np.uint8
         low, high = scaling.ends if is_pixels else (float(images.min()), float(images.max()))
         size = _size(images, scaling if is_pixels else Scaling(1.0, 0.0))
-        return cls(images.dtype.name, low, high, len(images), dataset.name, size)
+        shape = None if images.ndim == 2 else (*images.shape[1:], 1)[:3]
+        return cls(images.dtype.name, low, high, len(images), dataset.name, size, shape)
+
+    def about(self) -> dict[str, Any]:
+        """Return the attributes for a file; without `shape` if it is None, as in files of rows."""
+        found = dataclasses.asdict(self)
+        return found if self.shape is not None else {k: v for k, v in found.items() if k != "shape"}
 
     @property
     def is_pixels(self) -> bool:
@@ -95,8 +105,10 @@ class Inputs:
 
 def _size(images: np.ndarray, scaling: Scaling) -> float:
     sample = images[:: -(-len(images) // _SAMPLE)]
+    features = tuple(range(1, sample.ndim))
     # From the minima and maxima, so that no array as large as the sample is allocated.
-    ends = [end.astype(np.float64) * scaling.scale + scaling.offset for end in (sample.min(1), sample.max(1))]
+    found = sample.min(features), sample.max(features)
+    ends = [end.astype(np.float64) * scaling.scale + scaling.offset for end in found]
     return float(np.median(np.abs(ends).max(axis=0)))
 
 

@@ -17,8 +17,12 @@ from xpnet.widths import shape_after
 
 
 @contextlib.contextmanager
-def watched(xp: Namespace, model: Sequential, *, dtype: str, batch_size: int) -> Iterator[None]:
+def watched(
+    xp: Namespace, model: Sequential, *, dtype: str, batch_size: int, image: Shape | None = None
+) -> Iterator[None]:
     """Return a context for work in batches, at whose end memory that no array uses is released.
+
+    `image` is the shape of an image, which counts if the model takes images.
 
     Raises
     ------
@@ -32,15 +36,15 @@ def watched(xp: Namespace, model: Sequential, *, dtype: str, batch_size: int) ->
         if found is None:
             raise
         asked, free = found
-        fitting = min(free // bytes_per_image(model, dtype), batch_size - 1)
+        fitting = min(free // bytes_per_image(model, dtype, image), batch_size - 1)
         raise DeviceMemoryError(f"backend {xp.name!r} on {xp.device_name()}", asked, free, fitting) from e
     finally:
         xp.release()
 
 
-def bytes_per_image(model: Sequential, dtype: str) -> int:
+def bytes_per_image(model: Sequential, dtype: str, image: Shape | None = None) -> int:
     """Return the bytes per image in a training step: the outputs of layers and their gradients."""
-    entering = None if model.n_in is None else (model.n_in,)
+    entering = image if model.n_in is None else (model.n_in,)
     return np.dtype(dtype).itemsize * sum(_sizes(model.layers, entering))
 
 

@@ -105,10 +105,9 @@ class Sequential:
         return shape[0] if shape is not None and len(shape) == 1 else None
 
     @property
-    def takes_or_gives_images(self) -> bool:
-        """Whether images enter or leave, and not rows of features."""
-        shape = self._widths[1]
-        return (shape is not None and len(shape) == 3) or (self.n_in is None and _takes_images(self.layers))
+    def takes_images(self) -> bool:
+        """Whether images enter, and not rows of features."""
+        return self.n_in is None and _takes_images(self.layers)
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         """Return the shape of an output, or raise ValueError if the layers do not take such an input."""

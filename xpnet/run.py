@@ -14,8 +14,9 @@ import numpy as np
 from xpnet import checkpoint
 from xpnet.batches import Scaling
 from xpnet.checks import choice, count, finite, set_fields
+from xpnet.checks import shape as checks_shape
 from xpnet.datasets import Dataset
-from xpnet.datasets.dataset import as_dataset
+from xpnet.datasets.dataset import as_dataset, checked_classes
 from xpnet.discovery import backend
 from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, predict_proba
 from xpnet.inputs import Inputs
@@ -23,6 +24,7 @@ from xpnet.layer import Params
 from xpnet.losses import find_loss
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace, check_namespace
+from xpnet.problem import check_classes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Run:
     report : str
         Why training or testing ran without a compiled step; empty if it had one, or if the backend does not
         compile steps.
+    classes : tuple of str or None
+        The names of the classes, if the training set had them.
     """
 
     xp: Namespace
@@ -85,23 +89,33 @@ class Run:
     warm_up_seconds: float = 0.0
     inputs: Inputs | None = None
     report: str = ""
+    classes: tuple[str, ...] | None = None
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
-        """Return the loss, the accuracy and the confusion matrix on a data set."""
+        """Return the loss, the accuracy and the confusion matrix on a data set.
+
+        Raises
+        ------
+        ValueError
+            If the data set does not fit the model, or has other names of classes.
+        """
         self._check("dataset", dataset)
-        return evaluate(self.xp, self.model, self.params, dataset, **self._how())
+        if isinstance(dataset, Dataset):
+            check_classes("dataset", dataset.classes, self.classes)
+        found = evaluate(self.xp, self.model, self.params, dataset, **self._how())
+        return dataclasses.replace(found, classes=self.classes or found.classes)
 
     def predict(self, images: Any) -> np.ndarray:
         """Return the predicted class of each image, shape (n,): see `xpnet.predict`.
 
-        `images` has the shape (n, features), or is a Dataset.
+        `images` is an array as a `Dataset` takes it, or a Dataset.
         """
         return predict(self.xp, self.model, self.params, self._checked(images), **self._how())
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Return the probability of each class for each image, shape (n, classes).
 
-        `images` has the shape (n, features), or is a Dataset.
+        `images` is an array as a `Dataset` takes it, or a Dataset.
 
         Raises
         ------
@@ -113,7 +127,7 @@ class Run:
     def predict_outputs(self, images: Any) -> np.ndarray:
         """Return what the last layer gives for each image, shape (n, n_out).
 
-        `images` has the shape (n, features), or is a Dataset.
+        `images` is an array as a `Dataset` takes it, or a Dataset.
         """
         scale, offset = self.scaling.scale, self.scaling.offset
         images = self._checked(images)
@@ -138,8 +152,10 @@ class Run:
             "scaling": dataclasses.asdict(self.scaling),
             "initial_sha256": self.initial_sha256,
             "history": [dataclasses.asdict(epoch) for epoch in self.history],
-            "inputs": None if self.inputs is None else dataclasses.asdict(self.inputs),
+            "inputs": None if self.inputs is None else self.inputs.about(),
         }
+        if self.classes is not None:
+            about["classes"] = list(self.classes)
         checkpoint.save(path, self.xp, self.model, self.params, about)
 
     def _check(self, name: str, dataset: Any) -> None:
@@ -167,7 +183,13 @@ def _inputs(found: dict[str, Any] | None) -> Inputs | None:
         set_fields(inputs, size=finite)
     if inputs.name is not None:
         _text("name", inputs.name)
+    if inputs.shape is not None:
+        set_fields(inputs, shape=lambda _, value: checks_shape(value))
     return inputs
+
+
+def _classes(found: Any) -> tuple[str, ...] | None:
+    return None if found is None else checked_classes(found)
 
 
 def _epoch(*, epoch: Any, train_loss: Any, test_loss: Any, test_accuracy: Any, seconds: Any) -> Epoch:
@@ -234,6 +256,7 @@ def load(
             initial_sha256=_text("initial_sha256", about["initial_sha256"]),
             history=[_epoch(**epoch) for epoch in about["history"]],
             inputs=_inputs(about.get("inputs")),
+            classes=_classes(about.get("classes")),
         )
     except (KeyError, TypeError, ValueError) as e:
         raise checkpoint.damaged(path, f"what it says about itself cannot be used: {e!r}") from e

@@ -22,7 +22,7 @@ from xpnet.memory import watched
 from xpnet.models import Sequential, check_params, copy_params
 from xpnet.namespace import Namespace, check_namespace
 from xpnet.optim import Optimizer
-from xpnet.problem import Problem, check_fit
+from xpnet.problem import Problem, check_classes, check_fit, images_for
 from xpnet.progress import progress_bar
 from xpnet.random import Stream
 from xpnet.run import Epoch, Run, in_reach
@@ -121,8 +121,10 @@ def fit(
     inputs = Inputs.of(train, scaling)
     if test is not None:
         inputs.check("test", Inputs.of(test, scaling))
-    run = Run(xp, model, {}, criterion.name, scaling, initial_sha256="", inputs=inputs)
-    with in_reach(run), watched(xp, model, dtype=dtype, batch_size=batch_size):
+        check_classes("test", test.classes, train.classes)
+    run = Run(xp, model, {}, criterion.name, scaling, initial_sha256="", inputs=inputs, classes=train.classes)
+    image = images_for(model, train).shape[1:]
+    with in_reach(run), watched(xp, model, dtype=dtype, batch_size=batch_size, image=image):
         run.params = (
             model.init(xp, seed, dtype=dtype) if params is None else _checked_copy(xp, model, params, dtype)
         )

@@ -1,3 +1,5 @@
+import copy
+import pickle
 import re
 
 import numpy
@@ -127,17 +129,45 @@ def test_other_image_dtypes_are_refused(images, labels, dtype):
         Dataset(images.astype(dtype), labels)
 
 
-def test_images_of_three_dimensions_say_how_to_reshape():
-    images = numpy.zeros((5, 28, 28), dtype=numpy.uint8)
-    with pytest.raises(ValueError, match=r"got \(5, 28, 28\); pass `images.reshape\(5, 784\)`$"):
-        Dataset(images, numpy.zeros(5, dtype=numpy.uint8))
+@pytest.mark.parametrize("shape", [(5, 28, 28), (5, 4, 6, 3)])
+def test_images_keep_their_shape(shape):
+    data = Dataset(numpy.zeros(shape, dtype=numpy.uint8), numpy.zeros(5, dtype=numpy.uint8))
+    assert data[1:].images.shape == (4, *shape[1:])
+    assert "x".join(map(str, shape[1:])) in repr(data)
 
 
-@pytest.mark.parametrize("shape", [(5, 28, 28), (5, 4, 4, 3), (5, 3, 4, 4), (1, 4, 4, 1, 1), (7,)])
+def test_infinite_pixel_of_an_image_names_the_image(labels):
+    images = numpy.zeros((4, 3, 2), dtype=numpy.float32)
+    images[2, 1, 1] = numpy.inf
+    with pytest.raises(ValueError, match=r"^`images` must be finite, but row 2 holds inf; "):
+        Dataset(images, labels)
+
+
+def test_names_of_classes_are_kept_in_slices_and_copies():
+    data = Dataset(numpy.ones((3, 2), numpy.uint8), [0, 1, 0], classes=["cat", "dog"])
+    for same in (data, data[1:], copy.deepcopy(data), pickle.loads(pickle.dumps(data))):
+        assert same.classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
+    ("classes", "error", "message"),
+    [
+        (["cat"], ValueError, "`classes` has 1 names, but `labels` has the label 1"),
+        ("ab", TypeError, "`classes` must be names, got 'ab'"),
+        ([1, 2], TypeError, "`classes` must be names"),
+        (["cat", "cat"], ValueError, "`classes` has the name 'cat' twice"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(classes, error, message):
+    with pytest.raises(error, match=message):
+        Dataset(numpy.ones((3, 2), numpy.uint8), [0, 1, 0], classes=classes)
+
+
+@pytest.mark.parametrize("shape", [(5, 4, 4, 3, 2), (1, 4, 4, 1, 1), (7,)])
 @pytest.mark.parametrize("kind", [numpy.asarray, numpy.ndarray.tolist], ids=["array", "list"])
 def test_advice_for_images_of_another_shape_works_when_followed(shape, kind):
     images = kind(numpy.ones(shape))
-    with pytest.raises(ValueError, match=r"^`images` must have shape \(n, features\), got ") as error:
+    with pytest.raises(ValueError, match=r"^`images` must have shape \(n, features\), \(n, h") as error:
         Dataset(images, [0] * len(images))
     n = len(images) if len(shape) > 1 else 1
     fitting = follow_advice(error, images=images)
@@ -161,7 +191,7 @@ def test_error_for_images_that_are_not_real_numbers_suggests_no_cast(images, lab
 
 @pytest.mark.parametrize("shape", [(), (784,)])
 def test_images_of_too_few_dimensions_are_refused(shape):
-    with pytest.raises(ValueError, match=r"must have shape \(n, features\), got .*one row per image"):
+    with pytest.raises(ValueError, match=r"must have shape \(n, features\), .* got .*one row per image"):
         Dataset(numpy.zeros(shape, dtype=numpy.uint8), [0])
 
 

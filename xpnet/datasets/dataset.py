@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, SupportsIndex, overload
 
@@ -25,13 +25,17 @@ class Dataset:
 
     Parameters
     ----------
-    images : array, shape (n, features), uint8, float32 or float64
-        Anything that NumPy can convert; the dataset holds NumPy arrays, on the host.
-        Floating-point values must be finite. uint8 stays uint8 until a batch is gathered.
+    images : array, shape (n, features), (n, height, width) or (n, height, width, channels), uint8 or float
+        Anything that NumPy can convert to uint8, float32 or float64; the dataset holds NumPy arrays, on the
+        host. Floating-point values must be finite. uint8 stays uint8 until a batch is gathered. A model that
+        takes images gets (n, height, width) with one channel; one that takes rows of features gets the pixels
+        of an image as a row.
     labels : array, shape (n,), int
         Class indices, none negative.
     name : str, optional
         Its name, which a model that is trained on it remembers. Slices have the same name.
+    classes : iterable of str, optional
+        The names of classes 0, 1, 2, ..., kept as a tuple; a model that is trained on it remembers them too.
 
     Raises
     ------
@@ -44,6 +48,7 @@ class Dataset:
     images: numpy.ndarray
     labels: numpy.ndarray
     name: str | None = field(default=None, kw_only=True)
+    classes: tuple[str, ...] | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         images = _checked_images(self.images)
@@ -55,7 +60,13 @@ class Dataset:
                 f"`images` has {len(images)} rows, but `labels` has {len(labels)}; "
                 "pass one label for each row"
             )
-        _set(self, images, labels, self.name)
+        classes = None if self.classes is None else checked_classes(self.classes)
+        if classes is not None and labels.max() >= len(classes):
+            raise ValueError(
+                f"`classes` has {len(classes)} names, but `labels` has the label {int(labels.max())}; "
+                "name every class"
+            )
+        _set(self, images, labels, self.name, classes)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A copied array is writable, even if the original is not.
@@ -76,7 +87,7 @@ class Dataset:
             if not range(n)[key]:
                 raise ValueError(f"{key!r} selects none of the {n} samples; choose within [0, {n})")
             # Not through __init__, because the values have already been checked.
-            return _set(object.__new__(Dataset), self.images[key], self.labels[key], self.name)
+            return _set(object.__new__(Dataset), self.images[key], self.labels[key], self.name, self.classes)
         try:
             index = operator.index(key)
         except TypeError:
@@ -92,20 +103,36 @@ class Dataset:
         return (self[index] for index in range(len(self)))
 
     def __repr__(self) -> str:
-        n, features = self.images.shape
-        return (
-            f"<xpnet.Dataset of {n} images, {features} features, "
-            f"{self.images.dtype}, labels {self.labels.dtype}>"
-        )
+        n, *lengths = self.images.shape
+        what = f"{lengths[0]} features" if len(lengths) == 1 else "x".join(map(str, lengths))
+        return f"<xpnet.Dataset of {n} images, {what}, {self.images.dtype}, labels {self.labels.dtype}>"
 
 
-def _set(dataset: Dataset, images: numpy.ndarray, labels: numpy.ndarray, name: str | None) -> Dataset:
+def checked_classes(value: Any) -> tuple[str, ...]:
+    """Return names of classes as a tuple, or raise unless they are different str."""
+    names = tuple(value) if isinstance(value, Iterable) and not isinstance(value, str) else (None,)
+    if not names or not all(isinstance(name, str) for name in names):
+        raise TypeError(f"`classes` must be names, got {value!r}; pass for example `classes=['cat', 'dog']`")
+    twice = [name for i, name in enumerate(names) if name in names[:i]]
+    if twice:
+        raise ValueError(f"`classes` has the name {twice[0]!r} twice; name each class differently")
+    return names
+
+
+def _set(
+    dataset: Dataset,
+    images: numpy.ndarray,
+    labels: numpy.ndarray,
+    name: str | None,
+    classes: tuple[str, ...] | None = None,
+) -> Dataset:
     """Return `dataset` with read-only views of both arrays."""
     for key, array in (("images", images), ("labels", labels)):
         view = array.view()
         view.flags.writeable = False
         object.__setattr__(dataset, key, view)
     object.__setattr__(dataset, "name", name)
+    object.__setattr__(dataset, "classes", classes)
     return dataset
 
 
@@ -121,9 +148,12 @@ def _checked_images(value: Any) -> numpy.ndarray:
             f"`images` must hold at least one sample and one feature, got shape {images.shape}; "
             "check how it was made"
         )
-    if images.ndim != 2:
+    if images.ndim not in (2, 3, 4):
         advice = _image_shape_advice(value, images)
-        raise ValueError(f"`images` must have shape (n, features), got {images.shape}; {advice}")
+        raise ValueError(
+            "`images` must have shape (n, features), (n, height, width) or (n, height, width, channels), "
+            f"got {images.shape}; {advice}"
+        )
     if images.dtype.kind == "f":
         _check_finite(images)
     return images
@@ -148,7 +178,7 @@ def _image_shape_advice(value: Any, images: numpy.ndarray) -> str:
 
 
 def _check_finite(images: numpy.ndarray) -> None:
-    finite = numpy.isfinite(images).all(axis=1)  # (n,)
+    finite = numpy.isfinite(images).all(axis=tuple(range(1, images.ndim)))  # (n,)
     if not finite.all():
         row = int(finite.argmin())
         value = images[row][~numpy.isfinite(images[row])][0]
