@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from xpnet import datasets, initializers, losses, metrics, nn
+from xpnet.augmentation_layers import RandomFlip, RandomShift
 from xpnet.datasets import Dataset
 from xpnet.device import Device
 from xpnet.discovery import BackendInfo, backend, backends
@@ -60,6 +61,8 @@ __all__ = [
     "Momentum",
     "Namespace",
     "Nesterov",
+    "RandomFlip",
+    "RandomShift",
     "ReLU",
     "Residual",
     "Run",

@@ -77,7 +77,7 @@ class Conv2d:
 
     def output_shape(self, shape: Shape | None) -> Shape:
         """Return the shape of an output, or raise ValueError if the layer does not take such an input."""
-        return (*_lengths(_of_image(shape, self.n_in), self._windows), self.n_out)
+        return (*_lengths(of_image(shape, self.n_in), self._windows), self.n_out)
 
     def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
         """Return `weight` and `bias` as arrays of `xp`."""
@@ -94,7 +94,7 @@ class Conv2d:
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the convolution, shape (batch, out_height, out_width, n_out), and its pullback."""
-        _check_images(xp, x, self.n_in)
+        check_images(xp, x, self.n_in)
         self.output_shape(x.shape[1:])
         weight, bias = (param(xp, params, name, shape, x) for name, shape in self.shapes.items())
         options = {name: getattr(self, name) for name in ("stride", "padding", "dilation", "groups")}
@@ -142,14 +142,14 @@ class Pool2d(Unparametrised):
 
     def output_shape(self, shape: Shape | None) -> Shape:
         """Return the shape of an output, or raise ValueError if the layer does not take such an input."""
-        image = _of_image(shape)
+        image = of_image(shape)
         return (*_lengths(image, lambda lengths: pool_windows(lengths, **self._options)), image[2])
 
     def __call__(
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the output, shape (batch, out_height, out_width, channels), and its pullback."""
-        _check_images(xp, x)
+        check_images(xp, x)
         self.output_shape(x.shape[1:])
         y = getattr(xp.nn, self.function)(x, **self._options)
         kept = (x, y) if self.reads_output else (x,)
@@ -184,13 +184,13 @@ class GlobalAvgPool2d(Unparametrised):
 
     def output_shape(self, shape: Shape | None) -> Shape:
         """Return the shape of an output, or raise ValueError if the layer does not take such an input."""
-        return _of_image(shape)[2:]
+        return of_image(shape)[2:]
 
     def __call__(
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the output, shape (batch, channels), and its pullback."""
-        _check_images(xp, x)
+        check_images(xp, x)
         y = xp.nn.global_avg_pool2d(x)
         return y, _reshaping(xp, y, lambda dy: xp.nn.global_avg_pool2d_backward(x, dy))
 
@@ -203,14 +203,14 @@ class Flatten(Unparametrised):
 
     def output_shape(self, shape: Shape | None) -> Shape:
         """Return the shape of an output, or raise ValueError if the layer does not take such an input."""
-        known = [length for length in _of_image(shape) if length is not None]
+        known = [length for length in of_image(shape) if length is not None]
         return (math.prod(known) if len(known) == 3 else None,)
 
     def __call__(
         self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
     ) -> tuple[Array, Pullback]:
         """Return the output, shape (batch, height * width * channels), and its pullback."""
-        _check_images(xp, x)
+        check_images(xp, x)
         y = xp.nn.flatten(x)
         return y, _reshaping(xp, y, lambda dy: xp.nn.flatten_backward(x, dy))
 
@@ -263,7 +263,7 @@ def _reshaping(xp: Namespace, y: Array, backward: Callable[[Array], Array]) -> P
     return pullback
 
 
-def _check_images(xp: Namespace, x: Array, channels: int | None = None) -> None:
+def check_images(xp: Namespace, x: Array, channels: int | None = None) -> None:
     """Raise unless `x` is a batch of images with so many channels."""
     check_float(xp, x)
     if x.ndim != 4 or 0 in x.shape or channels not in (None, x.shape[3]):
@@ -273,7 +273,7 @@ def _check_images(xp: Namespace, x: Array, channels: int | None = None) -> None:
         )
 
 
-def _of_image(shape: Shape | None, channels: int | None = None) -> Shape:
+def of_image(shape: Shape | None, channels: int | None = None) -> Shape:
     """Return a shape as that of an image, or raise ValueError if it is none with so many channels."""
     found = (None, None, channels) if shape is None else tuple(shape)
     if len(found) != 3 or (None not in (channels, found[2]) and channels != found[2]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from xpnet import image_layers, nn, normalisation_layers
+from xpnet import augmentation_layers, image_layers, nn, normalisation_layers
 from xpnet.checks import choice, count, float_name, fraction, set_fields
 from xpnet.initializers import INITIALIZERS
 from xpnet.layer import (
@@ -215,9 +215,13 @@ _kinds: list[type[Any]] = [
     Dropout,
     *normalisation_layers.LAYERS,
     *image_layers.LAYERS,
+    *augmentation_layers.LAYERS,
 ]
 LAYERS = {kind.__name__: kind for kind in _kinds}
 """The layers of `xpnet`, by the name of the class."""
+
+DRAWING = Dropout, *augmentation_layers.LAYERS
+"""The layers that draw random numbers in training."""
 
 ACTIVATIONS = {
     kind.function: kind for kind in Activation.__subclasses__() if nn.FUNCTIONS[kind.function].is_activation

@@ -10,7 +10,7 @@ import numpy as np
 from xpnet.batches import spans
 from xpnet.datasets import Dataset
 from xpnet.layer import Params, in_training
-from xpnet.layers import LAYERS, Dropout
+from xpnet.layers import DRAWING, LAYERS
 from xpnet.models import Residual, Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
@@ -160,7 +160,7 @@ class Trainer:
 
 
 def _may_draw(layer: Any) -> bool:
-    """Return whether a layer may draw random numbers in training: `Dropout`, or one of a user's own."""
+    """Return whether a layer may draw random numbers in training: one of `DRAWING`, or a layer of a user."""
     if type(layer) in (Sequential, Residual):
         return any(map(_may_draw, layer.layers))
-    return type(layer) is Dropout or type(layer) not in LAYERS.values()
+    return type(layer) in DRAWING or type(layer) not in LAYERS.values()

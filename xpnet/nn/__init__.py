@@ -16,6 +16,7 @@ and `moving_average` may overwrite what they are given.
 """
 
 from xpnet.nn.activations import *  # noqa: F403
+from xpnet.nn.augmentation import *  # noqa: F403
 from xpnet.nn.batch_normalisation import *  # noqa: F403
 from xpnet.nn.declaration import FUNCTIONS as FUNCTIONS
 from xpnet.nn.declaration import Form as Form

@@ -53,6 +53,12 @@ def _product(x: Array, factor: int) -> tuple[Array, Array]:
     return x_high * high + (crossed >> 16) + (middle >> 16), ((middle & 0xFFFF) << 16) | (lowest & 0xFFFF)
 
 
+def step_word(xp: Any, step: int) -> Array:
+    """Return the number of a step as a word of a counter, shape (), uint32."""
+    number: Any = step  # an array in a step that another library traces
+    return xp.asarray(number % 2**32 if isinstance(number, Integral) else number, dtype=xp.uint32)
+
+
 def drop_below(rate: float) -> int:
     """Return the number below which 32 random bits drop an element."""
     return min(round(rate * 2**32), WORD)
@@ -81,9 +87,8 @@ def dropout(xp: Any, x: Array, key: int, step: int, rate: float) -> Array:
     """
     n = math.prod(x.shape)
     nothing = xp.asarray(0, dtype=xp.uint32)
-    number: Any = step  # an array in a step that another library traces
-    number = xp.asarray(number % 2**32 if isinstance(number, Integral) else number, dtype=xp.uint32)
-    words = philox(xp, (xp.arange(-(-n // 4), dtype=xp.uint32), nothing, number, nothing), key)
+    counter = xp.arange(-(-n // 4), dtype=xp.uint32), nothing, step_word(xp, step), nothing
+    words = philox(xp, counter, key)
     bits = xp.reshape(xp.reshape(xp.stack(words, axis=1), (-1,))[:n], x.shape)
     keep = bits >= xp.asarray(drop_below(rate), dtype=xp.uint32)
     return xp.where(keep, x * (1 / (1 - rate)), xp.zeros_like(x))
