@@ -39,7 +39,7 @@ def test_flip_mirrors_about_half_of_the_images(xp):
 def test_images_change_with_the_step_and_not_in_use(numpy_xp):
     x = numpy_xp.asarray(make_images())
     layers = Sequential(RandomShift(2), RandomFlip())
-    first, second = (layers(numpy_xp, {}, x, stream=xpnet.Stream(0, "a").at(i))[0] for i in (1, 2))
+    first, second = (layers(numpy_xp, {}, x, stream=xpnet.Stream(0, "dropout").at(i))[0] for i in (1, 2))
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(layers(numpy_xp, {}, x)[0], x)
 

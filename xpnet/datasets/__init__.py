@@ -1,7 +1,8 @@
-"""Labelled images: the bundled MNIST, folders of IDX files, and your own arrays."""
+"""Labelled images: the bundled MNIST, folders of IDX files or pictures, and your own arrays."""
 
 from xpnet.datasets.dataset import Dataset
 from xpnet.datasets.folder import idx_folder
 from xpnet.datasets.mnist import mnist
+from xpnet.datasets.pictures import image_folder
 
-__all__ = ["Dataset", "idx_folder", "mnist"]
+__all__ = ["Dataset", "idx_folder", "image_folder", "mnist"]
