@@ -34,14 +34,14 @@ def test_pictures_are_made_alike(folder):
 def test_damaged_picture_is_named(folder):
     path = folder / "dog" / "1.png"
     path.write_bytes(path.read_bytes()[:50])
-    with pytest.raises(ValueError, match="cannot read the picture .*dog/1.png"):
+    with pytest.raises(ValueError, match=r"cannot read the picture .*dog/1.png"):
         image_folder(folder)
 
 
 def test_sizes_that_differ_name_two_files(folder):
     Image.new("L", (5, 5)).save(folder / "dog" / "3.png")
     with pytest.raises(
-        ValueError, match="cat/0.png' has 4 x 6 pixels, but .*dog/3.png' has 5 x 5; pass `size="
+        ValueError, match=r"cat/0.png' has 4 x 6 pixels, but .*dog/3.png' has 5 x 5; pass `size="
     ):
         image_folder(folder)
 
