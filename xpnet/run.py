@@ -147,7 +147,7 @@ class Run:
         OSError
             If the file cannot be written.
         """
-        about = {
+        about: dict[str, Any] = {
             "loss": self.loss,
             "scaling": dataclasses.asdict(self.scaling),
             "initial_sha256": self.initial_sha256,

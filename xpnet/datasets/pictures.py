@@ -56,10 +56,10 @@ def image_folder(
     places = [(place, label) for label, places in enumerate(found.values()) for place in places]
     if channels is None:
         channels = 1 if all(_opened(image, place, _is_grey) for place, _ in places) else 3
-    first, images = places[0][0], None
+    first, images = places[0][0], numpy.empty(0, numpy.uint8)
     for i, (place, _) in enumerate(places):
         pixels = _opened(image, place, lambda picture: _pixels(image, picture, size, channels))
-        if images is None:
+        if i == 0:
             images = numpy.empty((len(places), *pixels.shape), numpy.uint8)
         if pixels.shape != images.shape[1:]:
             template = (
@@ -88,7 +88,7 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
     empty = [name for name, places in found.items() if not places]
     if empty:
         raise ValueError(
-            f"folder {str(folder / empty[0])!r} has no picture; add some ({', '.join(SUFFIXES)}), or remove it"
+            f"folder {str(folder / empty[0])!r} has no picture; add some ({', '.join(SUFFIXES)}) or remove it"
         )
     return found
 
