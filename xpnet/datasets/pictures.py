@@ -56,7 +56,8 @@ def image_folder(
     places = [(place, label) for label, places in enumerate(found.values()) for place in places]
     if channels is None:
         channels = 1 if all(_opened(image, place, _is_grey) for place, _ in places) else 3
-    first, images = places[0][0], numpy.empty(0, numpy.uint8)
+    first = places[0][0]
+    images: numpy.ndarray[Any, Any] = numpy.empty(0, numpy.uint8)
     for i, (place, _) in enumerate(places):
         pixels = _opened(image, place, lambda picture: _pixels(image, picture, size, channels))
         if i == 0:
