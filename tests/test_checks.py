@@ -220,7 +220,9 @@ def test_deep_lesson_takes_the_largest_seed(numpy_xp, mnist):
     assert deep.learn(numpy_xp, model, train, test, 0.1, 3, 2**64 - 1) >= 0
 
 
-@pytest.mark.parametrize("name", ["mnist-zero", "mnist-softmax", "mnist-improved", "first-network", "deep"])
+@pytest.mark.parametrize(
+    "name", ["mnist-zero", "mnist-softmax", "mnist-improved", "first-network", "deep", "cnn"]
+)
 @pytest.mark.parametrize("limit", [0, -5, True, 2.0], ids=repr)
 def test_lessons_refuse_a_limit_that_is_not_a_count(numpy_xp, name, limit):
     with pytest.raises(ValueError, match="`limit` must be a whole number above 0, got "):

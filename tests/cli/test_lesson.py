@@ -30,6 +30,7 @@ def test_lesson_writes_its_figures(tmp_path, name):
         ("mnist-softmax", ["--iterations", 2, "--limit", 500]),
         ("mnist-improved", ["--epochs", 1, "--limit", 500]),
         ("deep", ["--epochs", 1, "--limit", 300]),
+        ("cnn", ["--epochs", 1, "--limit", 100]),
     ],
 )
 def test_lesson_draws_its_plot(tmp_path, name, options):

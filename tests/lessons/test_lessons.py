@@ -2,6 +2,7 @@
 
 import inspect
 import itertools
+import json
 import pathlib
 import re
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.lessons import LESSONS, deep, find_lesson
+from xpnet.lessons import LESSONS, cnn, deep, find_lesson
 
 NAMES = ("w1", "w2", "w3", "w4", "w5", "w6", "b1", "b2", "b3")
 
@@ -126,6 +127,71 @@ def test_deep_relu_network_reaches_the_accuracy_that_the_page_names(mnist):
     network = deep.network("relu", 4)
     accuracy = deep.learn(make_namespace("numba"), network, *mnist, deep.RATES["relu"], epochs=9, seed=138)
     assert low <= round(100 * accuracy, 2) <= high
+
+
+def test_edges_are_the_sums_of_the_filter(numpy_xp, mnist):
+    digit = mnist[1].images[0].reshape(28, 28) / np.float32(255)
+    lines = []
+    figures = cnn.find_edges(numpy_xp, digit, lines.append)
+    weight = np.array([[-1, 0, 1]] * 3)
+    windows = np.lib.stride_tricks.sliding_window_view(digit, (3, 3))
+    np.testing.assert_allclose(figures["vertical"], (windows * weight).sum(axis=(2, 3)), atol=1e-6)
+    np.testing.assert_allclose(figures["horizontal"], (windows * weight.T).sum(axis=(2, 3)), atol=1e-6)
+
+
+def test_digit_and_its_edges_are_shown_as_characters(numpy_xp, mnist):
+    lines = []
+    cnn.find_edges(numpy_xp, mnist[1].images[0].reshape(28, 28) / np.float32(255), lines.append)
+    shown = lines[1].splitlines()
+    assert len(shown) == 22
+    assert shown[5] == "   %@@@@@#########:        +#             -=-         -- +###########+"
+    assert max(map(len, shown)) <= 72
+    assert all(line.isascii() for line in lines)
+
+
+def test_shapes_are_shown_on_small_numbers(numpy_xp):
+    lines = []
+    cnn.show_shapes(numpy_xp, lines.append)
+    shown = {name: rows for _, name, rows in (line.split("\n", 2) for line in lines)}
+    assert shown['padding "valid", stride 2'] == "[[0 2]\n [2 1]]"
+    assert shown['padding "valid", then the largest of each 2 x 2'] == "[[2 2]\n [2 1]]"
+    assert [len(rows.splitlines()) for rows in shown.values()] == [6, 4, 6, 2, 2]
+
+
+def test_moved_images_come_after_those_that_stay(mnist):
+    few = mnist[0][:3]
+    images = cnn.moved(few).images.reshape(5, 3, 28, 28)
+    still = few.images.reshape(3, 28, 28)
+    np.testing.assert_array_equal(images[0], still)
+    np.testing.assert_array_equal(images[1, :, 1:], still[:, :-1])  # down
+    np.testing.assert_array_equal(images[2, :, :-1], still[:, 1:])  # up
+    np.testing.assert_array_equal(images[3, :, :, 1:], still[:, :, :-1])  # right
+    np.testing.assert_array_equal(images[4, :, :, :-1], still[:, :, 1:])  # left
+    assert (images[1, :, 0] == 0).all()
+    np.testing.assert_array_equal(cnn.moved(few).labels, [*few.labels] * 5)
+
+
+def test_cnn_learns_from_few_images(backend):
+    lines = []
+    figures = cnn.run(backend, epochs=3, limit=1000, say=lines.append)
+    assert figures["accuracy"] >= 0.9
+    assert len(figures["mistakes"]) == round(10000 * (1 - figures["accuracy"]))
+    assert all(label != predicted for _, label, predicted in figures["mistakes"])
+    assert lines[-1] == f"test accuracy {figures['accuracy']:.2%}, {len(figures['mistakes'])} mistakes"
+    assert [line.split()[2] for line in lines[-4:-1]] == ["0.5", "0.5", "0.05"]
+    shapes = {name: np.shape(figures[name]) for name in ("filters", "mistaken")}
+    assert shapes == {"filters": (6, 5, 5), "mistaken": (16, 28, 28)}
+    assert [np.shape(seen) for seen in figures["seen"]] == [(6, 28, 28), (16, 10, 10)]
+    assert json.loads(json.dumps(figures)) == figures
+
+
+def test_cnn_reaches_the_accuracy_that_the_page_names(mnist):
+    from conftest import make_namespace
+
+    page = pathlib.Path(cnn.__file__).with_name("README.md").read_text(encoding="utf-8")
+    low, high = map(float, re.search(r"\| ([\d.]+) to ([\d.]+) %, by seed", page).groups())
+    figures = run(make_namespace("numba"), "cnn")
+    assert low <= round(100 * figures["accuracy"], 2) <= high
 
 
 @pytest.mark.parametrize("name", LESSONS)

@@ -15,6 +15,7 @@ from xpnet.lessons.catalogue import LESSONS, find_lesson
 if TYPE_CHECKING:
     from xpnet.lessons import (
         chain_rule,
+        cnn,
         deep,
         feedforward,
         first_network,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = [
     "LESSONS",
     "chain_rule",
+    "cnn",
     "deep",
     "feedforward",
     "find_lesson",

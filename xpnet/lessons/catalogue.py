@@ -20,6 +20,7 @@ LESSONS = (
     "mnist-softmax",
     "mnist-improved",
     "deep",
+    "cnn",
 )
 
 

@@ -27,10 +27,9 @@ from typing import Any
 from xpnet import checks
 from xpnet.checked import checked
 from xpnet.datasets import Dataset, mnist
+from xpnet.lessons.pace import fit_in_two_stages
 from xpnet.models import Sequential, mlp
 from xpnet.namespace import Namespace
-from xpnet.optim import Momentum
-from xpnet.train import fit
 
 WIDTH = 256
 RATES = {"relu": 0.3, "sigmoid": 4.0}  # ReLU's gradients are larger and need smaller steps
@@ -84,21 +83,8 @@ def learn(
     xp: Namespace, model: Sequential, train: Dataset, test: Dataset, lr: float, epochs: int, seed: int
 ) -> float:
     """Return the test accuracy after two thirds of the epochs at `lr` and the rest at a tenth of it."""
-    epochs, seed = checks.count("epochs", epochs), checks.seed(seed)
-    slow = epochs // 3
-    first = fit(xp, model, train, test=test, optimizer=Momentum(lr), epochs=epochs - slow, seed=seed)
-    if slow:
-        first = fit(
-            xp,
-            model,
-            train,
-            test=test,
-            optimizer=Momentum(lr / 10),
-            epochs=slow,
-            seed=(seed + 1) % 2**64,
-            params=first.params,
-        )
-    return first.history[-1].test_accuracy or 0.0
+    trained = fit_in_two_stages(xp, model, train, test, lr, epochs, seed)
+    return trained.history[-1].test_accuracy or 0.0
 
 
 def draw(figure: Any, figures: dict[str, Any]) -> None:

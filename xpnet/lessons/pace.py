@@ -1,14 +1,20 @@
-"""Progress of a long descent: an estimate of its time, a progress bar, and the cost at intervals."""
+"""How long descents go on: their progress, and large steps followed by small ones."""
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from xpnet import checks
+from xpnet.datasets import Dataset
+from xpnet.models import Sequential
 from xpnet.namespace import Namespace
+from xpnet.optim import Momentum
 from xpnet.progress import progress_bar
+from xpnet.run import Run
+from xpnet.train import fit
 
 Array = Any
 
@@ -57,3 +63,42 @@ class Pace:
         if i % _EVERY == 0 or i == self.iterations - 1:
             self.costs.append(float(self.xp.to_host(cost)))
             self.say(f"iteration {i:4}   cost {self.costs[-1]:.4f}")
+
+
+def fit_in_two_stages(
+    xp: Namespace,
+    model: Sequential,
+    train: Dataset,
+    test: Dataset,
+    lr: float,
+    epochs: int,
+    seed: int,
+    say: Callable[[str], object] = lambda line: None,
+) -> Run:
+    """Return the run of a model after two thirds of the epochs at `lr` and the rest at a tenth of it."""
+    epochs, seed = checks.count("epochs", epochs), checks.seed(seed)
+    slow = epochs // 3
+    stages = [(lr, epochs - slow, seed), (lr / 10, slow, (seed + 1) % 2**64)]
+    params = None
+    for rate, count, own in stages if slow else stages[:1]:
+        trained = fit(
+            xp,
+            model,
+            train,
+            test=test,
+            optimizer=Momentum(rate),
+            epochs=count,
+            seed=own,
+            params=params,
+            callbacks=[functools.partial(_say_epoch, rate, say)],
+        )
+        params = trained.params
+    return trained
+
+
+def _say_epoch(lr: float, say: Callable[[str], object], run: Run) -> None:
+    epoch = run.history[-1]
+    say(
+        f"learning rate {lr:<4g} epoch {epoch.epoch}   loss {epoch.train_loss:.4f}   "
+        f"test accuracy {epoch.test_accuracy:.2%}"
+    )
