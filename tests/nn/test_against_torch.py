@@ -200,6 +200,30 @@ def test_batch_norm_and_its_gradients(xp, dtype, shape):
     assert_alike(xp, [y, *gradients], [expected, *others], dtype)
 
 
+@pytest.mark.parametrize("shape", [(6, 5), (3, 4, 2, 5)])
+def test_batch_norm_layer_in_training_and_in_use(xp, dtype, shape):
+    layer, params = (
+        xpnet.BatchNorm(5, momentum=0.3),
+        {"scale": 2.0, "shift": -1.0, "mean": 0.0, "variance": 1.0},
+    )
+    params = {name: xp.asarray(np.full(5, value, dtype)) for name, value in params.items()}
+    theirs = (torch.nn.BatchNorm1d if len(shape) == 2 else torch.nn.BatchNorm2d)(5, momentum=0.3)
+    theirs = theirs.to(getattr(torch, dtype))
+    torch.nn.init.constant_(theirs.weight, 2.0)
+    torch.nn.init.constant_(theirs.bias, -1.0)
+    for seed in range(3):
+        x = sample(dtype, *shape, seed=seed)
+        y, _, state = layer.train(xp, params, put(xp, x))
+        params |= state
+        expected = theirs(torch.tensor(x).movedim(-1, 1)).movedim(1, -1)
+        running = theirs.running_mean, theirs.running_var
+        found = [y, params["mean"], params["variance"]]
+        assert_alike(xp, found, [z.detach().numpy() for z in (expected, *running)], dtype)
+    theirs.eval()
+    y, _ = layer(xp, params, put(xp, x))
+    assert_alike(xp, [y], [theirs(torch.tensor(x).movedim(-1, 1)).movedim(1, -1).detach().numpy()], dtype)
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_and_its_gradient(xp, dtype, name):
     options = {"slope": 0.2} if name == "leaky_relu" else {}
