@@ -7,11 +7,13 @@ from xpnet.nn.random import philox, step_word
 
 Array = Any
 Most = Annotated[int, 1, 2]
+_SIDES = {"height": (2, 3, 5), "width": (1, 3, 8), "channels": (1, 3, 6)}
 
 
 @function(
     "x: batch height width channels, key: key, step: count -> y: batch height width channels",
     gradient="random_shift_backward",
+    drawable=_SIDES,
 )
 def random_shift(xp: Any, x: Array, key: int, step: int, *, most: Most) -> Array:
     """Return images that are each moved by whole pixels; zeros come in at the edges.
@@ -37,7 +39,10 @@ def random_shift(xp: Any, x: Array, key: int, step: int, *, most: Most) -> Array
     return _moved(xp, x, down, right)
 
 
-@function("dy: batch height width channels, key: key, step: count -> dx: batch height width channels")
+@function(
+    "dy: batch height width channels, key: key, step: count -> dx: batch height width channels",
+    drawable=_SIDES,
+)
 def random_shift_backward(xp: Any, dy: Array, key: int, step: int, *, most: Most) -> Array:
     """Return the gradient at the input of `random_shift`: `dy` moved back.
 
@@ -57,6 +62,7 @@ def random_shift_backward(xp: Any, dy: Array, key: int, step: int, *, most: Most
 @function(
     "x: batch height width channels, key: key, step: count -> y: batch height width channels",
     gradient="random_flip_backward",
+    drawable=_SIDES,
 )
 def random_flip(xp: Any, x: Array, key: int, step: int) -> Array:
     """Return images of which each is mirrored, left for right, with probability one half.
@@ -80,7 +86,10 @@ def random_flip(xp: Any, x: Array, key: int, step: int) -> Array:
     return xp.where(xp.reshape(mirrored, (-1, 1, 1, 1)), xp.flip(x, axis=2), x)
 
 
-@function("dy: batch height width channels, key: key, step: count -> dx: batch height width channels")
+@function(
+    "dy: batch height width channels, key: key, step: count -> dx: batch height width channels",
+    drawable=_SIDES,
+)
 def random_flip_backward(xp: Any, dy: Array, key: int, step: int) -> Array:
     """Return the gradient at the input of `random_flip`: `dy` mirrored back.
 
