@@ -178,10 +178,19 @@ def network_of(found: dict[str, Any]) -> str:
 
 
 def title(found: dict[str, Any]) -> str:
-    """Return the network and the batch of a results file, for tables and charts."""
+    """Return the network and the batch of a results file, for tables and charts.
+
+    Raises
+    ------
+    ValueError
+        If it lacks them.
+    """
     workload = found["workload"]
-    network = networks.title(network_of(found), workload["sizes"])
-    return f"{network}, batch {workload['batch_size']}"
+    try:
+        network = networks.title(network_of(found), workload["sizes"])
+        return f"{network}, batch {workload['batch_size']}"
+    except KeyError as e:
+        raise ValueError(f"the workload has no {e}; pass results that `xpnet bench --json` wrote") from e
 
 
 def table(found: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xpnet.datasets.idx import read_idx
+from xpnet.datasets.idx import TYPES, WHOLE_TYPES, read_idx
 
 STATM = pathlib.Path("/proc/self/statm")
 MEBIBYTE = 1 << 20
@@ -290,3 +290,33 @@ def test_a_flipped_gzip_byte_never_changes_the_array(write, array, position, fli
     else:
         # Time, system and some flags in gzip's own header may change unnoticed.
         assert read.tolist() == array.tolist()
+
+
+TYPED = {0x08: "u1", 0x09: "i1", 0x0B: "i2", 0x0C: "i4", 0x0D: "f4", 0x0E: "f8"}
+
+
+@pytest.mark.parametrize("kind", TYPED)
+@pytest.mark.parametrize("shape", [(7,), (3, 4), (3, 2, 4), (3, 2, 4, 3)])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_numbers_of_each_type_and_any_dimensions_are_read(write, kind, shape, zipped):
+    array = (numpy.arange(math.prod(shape)) * 1.5 - 9).astype(TYPED[kind]).reshape(shape)
+    content = header(*shape, kind=kind) + array.astype(array.dtype.newbyteorder(">")).tobytes()
+    path = write(gzip.compress(content) if zipped else content)
+    found = read_idx(path, ndim=(1, 2, 3, 4), dtypes=[*TYPES.values()])
+    numpy.testing.assert_array_equal(found, array)
+    assert found.dtype == array.dtype
+    assert not found.flags.writeable
+
+
+def test_file_of_wide_numbers_that_is_too_short_is_refused(write):
+    path = write(header(2, 3, kind=0x0B) + bytes(11))
+    with pytest.raises(ValueError, match=r"24 bytes in all, but is truncated: it has 23, so 1 are missing"):
+        read_idx(path, ndim=2, dtypes=["int16"])
+
+
+def test_labels_that_are_no_whole_numbers_are_refused_with_the_types_that_may_be(write):
+    path = write(header(2, kind=0x0D) + bytes(8))
+    with pytest.raises(
+        ValueError, match="contains float32, but only uint8, int8, int16, int32 are supported"
+    ):
+        read_idx(path, ndim=1, dtypes=WHOLE_TYPES)

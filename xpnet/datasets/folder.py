@@ -1,16 +1,21 @@
 """A folder of four IDX files, named as for MNIST and its drop-in replacements."""
 
+import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
+
 from xpnet.datasets.dataset import Dataset
-from xpnet.datasets.idx import read_idx
+from xpnet.datasets.idx import TYPES, WHOLE_TYPES, read_idx
 from xpnet.errors import fitted
 
 _MOST_NAMES_SHOWN = 8
 _KINDS = [(stem, kind) for stem in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")]
+_SUFFIXES = "ubyte", "byte", "short", "int", "float", "double"
+_NDIMS = 3, 2, 4  # of images; the first is that of MNIST
 _DEEPEST = 2  # depth of subfolders that an error searches: torchvision has MNIST/raw
 
 
@@ -23,6 +28,10 @@ def idx_folder(
     ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``, each plain or gzipped. A name may have
     ``.idx`` instead of ``-idx``, and end in ``.gz``; if several match, one without ``.gz`` is read.
 
+    Images may have 2 to 4 dimensions, (n, features), (n, rows, columns) or (n, rows, columns, channels), with
+    ``idx2`` or ``idx4`` in the name. Names of files with other numbers end in ``byte``, ``short``, ``int``,
+    ``float`` or ``double``; what counts is the header.
+
     Parameters
     ----------
     path : path
@@ -33,8 +42,9 @@ def idx_folder(
     Returns
     -------
     train, test : Dataset
-        Images of shape (n, rows * columns), uint8. Their name is the folder's absolute path, with links
-        resolved.
+        Images of shape (n, rows * columns), or of 4 dimensions as they are. They are uint8, float32 or
+        float64; signed whole numbers, such as pixels of 16 bits, become float32 and are divided by the
+        largest of their type. Their name is the folder's absolute path, with links resolved.
 
     Raises
     ------
@@ -53,8 +63,8 @@ def idx_folder(
     name = str(folder.resolve())
     train = _read_pair(train_images, train_labels, name, max_bytes)
     test = _read_pair(test_images, test_labels, name, max_bytes)
-    n_train, n_test = train.images.shape[1], test.images.shape[1]
-    if n_train != n_test:
+    n_train, n_test = (math.prod(part.images.shape[1:]) for part in (train, test))
+    if train.images.shape[1:] != test.images.shape[1:]:
         template = (
             f"the images of {{train}} have {n_train} pixels each, those of {{test}} have {n_test}; "
             "pass sets of one image size"
@@ -75,7 +85,7 @@ def _folder(path: str) -> Path:
 
 def _find(folder: Path, stem: str, kind: str) -> Path:
     names = _names(stem, kind)
-    for name in names:
+    for name in (*names, *_other_names(stem, kind)):
         if os.path.isfile(folder / name):
             return folder / name
     advice, place = _advice(folder, names)
@@ -87,8 +97,16 @@ def _find(folder: Path, stem: str, kind: str) -> Path:
     )
 
 
-def _names(stem: str, kind: str) -> tuple[str, ...]:
-    plain = f"{stem}-{kind}-ubyte"
+def _other_names(stem: str, kind: str) -> Iterator[str]:
+    """Yield the names of files with other numbers of dimensions or types of numbers."""
+    part, _, ndim = kind.partition("-idx")
+    for suffix in _SUFFIXES:
+        for n in _NDIMS if part == "images" else [ndim]:
+            yield from _names(stem, f"{part}-idx{n}", suffix)
+
+
+def _names(stem: str, kind: str, suffix: str = "ubyte") -> tuple[str, ...]:
+    plain = f"{stem}-{kind}-{suffix}"
     dotted = plain.replace("-idx", ".idx")
     return plain, dotted, f"{plain}.gz", f"{dotted}.gz"
 
@@ -118,12 +136,15 @@ def _listing(folder: Path) -> str:
 
 
 def _read_pair(images_path: Path, labels_path: Path, name: str, max_bytes: int | None) -> Dataset:
-    images = read_idx(images_path, ndim=3, max_bytes=max_bytes)  # (n, rows, columns)
-    labels = read_idx(labels_path, ndim=1, max_bytes=max_bytes)
+    images = read_idx(images_path, ndim=_NDIMS, dtypes=[*TYPES.values()], max_bytes=max_bytes)
+    labels = read_idx(labels_path, ndim=1, dtypes=WHOLE_TYPES, max_bytes=max_bytes)
     if len(images) != len(labels):
         template = (
             f"{{images}} holds {len(images)} images, but {{labels}} holds {len(labels)} labels; "
             "pass files that belong together"
         )
         raise ValueError(fitted(template, images=repr(str(images_path)), labels=repr(str(labels_path))))
-    return Dataset(images.reshape(len(images), -1), labels, name=name)  # (n, rows * columns)
+    if images.dtype.kind == "i":
+        images = (images / numpy.iinfo(images.dtype).max).astype(numpy.float32)
+    # (n, rows * columns), but channels stay apart.
+    return Dataset(images if images.ndim == 4 else images.reshape(len(images), -1), labels, name=name)

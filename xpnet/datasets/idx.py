@@ -1,10 +1,11 @@
-"""The IDX format: a big-endian header of sizes, then unsigned bytes; plain or gzipped."""
+"""The IDX format: a big-endian header of sizes, then numbers of one type; plain or gzipped."""
 
 import gzip
 import hashlib
 import math
 import os
 import zlib
+from collections.abc import Sequence
 from io import BufferedIOBase
 from typing import Any
 
@@ -20,14 +21,16 @@ _MOST_BYTES_PER_GZIPPED_BYTE = 258 * 8 // 2
 # Images of digits shrink to a quarter or a tenth, well within this; zeros shrink to a thousandth.
 _MOST_UNPACKED, _MOST_UNPACKED_PER_BYTE = 256 << 20, 32
 _CHUNK = 1 << 20  # bytes
-_UINT8 = 0x08
-_OTHER_TYPES = {
+TYPES = {
+    0x08: "uint8",
     0x09: "int8",
     0x0B: "int16",
     0x0C: "int32",
     0x0D: "float32",
     0x0E: "float64",
 }
+"""Types of numbers by their code in the header."""
+WHOLE_TYPES = tuple(name for name in TYPES.values() if "int" in name)
 
 
 class _Refusal(Exception):  # noqa: N818
@@ -42,12 +45,13 @@ class _Refusal(Exception):  # noqa: N818
 def read_idx(
     path: str | bytes | os.PathLike[Any],
     *,
-    ndim: int,
+    ndim: int | tuple[int, ...],
+    dtypes: Sequence[str] = ("uint8",),
     sha256: str | None = None,
     remedy: str | None = None,
     max_bytes: int | None = None,
 ) -> numpy.ndarray:
-    """Return the array from an IDX file of unsigned bytes.
+    """Return the array from an IDX file.
 
     The sizes that its header announces are compared with the file's real size before memory is
     allocated.
@@ -56,8 +60,11 @@ def read_idx(
     ----------
     path : path
         Plain or gzipped: the first two bytes decide, whatever the name.
-    ndim : int
-        The number of dimensions that the array must have: 3 for images, 1 for labels.
+    ndim : int or tuple of int
+        The number of dimensions that the array must have, or several: 3 for images, 1 for labels.
+    dtypes : sequence of str
+        The types of numbers that it may have, of those of the format: uint8, int8, int16, int32, float32 and
+        float64.
     sha256 : str, optional
         The hexadecimal digest that the unpacked file, including its header, must have.
     remedy : str, optional
@@ -68,7 +75,7 @@ def read_idx(
 
     Returns
     -------
-    array : numpy.ndarray, `ndim` dimensions, uint8, read-only
+    array : numpy.ndarray, `ndim` dimensions, one of `dtypes` in the machine's byte order, read-only
 
     Raises
     ------
@@ -77,7 +84,7 @@ def read_idx(
     OSError
         If it cannot be read.
     ValueError
-        If its content disagrees with the header, `ndim` or `sha256`, or is more than `max_bytes`.
+        If its content disagrees with the header, `ndim`, `dtypes` or `sha256`, or is more than `max_bytes`.
     """
     most = None if max_bytes is None else count("max_bytes", max_bytes)
     named = repr(os.fsdecode(path))
@@ -90,7 +97,7 @@ def read_idx(
         raise FileNotFoundError(message) from e
     try:
         with open(name, "rb") as file:
-            return _read(file, ndim, sha256, most)
+            return _read(file, (ndim,) if isinstance(ndim, int) else ndim, dtypes, sha256, most)
     except _Refusal as e:
         template = "IDX file {path} {finding}; {advice}"
         message = fitted(template, path=named, finding=e.finding, advice=remedy or e.advice)
@@ -101,7 +108,13 @@ def read_idx(
         raise type(e)(fitted(template, path=named, reason=e.strerror or e, advice=advice)) from e
 
 
-def _read(file: BufferedIOBase, ndim: int, sha256: str | None, most: int | None) -> numpy.ndarray:
+def _read(
+    file: BufferedIOBase,
+    ndims: tuple[int, ...],
+    dtypes: Sequence[str],
+    sha256: str | None,
+    most: int | None,
+) -> numpy.ndarray:
     stored = os.fstat(file.fileno()).st_size
     zipped = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
     file.seek(max(0, stored - 4))
@@ -109,8 +122,9 @@ def _read(file: BufferedIOBase, ndim: int, sha256: str | None, most: int | None)
     file.seek(0)
     try:
         stream: BufferedIOBase = gzip.GzipFile(fileobj=file) if zipped else file
-        header, shape = _read_header(stream, ndim)
-        announced = len(header) + math.prod(shape)
+        header, shape = _read_header(stream, ndims, dtypes)
+        dtype = numpy.dtype(TYPES[header[2]]).newbyteorder(">")
+        announced = len(header) + math.prod(shape) * dtype.itemsize
         if zipped:
             _check_gzipped_size(shape, announced, stored, trailer)
             most = most or max(_MOST_UNPACKED, _MOST_UNPACKED_PER_BYTE * stored)
@@ -123,8 +137,8 @@ def _read(file: BufferedIOBase, ndim: int, sha256: str | None, most: int | None)
         surplus = stream.read(1)
     except (EOFError, zlib.error, gzip.BadGzipFile) as e:
         raise _Refusal(f"is a truncated or damaged gzip file ({e})") from e
-    _check_content(header, payload, surplus, shape, sha256)
-    array = payload.reshape(shape)
+    _check_content(header, payload, surplus, shape, announced, sha256)
+    array = payload.view(dtype).reshape(shape).astype(dtype.newbyteorder("="), copy=False)
     array.flags.writeable = False
     return array
 
@@ -140,15 +154,20 @@ def _too_large(stream: BufferedIOBase, shape: tuple[int, ...], announced: int, m
     )
 
 
-def _read_header(stream: BufferedIOBase, ndim: int) -> tuple[bytes, tuple[int, ...]]:
+def _read_header(
+    stream: BufferedIOBase, ndims: tuple[int, ...], dtypes: Sequence[str]
+) -> tuple[bytes, tuple[int, ...]]:
     magic = stream.read(4)
-    expected = bytes([0, 0, _UINT8, ndim])
-    if len(magic) == 4 and magic[:2] == expected[:2] and magic[2] in _OTHER_TYPES:
+    is_idx = len(magic) == 4 and magic[:2] == bytes(2) and magic[2] in TYPES
+    if is_idx and TYPES[magic[2]] not in dtypes:
+        supported = "only uint8 is" if len(dtypes) == 1 else f"only {', '.join(dtypes)} are"
         raise _Refusal(
-            f"contains {_OTHER_TYPES[magic[2]]}, but only uint8 is supported",
+            f"contains {TYPES[magic[2]]}, but {supported} supported",
             "convert it, or pass arrays to `xpnet.Dataset`",
         )
-    if len(magic) == 4 and magic[:3] == expected[:3] and magic[3] != ndim:
+    ndim = magic[3] if is_idx and magic[3] in ndims else ndims[0]
+    expected = bytes([0, 0, magic[2] if is_idx else min(TYPES), ndim])
+    if is_idx and magic[3] != ndim:
         raise _Refusal(
             f"has the magic number {magic.hex(' ')}, with {magic[3]} for the number of dimensions, "
             f"expected {expected.hex(' ')}",
@@ -236,9 +255,13 @@ def _read_at_most(stream: BufferedIOBase, n: int) -> numpy.ndarray:
 
 
 def _check_content(
-    header: bytes, payload: numpy.ndarray, surplus: bytes, shape: tuple[int, ...], sha256: str | None
+    header: bytes,
+    payload: numpy.ndarray,
+    surplus: bytes,
+    shape: tuple[int, ...],
+    announced: int,
+    sha256: str | None,
 ) -> None:
-    announced = len(header) + math.prod(shape)
     found = len(header) + len(payload)
     if surplus or found < announced:
         raise _size_refusal(shape, announced, None if surplus else found)
