@@ -109,7 +109,7 @@ def draw(figure: Any, figures: dict[str, Any]) -> None:
     top, *parts = figure.subfigures(5, 1, height_ratios=[1.6, 1.1, 1.1, 1.6, 1.9])
     show, (left, right) = pictures.draw_images, top.subfigures(1, 2, width_ratios=[1, 2])
     names, (first, second) = ["vertical", "horizontal"], figures["seen"]
-    wrong = [f"{predicted}, not {label}" for _, label, predicted in figures["mistakes"]]
+    wrong = [f"read {predicted}, is {label}" for _, label, predicted in figures["mistakes"]]
     show(left, [figures["digit"]], "A digit", columns=1)
     edges = [figures[name] for name in names]
     show(right, edges, "Its edges, by hand", columns=2, captions=names, bar="output", signed=True)
