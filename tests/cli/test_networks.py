@@ -94,5 +94,5 @@ def test_cnn_has_the_shape_of_the_images(images, shape):
 
 
 def test_cnn_refuses_rows_that_are_no_square():
-    with pytest.raises(ValueError, match="but these have 785 features; use `--model mlp`"):
+    with pytest.raises(ValueError, match="but these have 785 features; train an mlp"):
         network(np.zeros((2, 785), dtype=np.uint8), 3, {"model": "cnn", "activation": "relu"})

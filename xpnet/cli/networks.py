@@ -5,25 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import click
 import numpy
 
 import xpnet
 from xpnet.models import Sequential
 
 MLP, CNN = "mlp", "cnn"
-
-
-def choose_network(kind: str, config: dict[str, Any]) -> None:
-    """Fill in to `config` the network of this kind and its defaults, or raise if an option is not for it."""
-    if kind == CNN:
-        if config.pop("hidden") is not None:
-            raise click.UsageError(f"`--hidden` is for {MLP}, not for {CNN}; leave it out")
-        config["model"] = kind
-    elif config["hidden"] is None:
-        config["hidden"] = (64,)
-    if config["activation"] is None:
-        config["activation"] = "relu" if kind == CNN else "sigmoid"
 
 
 def network(images: numpy.ndarray, classes: int, config: dict[str, Any]) -> tuple[Sequential, str]:
@@ -46,7 +33,7 @@ def _image_shape(images: numpy.ndarray) -> tuple[int, int, int]:
     side = math.isqrt(images.shape[1])
     if side * side != images.shape[1]:
         raise ValueError(
-            f"`--model {CNN}` takes rows of features as square images, but these have {images.shape[1]} "
-            f"features; use `--model {MLP}`"
+            f"a {CNN} takes rows of features as square images, but these have {images.shape[1]} features; "
+            f"train an {MLP}"
         )
     return side, side, 1

@@ -17,7 +17,7 @@ import xpnet
 from xpnet import plots
 from xpnet.cli.doubts import doubt
 from xpnet.cli.interruption import Interruption, uninterrupted
-from xpnet.cli.networks import CNN, MLP, choose_network, network
+from xpnet.cli.networks import CNN, MLP, network
 from xpnet.cli.options import (
     COUNT,
     backend_option,
@@ -122,7 +122,7 @@ def train(
     epochs, on MNIST. With --model cnn, it is LeNet-5 with ReLU and learning rate 0.5, which takes images of
     at least 12 x 12 pixels.
     """
-    choose_network(kind, config)
+    _choose_network(kind, config)
     optimizer = _optimizer(config)
     check_distinct(save=save, json=json_path, plot=plot)
     if plot is not None:
@@ -214,6 +214,18 @@ def _rescue(error: BaseException, run: Run, wanted: _Wanted) -> NoReturn:
     if isinstance(error, Interruption):
         raise Interruption(message, error.status) from error
     raise RescuedError(message) from error
+
+
+def _choose_network(kind: str, config: dict[str, Any]) -> None:
+    """Fill in to `config` the network of this kind and its defaults, or raise if an option is not for it."""
+    if kind == CNN:
+        if config.pop("hidden") is not None:
+            raise click.UsageError(f"`--hidden` is for {MLP}, not for {CNN}; leave it out")
+        config["model"] = kind
+    elif config["hidden"] is None:
+        config["hidden"] = (64,)
+    if config["activation"] is None:
+        config["activation"] = "relu" if kind == CNN else "sigmoid"
 
 
 def _optimizer(config: dict[str, Any]) -> Optimizer:
