@@ -113,8 +113,8 @@ def find_slopes(
         deviation = numpy.sqrt(variance[c] + eps)
         d_scale[c] /= deviation
         factor[c] = scale[c] / deviation
-        level[c] = -d_shift[c] / n * factor[c]
-        slope[c] = -d_scale[c] / deviation / n * factor[c]
+        level[c] = -d_shift[c] / n
+        slope[c] = -d_scale[c] / deviation / n
 
 
 @operation
@@ -129,8 +129,9 @@ def differentiate_channels(
     first: int,
     end: int,
 ) -> None:
-    """Fill examples of `dx` with ``factor * dy + slope * (x - mean) + level``."""
+    """Fill examples of `dx` with ``(dy + level + slope * (x - mean)) * factor``."""
     _, pixels, channels = x.shape
+    nothing = splat(x.dtype.type(0), NARROW)
     for b in range(first, end):
         for c in range(0, channels, lanes(x, NARROW)):
             used = min(lanes(x, NARROW), channels - c)
@@ -138,5 +139,6 @@ def differentiate_channels(
             rises, begins = load(slope, c, used, NARROW), load(level, c, used, NARROW)
             for k in range(b * pixels, (b + 1) * pixels):
                 at = k * channels + c
-                through = fma(add(load(x, at, used, NARROW), minus), rises, begins)
-                store(dx, at, used, NARROW, fma(load(dy, at, used, NARROW), times, through))
+                left = add(load(dy, at, used, NARROW), begins)
+                left = fma(add(load(x, at, used, NARROW), minus), rises, left)
+                store(dx, at, used, NARROW, fma(left, times, nothing))

@@ -46,10 +46,12 @@ def differentiate_normal_rows(
             mean, factor = _moments(x, b, i, eps)
             level, along = x.dtype.type(0), x.dtype.type(0)
             for j in range(x.shape[2]):
-                level = add(level, dy[b, i, j] * scale[j])
-                along = add(along, dy[b, i, j] * scale[j] * (x[b, i, j] - mean))
+                dx[b, i, j] = dy[b, i, j] * scale[j]  # rounded, so that of a single feature nothing is left
+            for j in range(x.shape[2]):
+                level = add(level, dx[b, i, j])
+                along = add(along, dx[b, i, j] * (x[b, i, j] - mean))
             level, along = level / n, along * factor / n
             for j in range(x.shape[2]):
                 normal = (x[b, i, j] - mean) * factor
                 products[b, i, j] = dy[b, i, j] * normal
-                dx[b, i, j] = (dy[b, i, j] * scale[j] - level - normal * along) * factor
+                dx[b, i, j] = (dx[b, i, j] - level - normal * along) * factor
