@@ -7,6 +7,7 @@ operations that `operations` declares, and `program` binds these to the arrays a
 Everything that Numba compiles is in `kernels`. A start that finds its machine code on disk does not import
 them: compiled steps load theirs by `machine_code`, and `lazy` waits until a function of `xp.nn` is called
 outside a compiled step. Both are `kept` on disk, in files that are read only if they can be `trusted`.
+Convolution, pooling and normalisation have operations only: a `direct` call is a program of its own.
 
 Median time of a kernel over that of its twin on NumPy, the two in turns, float32, on 2 cores of an AMD EPYC
 with AVX-512. Small: the course's shapes, batch 128, 784-64-10, where the Python of a call is most of the
@@ -50,7 +51,7 @@ try:
         raise ModuleNotFoundError("No module named 'numba'", name="numba")
     _NUMBA = importlib.metadata.version("numba")
 
-    from xpnet_numba import advice, images, lazy, program, settings, twins
+    from xpnet_numba import advice, direct, images, lazy, program, settings, twins
 except ImportError as e:
     raise BackendUnavailableError(
         "numba", f"cannot be loaded: {e}", "install it with `pip install 'xpnet[numba]'`"
@@ -114,3 +115,6 @@ xp: Namespace = Namespace(
 for _name, _twin in list(vars(xp.nn).items()):
     if _name not in _kernels:
         setattr(xp.nn, _name, numpy.errstate(under="ignore")(_twin))
+if not settings.interpreted():
+    for _name, _function in direct.functions().items():
+        setattr(xp.nn, _name, _function)
