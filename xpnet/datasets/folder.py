@@ -1,6 +1,5 @@
 """A folder of four IDX files, named as for MNIST and its drop-in replacements."""
 
-import math
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -63,11 +62,12 @@ def idx_folder(
     name = str(folder.resolve())
     train = _read_pair(train_images, train_labels, name, max_bytes)
     test = _read_pair(test_images, test_labels, name, max_bytes)
-    n_train, n_test = (math.prod(part.images.shape[1:]) for part in (train, test))
-    if train.images.shape[1:] != test.images.shape[1:]:
+    of_train, of_test = train.images.shape[1:], test.images.shape[1:]
+    if of_train != of_test:
+        found = [f"{n[0]} pixels each" if len(n) == 1 else f"the shape {n}" for n in (of_train, of_test)]
         template = (
-            f"the images of {{train}} have {n_train} pixels each, those of {{test}} have {n_test}; "
-            "pass sets of one image size"
+            f"the images of {{train}} have {found[0]}, those of {{test}} have "
+            f"{found[1].removesuffix(' pixels each')}; pass sets of one image size"
         )
         raise ValueError(fitted(template, train=repr(str(train_images)), test=repr(str(test_images))))
     return train, test
