@@ -192,13 +192,23 @@ def _adamw(lr: float, weight_decay: float, **others: Any) -> tuple[float, ...]:
     return *_adam(lr=lr, **others), 1 - lr * weight_decay
 
 
+def _drawing(key: int, step: int, *others: int) -> tuple[int, ...]:
+    """Return words in halves, the lower one first, because a number may be float32."""
+    words = key, key >> 32, step, *others
+    return tuple(half & 0xFFFF for word in words for half in (int(word), int(word) >> 16))
+
+
 def _dropout(key: int, step: int, rate: float) -> tuple[float, ...]:
-    words = key, key >> 32, step, drop_below(rate)
-    return *(half & 0xFFFF for word in words for half in (int(word), int(word) >> 16)), 1 / (1 - rate)
+    return *_drawing(key, step, drop_below(rate)), 1 / (1 - rate)
 
 
-# Words in halves, the lower one first, because a number may be float32.
-_DROPOUT = "key0", "key1", "key2", "key3", "step0", "step1", "below0", "below1", "factor"
+def _shift(key: int, step: int, most: int) -> tuple[float, ...]:
+    return _drawing(key, step, 2 * most + 1)
+
+
+_DRAWING = "key0", "key1", "key2", "key3", "step0", "step1"
+_DROPOUT = *_DRAWING, "below0", "below1", "factor"
+_SHIFT = *_DRAWING, "choices0", "choices1"
 _ADAM = "lr", "old1", "new1", "old2", "new2", "unbias2", "eps"
 # What does not depend on an element is computed once, with the precision of Python's numbers.
 _NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = {
@@ -209,6 +219,10 @@ _NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = 
     "moving_average": (("old", "new"), lambda momentum: (1 - momentum, momentum)),
     "dropout": (_DROPOUT, _dropout),
     "dropout_backward": (_DROPOUT, _dropout),
+    "random_shift": (_SHIFT, _shift),
+    "random_shift_backward": (_SHIFT, _shift),
+    "random_flip": (_DRAWING, _drawing),
+    "random_flip_backward": (_DRAWING, _drawing),
 }
 
 _GATHER = "indices: int32 batch -> x: batch ...; scale, offset"

@@ -70,16 +70,17 @@ def each_row(formula: Callable[..., None]) -> Any:
     Parameters
     ----------
     formula : function
-        Has the function's name. It takes the matrices, those of the results too, and `i`, and fills row `i`.
+        Has the function's name. It takes the arrays, those of the results too, then the numbers of the
+        operation and `i`, and fills row `i`, which is all that has this place on the first axis.
 
     Raises
     ------
     TypeError
         If it takes other names than the operation.
     """
-    *arrays, i = inspect.signature(formula).parameters
-    signature(formula.__name__).check(arrays, "its formula takes")
-    loop = f"for {i} in range(first, end): formula({', '.join((*arrays, i))})"
+    *names, i = inspect.signature(formula).parameters
+    signature(formula.__name__).check(names, "its formula takes")
+    loop = f"for {i} in range(first, end): formula({', '.join((*names, i))})"
     return _function(formula, loop, ("first", "end"), numpy.ascontiguousarray, lambda x: (0, x.shape[0]))
 
 
@@ -99,7 +100,8 @@ def _function(
     )
     enter(function.name, loop, parameters)
     count = len(function.arrays)
-    numbers = *(key for key in function.arguments if key not in function.arrays), *function.numbers
+    others = (key for key in function.arguments if key not in function.arrays)
+    numbers = *others, *function.numbers, *function.options
     new = sum(key not in function.changed for key in function.results)
     places = [[*operation.operands].index(key) for key in function.results]
 

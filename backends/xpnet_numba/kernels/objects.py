@@ -10,6 +10,7 @@ from numba import types
 
 # Entries register themselves at import.
 from xpnet_numba.kernels import (  # noqa: F401
+    augmentation,
     batch_normalisation,
     convolution,
     input_gradient,

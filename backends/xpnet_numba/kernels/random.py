@@ -18,7 +18,7 @@ _WEYL = numpy.uint64(WEYL[0]), numpy.uint64(WEYL[1])
 
 
 @inlined
-def _philox(a: Scalar, c: Scalar, low: Scalar, high: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar]:
+def philox(a: Scalar, c: Scalar, low: Scalar, high: Scalar) -> tuple[Scalar, Scalar, Scalar, Scalar]:
     """Return the bits at the counter ``(a, 0, c, 0)``; see `xpnet.nn.philox`."""
     b = d = numpy.uint64(0)
     for _ in range(ROUNDS):
@@ -30,7 +30,8 @@ def _philox(a: Scalar, c: Scalar, low: Scalar, high: Scalar) -> tuple[Scalar, Sc
 
 
 @inlined
-def _word(low: Scalar, high: Scalar) -> Scalar:
+def from_halves(low: Scalar, high: Scalar) -> Scalar:
+    """Return a word, given its halves as any numbers."""
     return numpy.uint64(low) | numpy.uint64(high) << numpy.uint64(16)
 
 
@@ -48,7 +49,7 @@ def _drop(
     end = begin + (x.size - begin) // 4 * 4
     first = (place + begin) // 4
     for block in range((end - begin) // 4):
-        a, b, c, d = _philox(numpy.uint64(first + block), step, low, high)
+        a, b, c, d = philox(numpy.uint64(first + block), step, low, high)
         i = begin + 4 * block
         y[i] = _kept(x[i], a, below, factor)
         y[i + 1] = _kept(x[i + 1], b, below, factor)
@@ -56,7 +57,7 @@ def _drop(
         y[i + 3] = _kept(x[i + 3], d, below, factor)
     for j in range(begin + x.size - end):
         i = j if j < begin else j - begin + end
-        a, b, c, d = _philox(numpy.uint64((place + i) // 4), step, low, high)
+        a, b, c, d = philox(numpy.uint64((place + i) // 4), step, low, high)
         word = (place + i) % 4
         bits = a if word == 0 else b if word == 1 else c if word == 2 else d
         y[i] = _kept(x[i], bits, below, factor)
@@ -78,8 +79,8 @@ def dropout(
     place: int,
 ) -> None:
     """Fill `y` with the elements of `x` that are kept, times `factor`, and with 0."""
-    low, high, step = _word(key0, key1), _word(key2, key3), _word(step0, step1)
-    _drop(x, y, low, high, step, _word(below0, below1), factor, place)
+    low, high, step = from_halves(key0, key1), from_halves(key2, key3), from_halves(step0, step1)
+    _drop(x, y, low, high, step, from_halves(below0, below1), factor, place)
 
 
 @by_place
@@ -98,5 +99,5 @@ def dropout_backward(
     place: int,
 ) -> None:
     """Fill `dx` with the elements of `dy` that are kept, times `factor`, and with 0."""
-    low, high, step = _word(key0, key1), _word(key2, key3), _word(step0, step1)
-    _drop(dy, dx, low, high, step, _word(below0, below1), factor, place)
+    low, high, step = from_halves(key0, key1), from_halves(key2, key3), from_halves(step0, step1)
+    _drop(dy, dx, low, high, step, from_halves(below0, below1), factor, place)
