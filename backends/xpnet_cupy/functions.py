@@ -8,7 +8,16 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet import nn
-from xpnet_cupy import batch_normalisation, kernels, normalisation, pooling, rules, shapes, source
+from xpnet_cupy import (
+    augmentation,
+    batch_normalisation,
+    kernels,
+    normalisation,
+    pooling,
+    rules,
+    shapes,
+    source,
+)
 from xpnet_cupy.convolution import Convolution
 from xpnet_cupy.dense import Dense
 
@@ -17,6 +26,10 @@ def functions(dense: Dense) -> dict[str, Callable[..., Any]]:
     """Return the functions of `xpnet.nn` that have kernels, by name, with the parameters of their twins."""
     convolution = Convolution(dense)
     written = (
+        augmentation.random_flip,
+        augmentation.random_flip_backward,
+        augmentation.random_shift,
+        augmentation.random_shift_backward,
         batch_normalisation.batch_norm,
         batch_normalisation.batch_norm_backward,
         batch_normalisation.batch_norm_training,

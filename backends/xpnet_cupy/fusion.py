@@ -24,7 +24,7 @@ from xpnet_cupy.convolution import Convolution
 from xpnet_cupy.convolution_shapes import Shapes, shapes_of
 from xpnet_cupy.dense import Dense
 from xpnet_cupy.table import Table
-from xpnet_cupy.together import are_alike, can_wait, gathers_labels, if_declared, is_declared, is_ready
+from xpnet_cupy.together import are_alike, can_wait, draws, gathers_labels, if_declared, is_declared, is_ready
 
 Array = Any
 
@@ -67,10 +67,9 @@ class Fusion:
 
     def _rules(self) -> dict[str, list[Rule]]:
         rules: dict[str, Rule] = {
+            **{name: self._draw for name, function in nn.FUNCTIONS.items() if draws(function)},
             "conv2d": self._conv2d,
             "conv2d_backward": self._conv2d_backward,
-            "dropout": self._dropout,
-            "dropout_backward": self._dropout,
             "gather_batch": self._gather_batch,
             "gather_labels": self._gather_labels,
             "linear": self._linear,
@@ -206,8 +205,8 @@ class Fusion:
         lowering.add(Task(call.name, call.function_of(*inputs), (*inputs.values(),)), at=call)
         return True
 
-    def _dropout(self, lowering: Lowering, call: Call) -> bool:
-        """Drop elements by the number of the step, if that differs from call to call."""
+    def _draw(self, lowering: Lowering, call: Call) -> bool:
+        """Draw by the number of the step, if that differs from call to call."""
         inputs: dict[str, Value] = dict(call.arrays)
         for name, count in call.running.items():
             if count not in self._steps:

@@ -180,12 +180,17 @@ def one_hot(labels: Array, classes: int, *, dtype: Any) -> Array:
     return targets
 
 
+def drawing(key: int, step: Any) -> tuple[Any, ...]:
+    """Return what kernels that draw take: two words of the key, the step on the device, the step as a word."""
+    counted, number = (None, int(step)) if isinstance(step, numbers.Integral) else (step, 0)
+    low, high, word = (numpy.uint32(word & nn.WORD) for word in (int(key), int(key) >> 32, number))
+    return low, high, counted, word
+
+
 def dropout(x: Array, key: int, step: Any, rate: float) -> Array:
     """See `xpnet.nn.dropout`; the step may be an array of one int64 on the device too."""
     dtype, y = x.dtype, cupy.empty(x.shape, x.dtype)
-    counted, number = (None, int(step)) if isinstance(step, numbers.Integral) else (step, 0)
-    words = [numpy.uint32(word & nn.WORD) for word in (int(key), int(key) >> 32, number, nn.drop_below(rate))]
-    last = *words[:2], counted, *words[2:], dtype.type(1 / (1 - rate))
+    last = *drawing(key, step), numpy.uint32(nn.drop_below(rate)), dtype.type(1 / (1 - rate))
     run("dropout", launch.blocks(-(-x.size // 4)), launch.THREADS, ready(x, dtype), y, x.size, *last, T=dtype)
     return y
 

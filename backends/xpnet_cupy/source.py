@@ -16,8 +16,15 @@ import numpy
 
 from xpnet import nn
 
-FILES = "kernels.cu", "convolution.cu", "pooling.cu", "normalisation.cu", "batch_normalisation.cu"
-"""The files, in order: those after the first use what is in it."""
+FILES = (
+    "kernels.cu",
+    "convolution.cu",
+    "pooling.cu",
+    "normalisation.cu",
+    "batch_normalisation.cu",
+    "augmentation.cu",
+)
+"""The files, in order: each may use what is in those before it."""
 
 CODE = "\n".join(pathlib.Path(__file__).with_name(name).read_text(encoding="utf-8") for name in FILES)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from xpnet import nn
 from xpnet.replay.lower import Lowering, Rule
 from xpnet.replay.trace import Call, Trace, Value
 from xpnet_cupy import source
@@ -17,6 +18,11 @@ def if_declared(rule: Rule) -> Rule:
 def is_declared(call: Call) -> bool:
     """Return whether the arrays of a call are those of the declaration."""
     return call.sizes is not None
+
+
+def draws(function: nn.Function) -> bool:
+    """Return whether a function takes the key of random numbers."""
+    return any(form.kind == "key" for form in function.arguments.values())
 
 
 def gathers_labels(lowering: Lowering, call: Call) -> Call | None:

@@ -134,6 +134,7 @@ def load(folder=FOLDER):
         "pooling",
         "normalisation",
         "batch_normalisation",
+        "augmentation",
         "shapes",
         "functions",
         "together",

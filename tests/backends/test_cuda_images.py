@@ -232,6 +232,33 @@ def test_a_captured_step_changes_running_means(xp):
     assert [program.captures for program in compiled.programs]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("most", [1, 4, 70_000])
+def test_captured_steps_change_images_as_the_twins_do_bit_for_bit(most, dtype, xp):
+    images, key = draw((40, 5, 6, 3), dtype=dtype)[0], 2**64 - 3
+
+    def change(xp, x, step):
+        shifted, flipped = xp.nn.random_shift(x, key, step, most=most), xp.nn.random_flip(x, key, step)
+        back = xp.nn.random_shift_backward(x, key, step, most=most)
+        return shifted, back, flipped, xp.nn.random_flip_backward(x, key, step), step + 1
+
+    compiled, step = xp.compile(change), 2**32 - 2
+    for number in range(step, step + 4):
+        *found, step = compiled(xp, xp.asarray(images), step)
+        *expected, _ = change(steps.PLAIN, images, number)
+        assert [x.tobytes() for x in found] == [x.tobytes() for x in expected]
+    assert compiled.report == ""
+    assert [program.captures for program in compiled.programs] == [True]
+
+
+def test_captured_training_on_changed_images_equals_the_step_as_written(xp):
+    layers = xpnet.Unflatten(8, 8, 1), xpnet.RandomShift(2), xpnet.RandomFlip(), *LAYERS[1:]
+    mine, plain = (make_trainer(on, layers=layers) for on in (xp, steps.PLAIN))
+    numpy.testing.assert_allclose(train(mine), train(plain), rtol=1e-9)
+    assert mine.compiled.report == ""
+    assert all(program.captures for program in mine.compiled.programs)
+
+
 def test_two_captured_trainings_have_the_same_bits(xp):
     trained = [make_trainer(xp, dtype="float32") for _ in range(2)]
     assert train(trained[0]) == train(trained[1])

@@ -101,11 +101,8 @@ def test_every_kernel_of_the_source_is_named_for_python(package):
     assert in_source == package.source.KERNELS.keys()
 
 
-def test_every_function_of_nn_but_batch_normalisation_has_a_kernel(package):
-    portable = {
-        name for name, f in nn.FUNCTIONS.items() if f.twin.__module__ == "xpnet.nn.batch_normalisation"
-    }
-    assert cuda_functions(package).keys() == nn.FUNCTIONS.keys() - portable
+def test_every_function_of_nn_has_a_kernel(package):
+    assert cuda_functions(package).keys() == nn.FUNCTIONS.keys()
 
 
 def test_fused_functions_have_the_parameters_of_their_twins(package):
