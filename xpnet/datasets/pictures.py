@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy
 
+from xpnet import checks
 from xpnet.datasets.dataset import Dataset
 from xpnet.errors import fitted
 
@@ -51,6 +52,8 @@ def image_folder(
     image = _pillow()
     if channels not in (None, *_MODES):
         raise ValueError(f"`channels` must be 1, 3 or 4, got {channels!r}")
+    if size is not None and (len(checks.shape(size)) != 2 or 0 in size):
+        raise ValueError(f"`size` must be (height, width), both above 0, got {size!r}")
     folder = Path(path)
     found = _classes(folder)
     places = [(place, label) for label, places in enumerate(found.values()) for place in places]
@@ -65,7 +68,8 @@ def image_folder(
         if pixels.shape != images.shape[1:]:
             template = (
                 f"{{first}} has {images.shape[1]} x {images.shape[2]} pixels, but {{other}} has "
-                f"{pixels.shape[0]} x {pixels.shape[1]}; pass `size=(height, width)` to resize all"
+                f"{pixels.shape[0]} x {pixels.shape[1]}; pass `size=(height, width)`, or `--size` to the "
+                "command, to resize all"
             )
             raise ValueError(fitted(template, first=repr(str(first)), other=repr(str(place))))
         images[i] = pixels
@@ -79,22 +83,28 @@ def _classes(folder: Path) -> dict[str, list[Path]]:
         raise NotADirectoryError(
             f"there is no folder {str(folder)!r}; pass one with a subfolder for each class"
         )
-    inner = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+    inner = subfolders(folder)
     if len(inner) < 2:
-        raise ValueError(
-            f"folder {str(folder)!r} has {len(inner)} subfolders; put the pictures of each class into a "
-            "subfolder, at least two"
+        found_only = f"only the subfolder {inner[0].name!r}" if inner else "0 subfolders"
+        template = (
+            "folder {folder} has {found}; put the pictures of each class into a subfolder, at least two"
         )
-    found = {p.name: sorted(filter(_is_picture, p.rglob("*"))) for p in inner}
+        raise ValueError(fitted(template, folder=repr(str(folder)), found=found_only))
+    found = {p.name: sorted(filter(is_picture, p.rglob("*"))) for p in inner}
     empty = [name for name, places in found.items() if not places]
     if empty:
-        raise ValueError(
-            f"folder {str(folder / empty[0])!r} has no picture; add some ({', '.join(SUFFIXES)}) or remove it"
-        )
+        template = f"folder {{folder}} has no picture; add some ({', '.join(SUFFIXES)}) or remove it"
+        raise ValueError(fitted(template, folder=repr(str(folder / empty[0]))))
     return found
 
 
-def _is_picture(path: Path) -> bool:
+def subfolders(folder: Path) -> list[Path]:
+    """Return the subfolders that are not hidden, in the order of their names."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
+
+
+def is_picture(path: Path) -> bool:
+    """Return whether a path is a file with a picture's suffix, and not hidden."""
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
 
 
