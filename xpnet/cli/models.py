@@ -10,11 +10,14 @@ from typing import Any
 import click
 
 import xpnet
-from xpnet.cli.options import backend_option, data_options, json_option, read_test, written_json
+from xpnet.cli.data import data_options, read_test
+from xpnet.cli.options import backend_option, json_option, written_json
 from xpnet.datasets import Dataset
+from xpnet.errors import shortened
 from xpnet.losses import find_loss
 from xpnet.run import Run
 
+_MOST_OF_A_NAME = 30  # characters of a class's name in a table
 MODEL = click.argument("model", type=click.Path(path_type=pathlib.Path))
 
 
@@ -42,12 +45,15 @@ def evaluate(
 ) -> None:
     """Measure a saved MODEL on test images.
 
-    Prints the loss, the accuracy, and precision, recall and F1 of each class.
+    Prints the loss, the accuracy, and precision, recall and F1 of each class. Pictures of a folder
+    are resized to the size that the model was trained on.
     """
     run = xpnet.load(model, xpnet.backend(backend))
-    test = read_test(run.inputs, dataset, data, max_bytes)
+    test = read_test(run, dataset, data, max_bytes)
     evaluation = run.evaluate(test)
     results = dataclasses.asdict(evaluation) | {"confusion": evaluation.confusion.tolist()}
+    if evaluation.classes is None:
+        del results["classes"]
     outputs = written_json(json_path, {"backend": run.xp.name, **results})
     click.echo(f"test loss {evaluation.loss:.4f}   test accuracy {evaluation.accuracy:.2%}\n")
     click.echo(evaluation.report())
@@ -79,23 +85,38 @@ def predict(
     """Print what a saved MODEL predicts for test images.
 
     Each predicted class is printed with its probability, or with its output if the model was trained with
-    squared_error.
+    squared_error. Pictures of a folder are resized to the size that the model was trained on.
     """
     run = xpnet.load(model, xpnet.backend(backend))
-    test = read_test(run.inputs, dataset, data, max_bytes)
+    test = read_test(run, dataset, data, max_bytes)
     results = _predictions(run, test, _rows(index, len(test)))
     outputs = written_json(json_path, results)
-    are_probabilities = "probabilities" in results[0]
-    click.echo(f"index  label  predicted  {'probability' if are_probabilities else 'output':>11}")
-    for result in results:
-        figures = result["probabilities" if are_probabilities else "outputs"]
-        figure = figures[result["predicted"]] if len(figures) > 1 else figures[0]
-        wrong = "" if result["predicted"] == result["label"] else "  wrong"
-        click.echo(
-            f"{result['index']:5}  {result['label']:5}  {result['predicted']:9}  "
-            f"{figure:11{'.2%' if are_probabilities else '.4f'}}{wrong}"
-        )
+    for line in _table(results, run.classes or test.classes):
+        click.echo(line)
     outputs.say()
+
+
+def _table(results: list[dict[str, Any]], classes: tuple[str, ...] | None) -> list[str]:
+    """Return predictions as lines, with the names of the classes beside their numbers."""
+    names = [shortened(name, _MOST_OF_A_NAME) for name in classes or ()]
+    cells = [[_cell(result[key], names) for key in ("label", "predicted")] for result in results]
+    label, predicted = (max(map(len, column)) for column in zip(("label", "predicted"), *cells, strict=True))
+    are_probabilities = "probabilities" in results[0]
+    figure = "probability" if are_probabilities else "output"
+    lines = [f"index  {'label':>{label}}  {'predicted':>{predicted}}  {figure:>11}"]
+    for result, (true, found) in zip(results, cells, strict=True):
+        figures = result["probabilities" if are_probabilities else "outputs"]
+        value = figures[result["predicted"]] if len(figures) > 1 else figures[0]
+        lines.append(
+            f"{result['index']:5}  {true:>{label}}  {found:>{predicted}}  "
+            f"{value:11{'.2%' if are_probabilities else '.4f'}}"
+            + ("" if result["predicted"] == result["label"] else "  wrong")
+        )
+    return lines
+
+
+def _cell(number: int, names: list[str]) -> str:
+    return f"{number} {names[number]}" if number < len(names) else str(number)
 
 
 def _predictions(run: Run, test: Dataset, rows: list[int]) -> list[dict[str, Any]]:

@@ -5,22 +5,17 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import shlex
 import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 
-from xpnet import datasets
 from xpnet.cli.outputs import Outputs
-from xpnet.datasets import Dataset
-from xpnet.errors import fitted, shortened
+from xpnet.errors import shortened
 from xpnet.files import check_writable, json_text, open_file, write_whole
-from xpnet.inputs import Inputs
 
 _STDOUT = 1  # the number of the open file
-MNIST = "mnist"  # the name of the bundled data set, here and in the data set itself
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
@@ -84,66 +79,9 @@ def backend_option(command: Command) -> Command:
     )(command)
 
 
-def data_options(command: Command) -> Command:
-    """Add ``--dataset``, ``--data`` and ``--max-bytes``."""
-    command = click.option(
-        "--max-bytes",
-        type=COUNT,
-        metavar="N",
-        help="The most bytes that a file of --data may unpack to. [default: 256 MiB, or 32 times its size]",
-    )(command)
-    command = click.option(
-        "--data",
-        metavar="DIR",
-        type=click.Path(path_type=pathlib.Path),
-        help="Read the data set from a folder of four IDX files, gzipped or plain.",
-    )(command)
-    return click.option(
-        "--dataset",
-        type=click.Choice(["mnist", "idx"]),
-        help="mnist is bundled; idx needs --data. [default: idx with --data, else mnist]",
-    )(command)
-
-
 def json_option(what: str) -> Callable[[Command], Command]:
     """Add ``--json``, which writes `what`."""
     return output_option("--json", "json_path", what=f"Write {what}.")
-
-
-def read_data(
-    dataset: str | None, data: pathlib.Path | None, max_bytes: int | None
-) -> tuple[Dataset, Dataset]:
-    """Return the training and the test set that ``--dataset`` and ``--data`` name."""
-    if data is not None:
-        if dataset == MNIST:
-            raise click.UsageError(
-                f"`--dataset {MNIST}` is bundled, and `--data` reads a folder; leave one of them out"
-            )
-        return datasets.idx_folder(data, max_bytes=max_bytes)
-    if max_bytes is not None:
-        raise click.UsageError("`--max-bytes` needs a folder of files: name it with `--data DIR`")
-    if dataset == "idx":
-        raise click.UsageError("`--dataset idx` reads a folder: name it with `--data DIR`")
-    return datasets.mnist()
-
-
-def read_test(
-    inputs: Inputs | None, dataset: str | None, data: pathlib.Path | None, max_bytes: int | None
-) -> Dataset:
-    """Return the test set that the options name, by default MNIST's unless the model knows another one."""
-    name = None if inputs is None else inputs.name
-    if name not in (None, MNIST) and dataset is None and data is None:
-        template = (
-            f"the model was trained on {{name}}, not on {MNIST}; pass `--data {{folder}}`, "
-            f"or `--dataset {MNIST}` to use that anyway"
-        )
-        folder = shlex.quote(name) if os.path.isabs(name) else "DIR"
-        raise click.UsageError(fitted(template, name=repr(name), folder=folder))
-    _, test = read_data(dataset, data, max_bytes)
-    if inputs is not None and name != test.name:
-        known = "data without a name" if name is None else shortened(repr(name), 100)
-        click.echo(f"note: the model was trained on {known}, but this is {test.name!r}")
-    return test
 
 
 def written_json(path: pathlib.Path | None, value: Any) -> Outputs:

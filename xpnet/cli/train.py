@@ -15,6 +15,7 @@ import click
 
 import xpnet
 from xpnet import plots
+from xpnet.cli.data import data_options, find_kind, image_size, read_data
 from xpnet.cli.doubts import doubt
 from xpnet.cli.interruption import Interruption, uninterrupted
 from xpnet.cli.networks import CNN, MLP, network
@@ -22,11 +23,9 @@ from xpnet.cli.options import (
     COUNT,
     backend_option,
     check_distinct,
-    data_options,
     json_bytes,
     json_option,
     output_option,
-    read_data,
 )
 from xpnet.cli.outputs import Outputs, RescuedError
 from xpnet.datasets import Dataset
@@ -65,6 +64,12 @@ def widths(value: str) -> tuple[int, ...]:
 @click.command()
 @backend_option
 @data_options
+@click.option(
+    "--size",
+    type=image_size,
+    metavar="H,W",
+    help="Resize pictures to this height and width. [default: their own, which must be the same for all]",
+)
 @click.option(
     "--model",
     "kind",
@@ -107,6 +112,7 @@ def train(
     dataset: str | None,
     data: pathlib.Path | None,
     max_bytes: int | None,
+    size: tuple[int, int] | None,
     tf32: bool,
     limit: int | None,
     save: pathlib.Path | None,
@@ -130,7 +136,8 @@ def train(
     xp = xpnet.backend(backend)
     if tf32:
         xp = xp.with_tf32()
-    training, testing = read_data(dataset, data, max_bytes)
+    config["dataset"] = find_kind(dataset, data, max_bytes)
+    training, testing = read_data(config["dataset"], data, max_bytes, size)
     training = training[:limit]
     classes = 1 + int(max(training.labels.max(), testing.labels.max()))
     if classes < 2:
@@ -140,9 +147,10 @@ def train(
     say: Callable[[str], object] = (lambda line: None) if quiet else _say
     say(f"{xp.name} on {xp.device_name()}: {described}, {optimizer}")
     say(f"{len(training)} training and {len(testing)} test images, batches of {config['batch_size']}")
-    config["dataset"] = dataset or ("idx" if data else "mnist")
     config["data"] = None if data is None else str(data)
     config["limit"] = limit
+    if size is not None:
+        config["size"] = size
     wanted = _Wanted(save, json_path, plot, testing, config, say)
     try:
         run = xpnet.fit(
