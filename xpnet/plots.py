@@ -1,20 +1,26 @@
-"""Plots of a training."""
+"""Plots of a training and of an evaluation."""
 
 from __future__ import annotations
 
 import functools
 import io
+import itertools
 import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from xpnet.errors import shortened
+from xpnet.evaluation import Evaluation
 from xpnet.files import write_whole
 from xpnet.losses import find_loss
 from xpnet.run import Epoch
 
 # Okabe and Ito's blue and vermilion: distinct to colour-blind readers, and as greys in print.
 _TRAIN, _TEST = "#0072B2", "#D55E00"
+_MOST_NUMBERED = 20  # classes; with more, the numbers in the cells of a confusion matrix would overlap
+_MOST_TICKS = 40
+_MOST_OF_A_NAME = 20  # characters of a class's name beside an axis
 
 
 def check(path: str | os.PathLike[str]) -> None:
@@ -71,6 +77,49 @@ def _draw_history(figure: Any, epochs: Sequence[Epoch], *, unit: str) -> None:
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
+
+
+def confusion(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
+    """Plot the confusion matrix, with names of the classes if they are known.
+
+    Correct answers are pale, so that mistakes stand out.
+
+    Parameters
+    ----------
+    evaluation : Evaluation
+    path : str or path
+        The suffix names the format: PNG, SVG or PDF.
+    """
+    check(path)
+    save(drawn(_draw_confusion, evaluation), path)
+
+
+def _draw_confusion(figure: Any, evaluation: Evaluation) -> None:
+    counts = evaluation.confusion
+    n = len(counts)
+    mistakes = counts.copy()
+    mistakes[range(n), range(n)] = 0
+    most = max(1, mistakes.max())
+    figure.set_size_inches(7.0, 6.0)
+    axes = figure.subplots()
+    image = axes.imshow(mistakes, cmap="Blues", vmin=0, vmax=most)
+    figure.colorbar(image, label="misclassified test images").locator.set_params(integer=True)
+    for i, j in itertools.product(range(n), repeat=2) if n <= _MOST_NUMBERED else ():
+        color = "white" if mistakes[i, j] > most / 2 else "black"
+        axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=7, color=color)
+    axes.set(title=f"Test accuracy {evaluation.accuracy:.2%}", xlabel="predicted class", ylabel="true class")
+    ticks = range(0, n, -(-n // _MOST_TICKS))
+    names = [_label(i, evaluation.classes) for i in ticks]
+    axes.set_xticks(ticks, names, rotation=90 if evaluation.classes else 0)
+    axes.set_yticks(ticks, names)
+
+
+def _label(number: int, classes: Sequence[str] | None) -> str:
+    """Return the name of a class, else its number."""
+    if classes is None:
+        return str(number)
+    # Matplotlib reads what is between dollar signs as mathematics.
+    return shortened(classes[number], _MOST_OF_A_NAME).replace("$", r"\$")
 
 
 def drawn(draw: Callable[[Any, Any], object], what: Any) -> Any:

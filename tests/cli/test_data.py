@@ -60,6 +60,15 @@ def test_evaluate_uses_the_pictures_that_training_left_out(trained, tmp_path):
     assert found["confusion"] == json.loads(results.read_text())["confusion"]
 
 
+def test_evaluate_draws_the_confusion_matrix(trained, tmp_path):
+    folder, model, *_ = trained
+    output = run("evaluate", model, "--data", folder, "--plot", tmp_path / "picture.png")
+    assert output.endswith(f"drew {tmp_path / 'picture.png'}\n")
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    message = run("evaluate", model, "--data", folder, "--plot", tmp_path / "picture.xyz", status=1)
+    assert "its suffix is 'xyz'; choose one of" in message
+
+
 def test_predict_prints_names_beside_numbers(trained):
     folder, model, *_ = trained
     header, *lines = run("predict", model, "--data", folder, "--index", "0,5,11").splitlines()

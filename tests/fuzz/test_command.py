@@ -26,15 +26,29 @@ PATHS = [
     "ü\n",
     "a.png",
 ]
-TEXTS = ["numpy", "numba", "cupy", "numpy:1", "mnist", "idx", "none", "8,8", "relu", "sgd", "adam", "0:5"]
+TEXTS = [
+    "numpy",
+    "numba",
+    "cupy",
+    "numpy:1",
+    "mnist",
+    "idx",
+    "images",
+    "none",
+    "8,8",
+    "relu",
+    "sgd",
+    "adam",
+    "0:5",
+]
 COMMON = "--backend --json "
 DATA = "--dataset --data --max-bytes "
 OPTIONS = {
     "train": COMMON
     + DATA
-    + "--hidden --activation --optimizer --lr --beta --batch-size --seed --dtype --tf32 "
+    + "--size --hidden --activation --optimizer --lr --beta --batch-size --seed --dtype --tf32 "
     "--save --plot --quiet",
-    "evaluate": COMMON + DATA,
+    "evaluate": COMMON + DATA + "--plot",
     "predict": COMMON + DATA + "--index",
     "lesson": COMMON + "--plot --seed --lr",
     "bench": COMMON + "--rounds --threads --plot",

@@ -40,8 +40,8 @@ def data_options(command: Command) -> Command:
         type=click.Path(path_type=pathlib.Path),
         help="Read the data set from a folder: four IDX files, gzipped or plain; or one subfolder of "
         "pictures for each class; or train and test with such subfolders. Without test, 20 % of the pictures "
-        "of each class are the test images, always the same; evaluate and predict use all pictures of a folder "
-        "that the model was not trained on.",
+        "of each class are the test images, always the same; evaluate and predict use all pictures of a "
+        "folder that the model was not trained on.",
     )(command)
     return click.option(
         "--dataset",

@@ -10,8 +10,9 @@ from typing import Any
 import click
 
 import xpnet
+from xpnet import plots
 from xpnet.cli.data import data_options, read_test
-from xpnet.cli.options import backend_option, json_option, written_json
+from xpnet.cli.options import backend_option, check_distinct, json_option, output_option, written_json
 from xpnet.datasets import Dataset
 from xpnet.errors import shortened
 from xpnet.losses import find_loss
@@ -34,7 +35,8 @@ def indices(value: str) -> slice | list[int]:
 @MODEL
 @backend_option
 @data_options
-@json_option("loss, accuracy and confusion matrix")
+@json_option("loss, accuracy, confusion matrix and names of the classes")
+@output_option("--plot", what="Draw the confusion matrix (PNG, SVG or PDF).")
 def evaluate(
     model: pathlib.Path,
     backend: str | None,
@@ -42,12 +44,16 @@ def evaluate(
     data: pathlib.Path | None,
     max_bytes: int | None,
     json_path: pathlib.Path | None,
+    plot: pathlib.Path | None,
 ) -> None:
     """Measure a saved MODEL on test images.
 
     Prints the loss, the accuracy, and precision, recall and F1 of each class. Pictures of a folder
     are resized to the size that the model was trained on.
     """
+    check_distinct(json=json_path, plot=plot)
+    if plot is not None:
+        plots.check(plot)
     run = xpnet.load(model, xpnet.backend(backend))
     test = read_test(run, dataset, data, max_bytes)
     evaluation = run.evaluate(test)
@@ -55,6 +61,7 @@ def evaluate(
     if evaluation.classes is None:
         del results["classes"]
     outputs = written_json(json_path, {"backend": run.xp.name, **results})
+    outputs.write("drew", plot, lambda path: plots.confusion(evaluation, path))
     click.echo(f"test loss {evaluation.loss:.4f}   test accuracy {evaluation.accuracy:.2%}\n")
     click.echo(evaluation.report())
     outputs.say()
