@@ -40,7 +40,7 @@ def test_command_that_cannot_be_loaded_says_why_and_leaves_the_others_alone(inst
         assert run("hello", *args, status=1, **where) == (
             "xpnet: command 'hello' cannot be loaded: OSError: no libhello; reinstall hello_package\n"
         )
-    assert "Train a multilayer perceptron." in run("train", "--help", **where)
+    assert "Train a multilayer perceptron or a convolutional network." in run("train", "--help", **where)
 
 
 def test_installed_command_does_not_replace_one_of_xpnets(install):
