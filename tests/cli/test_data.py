@@ -139,6 +139,12 @@ def test_option_for_pictures_without_a_folder_is_bad_usage(options, message):
     assert message in run("train", *options, status=2)
 
 
+@pytest.mark.parametrize("options", [(), ("--size", "32,32"), ("--dataset", "images")])
+def test_folder_that_does_not_exist_is_named(tmp_path, options):
+    message = run("train", "--data", tmp_path / "pets", *options, status=1)
+    assert f"'{tmp_path / 'pets'}'" in message
+
+
 def test_max_bytes_is_not_for_pictures(tmp_path):
     message = run("train", "--data", fill(tmp_path, n=1), "--max-bytes", 5, status=2)
     assert "`--max-bytes` is for IDX files, not for pictures; leave it out" in message

@@ -80,12 +80,11 @@ def read_data(
     kind: str, data: pathlib.Path | None, max_bytes: int | None, size: tuple[int, int] | None = None
 ) -> tuple[Dataset, Dataset]:
     """Return the training and the test set; pictures to train on are shuffled, because they are sorted."""
-    if kind != IMAGES and size is not None:
-        raise click.UsageError("`--size` is for folders of pictures; leave it out")
-    if data is None:
-        return datasets.mnist()
-    if kind == IDX:
-        return datasets.idx_folder(data, max_bytes=max_bytes)
+    if data is None or kind != IMAGES:
+        found = datasets.mnist() if data is None else datasets.idx_folder(data, max_bytes=max_bytes)
+        if size is not None:
+            raise click.UsageError("`--size` is for folders of pictures; leave it out")
+        return found
     training, testing = datasets.image_parts(data, size=size)
     return datasets.split(training) if testing is None else (datasets.shuffled(training), testing)
 
@@ -137,14 +136,9 @@ def _test_pictures(run: Run, data: pathlib.Path) -> Dataset:
 
 
 def _kind(folder: pathlib.Path) -> str:
-    """Return whether a folder has IDX files or pictures, or raise."""
+    """Return whether a folder has IDX files or pictures, or raise if it has neither."""
     if not os.path.isdir(folder):
-        found = "is a file" if os.path.exists(folder) else "does not exist"
-        template = (
-            f"`--data {{folder}}` {found}; pass a folder with four IDX files, or with a subfolder of "
-            "pictures for each class"
-        )
-        raise NotADirectoryError(fitted(template, folder=repr(str(folder))))
+        return IDX  # Reading it raises an error that says so.
     if any(folder.glob(_IDX_FILES)):
         return IDX
     if any(is_picture(path) for inner in subfolders(folder) for path in inner.rglob("*")):
