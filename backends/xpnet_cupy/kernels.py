@@ -181,7 +181,7 @@ def one_hot(labels: Array, classes: int, *, dtype: Any) -> Array:
 
 
 def drawing(key: int, step: Any) -> tuple[Any, ...]:
-    """Return what kernels that draw take: two words of the key, the step on the device, the step as a word."""
+    """Return what kernels that draw take: two words of the key, the step on the device, and as a word."""
     counted, number = (None, int(step)) if isinstance(step, numbers.Integral) else (step, 0)
     low, high, word = (numpy.uint32(word & nn.WORD) for word in (int(key), int(key) >> 32, number))
     return low, high, counted, word
