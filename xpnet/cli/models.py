@@ -11,8 +11,15 @@ import click
 
 import xpnet
 from xpnet import plots
-from xpnet.cli.data import data_options, read_test
-from xpnet.cli.options import backend_option, check_distinct, json_option, output_option, written_json
+from xpnet.cli.options import (
+    backend_option,
+    check_distinct,
+    data_options,
+    json_option,
+    output_option,
+    read_test,
+    written_json,
+)
 from xpnet.datasets import Dataset
 from xpnet.errors import shortened
 from xpnet.losses import find_loss

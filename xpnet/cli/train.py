@@ -15,7 +15,7 @@ import click
 
 import xpnet
 from xpnet import plots
-from xpnet.cli.data import data_options, find_kind, image_size, read_data
+from xpnet.cli.data import IMAGES
 from xpnet.cli.doubts import doubt
 from xpnet.cli.interruption import Interruption, uninterrupted
 from xpnet.cli.networks import CNN, MLP, network
@@ -23,9 +23,13 @@ from xpnet.cli.options import (
     COUNT,
     backend_option,
     check_distinct,
+    data_options,
+    find_kind,
+    image_size,
     json_bytes,
     json_option,
     output_option,
+    read_data,
 )
 from xpnet.cli.outputs import Outputs, RescuedError
 from xpnet.datasets import Dataset
@@ -138,6 +142,8 @@ def train(
         xp = xp.with_tf32()
     config["dataset"] = find_kind(dataset, data, max_bytes)
     training, testing = read_data(config["dataset"], data, max_bytes, size)
+    if size is not None and config["dataset"] != IMAGES:
+        raise click.UsageError("`--size` is for folders of pictures; leave it out")
     training = training[:limit]
     classes = 1 + int(max(training.labels.max(), testing.labels.max()))
     if classes < 2:

@@ -79,6 +79,6 @@ def _check_match(folder: Path, train: Dataset, test: Dataset) -> None:
     if ours != theirs:
         template = (
             f"the pictures in {{folder}} have {ours[0]} x {ours[1]} pixels in 'train', but {theirs[0]} x "
-            f"{theirs[1]} in 'test'; pass `size=(height, width)`, or `--size` to the command, to resize all"
+            f"{theirs[1]} in 'test'; pass `size=(height, width)`, or `xpnet train --size`, to resize all"
         )
         raise ValueError(fitted(template, folder=repr(str(folder))))

@@ -68,8 +68,8 @@ def image_folder(
         if pixels.shape != images.shape[1:]:
             template = (
                 f"{{first}} has {images.shape[1]} x {images.shape[2]} pixels, but {{other}} has "
-                f"{pixels.shape[0]} x {pixels.shape[1]}; pass `size=(height, width)`, or `--size` to the "
-                "command, to resize all"
+                f"{pixels.shape[0]} x {pixels.shape[1]}; pass `size=(height, width)`, or `xpnet "
+                "train --size`, to resize all"
             )
             raise ValueError(fitted(template, first=repr(str(first)), other=repr(str(place))))
         images[i] = pixels
