@@ -171,6 +171,15 @@ def test_folder_with_both_kinds_is_read_as_idx_unless_pictures_are_asked_for(tmp
     assert ": 168-64-3 " in output
 
 
+def test_idx_files_of_other_numbers_are_detected(tmp_path):
+    for stem in ("train", "t10k"):
+        labels = b"\0\0\x0c\x01" + (2).to_bytes(4, "big") + numpy.array([0, 1], ">i4").tobytes()
+        images = b"\0\0\x0d\x03" + b"".join(n.to_bytes(4, "big") for n in (2, 2, 3))
+        (tmp_path / f"{stem}-labels-idx1-int").write_bytes(labels)
+        (tmp_path / f"{stem}-images-idx3-float").write_bytes(images + numpy.ones(12, ">f4").tobytes())
+    assert ": 6-64-2 " in run("train", "--data", tmp_path, "--epochs", 1)
+
+
 def test_bad_pictures_are_one_line(tmp_path):
     folder = fill(tmp_path, n=2)
     path = folder / "cat" / "01.png"

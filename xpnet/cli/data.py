@@ -13,7 +13,7 @@ from xpnet.problem import check_classes, class_count
 from xpnet.run import Run
 
 MNIST, IDX, IMAGES = "mnist", "idx", "images"  # the first is also the data set's own name
-_IDX_FILES = "*idx[0-9]-ubyte*"
+_IDX_FILES = "*idx[0-9]-*"
 _MOST_NAMES_SHOWN = 8
 
 
