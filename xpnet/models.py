@@ -67,6 +67,7 @@ class Sequential:
     _state_names: tuple[tuple[tuple[str, str], ...], ...] = dataclasses.field(repr=False, compare=False)
     _state_shapes: dict[str, tuple[int, ...]] = dataclasses.field(repr=False, compare=False)
     _widths: tuple[int | None, Shape | None] = dataclasses.field(repr=False, compare=False)
+    _takes_images: bool = dataclasses.field(repr=False, compare=False)
     _levels: int = dataclasses.field(repr=False, compare=False)
 
     def __init__(self, *layers: Layer) -> None:
@@ -81,6 +82,8 @@ class Sequential:
         object.__setattr__(self, "_state_names", _full_names(states))
         object.__setattr__(self, "_state_shapes", _full_shapes(states))
         object.__setattr__(self, "_widths", widths.through(layers))
+        takes_images = any(getattr(layer, "takes_images", False) for layer in layers)
+        object.__setattr__(self, "_takes_images", self.n_in is None and takes_images)
         object.__setattr__(self, "_levels", _checked_levels(layers))
 
     @property
@@ -107,7 +110,7 @@ class Sequential:
     @property
     def takes_images(self) -> bool:
         """Whether images enter, and not rows of features."""
-        return self.n_in is None and _takes_images(self.layers)
+        return self._takes_images
 
     def output_shape(self, shape: Shape | None) -> Shape | None:
         """Return the shape of an output, or raise ValueError if the layers do not take such an input."""
@@ -231,6 +234,11 @@ class Residual:
         return self.inner.n_in
 
     @property
+    def takes_images(self) -> bool:
+        """Whether images enter, and not rows of features."""
+        return self.inner.takes_images
+
+    @property
     def n_out(self) -> int | None:
         """The number of features of an output, if a layer has it."""
         return self.inner.n_out
@@ -277,13 +285,6 @@ class Residual:
             return (xp.nn.add(dy, dx) if input_gradient else None), grads
 
         return total, pullback
-
-
-def _takes_images(layers: Sequence[Any]) -> bool:
-    return any(
-        getattr(layer, "takes_images", False) or _takes_images(getattr(layer, "layers", ()))
-        for layer in layers
-    )
 
 
 def _may_be_equal(one: Shape, other: Shape) -> bool:
