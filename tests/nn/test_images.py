@@ -168,6 +168,16 @@ def test_bad_option_is_refused(options, message):
         nn.conv2d(np, x, weight, bias, **options)
 
 
+@pytest.mark.parametrize(("groups", "n_out"), [(1, 2), (3, 3), (2, 3), (4, 4)])
+def test_groups_and_channels_that_do_not_fit_are_refused(groups, n_out):
+    x, weight, bias = sample(1, 5, 6, 4), sample(3, 3, 2, n_out), sample(n_out)
+    message = rf"a weight of shape \(3, 3, 2, {n_out}\) in {groups} groups .* the shape \(1, 5, 6, 4\)"
+    with pytest.raises(ValueError, match=message):
+        nn.conv2d(np, x, weight, bias, groups=groups)
+    with pytest.raises(ValueError, match=message):
+        nn.conv2d_backward(np, x, weight, np.zeros((1, 5, 6, n_out)), groups=groups)
+
+
 def test_pool_of_nothing_but_padding_is_refused():
     with pytest.raises(ValueError, match="`padding` of 2 and 2 is not below the size 2"):
         nn.max_pool2d(np, sample(1, 4, 4, 1), size=2, stride=2, padding=2)

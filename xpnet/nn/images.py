@@ -76,9 +76,7 @@ def conv2d(
     -------
     y : array, shape (batch, out_height, out_width, n_out)
     """
-    over = windows.windows(
-        windows.lengths_of(x.shape), weight.shape[:2], stride=stride, padding=padding, dilation=dilation
-    )
+    over = _over(x, weight, groups, stride=stride, padding=padding, dilation=dilation)
     z = _correlated(xp, x, weight, over, groups)
     z += bias
     return z
@@ -119,9 +117,7 @@ def conv2d_backward(
     d_weight : array, shape of `weight`
     d_bias : array, shape (n_out,)
     """
-    over = windows.windows(
-        windows.lengths_of(x.shape), weight.shape[:2], stride=stride, padding=padding, dilation=dilation
-    )
+    over = _over(x, weight, groups, stride=stride, padding=padding, dilation=dilation)
     columns = _columns(xp, x, over, groups)
     rows = _grouped(xp, dy, groups)
     d_weight = _product(xp, xp.matrix_transpose(columns), rows)  # (groups, kernel * group_channels, outputs)
@@ -131,6 +127,18 @@ def conv2d_backward(
     )
     dx = _input_gradient(xp, weight, dy, over, groups) if input_gradient else None
     return dx, xp.reshape(d_weight, weight.shape), xp.sum(dy, axis=(0, 1, 2))
+
+
+def _over(x: Array, weight: Array, groups: int, **options: Any) -> tuple[Window, Window]:
+    """Return the windows over images, or raise ValueError unless images and weight fit together."""
+    lengths = windows.lengths_of(x.shape)
+    channels, (*size, group_channels, n_out) = x.shape[3], weight.shape
+    if groups * group_channels != channels or n_out % groups:
+        raise ValueError(
+            f"a weight of shape {tuple(weight.shape)} in {groups!r} groups takes {groups * group_channels} "
+            f"channels and gives a multiple of {groups!r}, but the images have the shape {tuple(x.shape)}"
+        )
+    return windows.windows(lengths, (size[0], size[1]), **options)
 
 
 def _input_gradient(xp: Any, weight: Array, dy: Array, over: tuple[Window, Window], groups: int) -> Array:
