@@ -175,7 +175,7 @@ def compiled(package, folder, *, only=None):
     code = f'#include "{HERE / "cuda_host.h"}"\n{package.source.CODE}'
     (folder / "host.cpp").write_text("\n".join([code, *entries, *sizes]), encoding="utf-8")
     options = [option for option in package.launch.OPTIONS if option.startswith("-D")]
-    options += ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-pthread"]
+    options += ["-std=c++20", "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC"]
     command = [compiler, *options, "host.cpp", "-o", "host.so"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
