@@ -86,20 +86,28 @@ def assert_compiled_returns_what_its_twin_does(xp, function, arguments):
     name, names = function.name, (*function.arrays,)
     others = {key: value for key, value in arguments.items() if key not in names}
     positional, _ = passed(function, {key: key for key in arguments})
+    expected = _results_of_twin(function, arguments, np.dtype("float64"))
+    is_doubled = [
+        x is not None and x.dtype.kind == "f" and i >= len(function.changed) for i, x in enumerate(expected)
+    ]
 
     def step(xp, *arrays):
         given = others | dict(zip(names, arrays, strict=True))
         args = [given.pop(key) for key in positional]
         made = getattr(xp.nn, name)(*args, **given)
-        return tuple(x for x in (made if isinstance(made, tuple) else (made,)) if x is not None)
+        made = made if isinstance(made, tuple) else (made,)
+        # What a step returns is made anew; a program writes into its own arrays what is used further.
+        doubled = [xp.nn.add(x, x) if twice else x for x, twice in zip(made, is_doubled, strict=True)]
+        return tuple(x for x in doubled if x is not None)
 
     compiled = xp.compile(step)
     for _ in range(3):
         on_device = placed(xp, function, arguments)
         results = iter(compiled(xp, *(on_device[name] for name in function.arrays)))
     assert getattr(compiled, "report", "") == "", compiled.report
-    expected = _results_of_twin(function, arguments, np.dtype("float64"))
-    _assert_close_to_twin(xp, function, arguments, [None if x is None else next(results) for x in expected])
+    found = [None if x is None else xp.to_host(next(results)) for x in expected]
+    halved = [x / 2 if twice else x for x, twice in zip(found, is_doubled, strict=True)]
+    _assert_close_to_twin(xp, function, arguments, halved)
 
 
 def _can_change(xp):

@@ -56,3 +56,12 @@ def test_compiled_convolution_of_any_shape_returns_what_its_twin_does(
     for wanted in (True, False):
         given = arrays | options | {"input_gradient": wanted}
         assert_compiled_returns_what_its_twin_does(backend, nn.FUNCTIONS["conv2d_backward"], given)
+
+
+@pytest.mark.parametrize("options", [{"size": 2, "stride": 2}, {"size": (3, 2), "stride": (1, 2)}], ids=str)
+def test_compiled_gradient_of_a_maximum_goes_to_the_first_of_several(backend, options):
+    random = np.random.Generator(np.random.Philox(4))
+    x, options = random.integers(0, 2, (3, 6, 8, 5)).astype("float32"), options | {"padding": "valid"}
+    y = nn.max_pool2d(np, x, **options)
+    arrays = {"x": x, "y": y, "dy": random.standard_normal(y.shape).astype("float32")}
+    assert_compiled_returns_what_its_twin_does(backend, nn.FUNCTIONS["max_pool2d_backward"], arrays | options)
