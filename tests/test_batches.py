@@ -7,7 +7,7 @@ import xpnet
 from xpnet import Dataset, Linear, Sequential
 from xpnet.batches import Batches, Scaling
 from xpnet.measure import Measure
-from xpnet.problem import labels_on_device
+from xpnet.targets import Targets
 
 MODEL = xpnet.mlp(4, 3, 2)
 LABELS = np.arange(6) % 2
@@ -158,7 +158,8 @@ def test_images_and_labels_enter_row_by_row(backend, dtype, order):
     for keep in (True, False):
         batches = Batches(backend, stored.images, dtype="float32", scaling=Scaling(), keep=keep)
         assert batches.images.flags.c_contiguous
-        assert labels_on_device(backend, stored, classes=3, name="dataset").flags.c_contiguous
+        targets = Targets(backend, stored.labels, None, task="classes", dtype="float32")
+        assert targets.truth.flags.c_contiguous
         np.testing.assert_array_equal(backend.to_host(batches.images), images)
     run, expected = (fit(backend, data, epochs=2, test=data) for data in (stored, Dataset(images, labels)))
     assert run.history[-1].test_loss == expected.history[-1].test_loss

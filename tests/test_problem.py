@@ -22,8 +22,8 @@ def test_data_on_a_device_do_not_follow_later_changes(xp):
     problem = Problem(xpnet.mlp(4, 2), find_loss("squared_error"), Scaling(0.5), "float32")
     batches, found = problem.on_device(xp, Dataset(images, labels), name="train", keep=True)
     images[...], labels[...] = 0, 1
-    np.testing.assert_array_equal(xp.to_host(found), [0, 1, 0])
-    np.testing.assert_array_equal(xp.to_host(batches.gather(found)), np.full((3, 4), 0.5))
+    np.testing.assert_array_equal(xp.to_host(found.truth), [0, 1, 0])
+    np.testing.assert_array_equal(xp.to_host(batches.gather(found.truth)), np.full((3, 4), 0.5))
 
 
 @pytest.mark.parametrize(
@@ -41,4 +41,4 @@ def test_data_on_a_device_do_not_follow_later_changes(xp):
 )
 def test_data_that_do_not_fit_the_model_are_refused(data, model, message):
     with pytest.raises(ValueError, match=message):
-        check_fit("test", data, model)
+        check_fit("test", data, model, find_loss("softmax_cross_entropy"))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
 from xpnet import metrics
 from xpnet.batches import Batches, Scaling
-from xpnet.checks import count
+from xpnet.checks import choice, count
 from xpnet.datasets import Dataset
-from xpnet.datasets.dataset import as_dataset
+from xpnet.datasets.dataset import without_targets
 from xpnet.layer import Params
-from xpnet.losses import Loss, find_loss
+from xpnet.loss import CLASSES, LABELS, VALUES, Loss
+from xpnet.losses import KINDS, find_loss
 from xpnet.measure import BATCH_SIZE, Measure
 from xpnet.memory import watched
 from xpnet.models import Sequential, check_params, copy_params
@@ -36,31 +37,42 @@ class Evaluation:
     ----------
     loss : float
         The mean over the data set.
-    accuracy : float
-        The share of correct predictions, in [0, 1].
-    confusion : NumPy array, shape (classes, classes), int64
-        Rows are true classes, columns predicted ones.
+    accuracy : float or None
+        The share of correct predictions, in [0, 1]; of several labels, the share of all of them.
+        None of values.
+    confusion : NumPy array, shape (classes, classes), int64, or None
+        Rows are true classes, columns predicted ones. None of labels and values.
     classes : tuple of str or None
         The names of the classes, if they are known.
+    metrics : dict of str to float
+        More figures: "f1" of classes (macro) and of labels (micro); "mae" and "r2" of values.
     """
 
     loss: float
-    accuracy: float
-    confusion: np.ndarray
+    accuracy: Any
+    confusion: Any
     classes: tuple[str, ...] | None = None
+    metrics: dict[str, float] = dataclasses.field(default_factory=dict)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Evaluation):
             return NotImplemented
-        same = (self.loss, self.accuracy) == (other.loss, other.accuracy)
-        return same and np.array_equal(self.confusion, other.confusion)
+        mine, theirs = ((e.loss, e.accuracy, e.metrics) for e in (self, other))
+        if self.confusion is None or other.confusion is None:
+            return mine == theirs and self.confusion is other.confusion
+        return mine == theirs and np.array_equal(self.confusion, other.confusion)
 
     def __hash__(self) -> int:
         return hash((self.loss, self.accuracy))
 
     def report(self) -> str:
-        """Return precision, recall and F1 of each class that occurs, as scikit-learn prints them."""
-        return metrics.classification_report(self.confusion, self.classes)
+        """Return precision, recall and F1 of each class that occurs, as scikit-learn prints them.
+
+        Of labels and values, the metrics, one a line.
+        """
+        if self.confusion is not None:
+            return metrics.classification_report(self.confusion, self.classes)
+        return "".join(f"{name:<4} {value:.4f}\n" for name, value in self.metrics.items())
 
 
 @SILENT
@@ -70,7 +82,7 @@ def evaluate(
     params: Params,
     dataset: Dataset,
     *,
-    loss: str = "softmax_cross_entropy",
+    loss: str | Loss | Callable[..., Any] = "softmax_cross_entropy",
     scale: float = 1 / 255,
     offset: float = 0.0,
     batch_size: int = BATCH_SIZE,
@@ -83,8 +95,8 @@ def evaluate(
     model : Sequential
     params : dict of arrays of `xp`
     dataset : Dataset
-    loss : str
-        By its name in `xpnet.losses.LOSSES`.
+    loss : str, Loss or callable
+        As of `xpnet.fit`.
     scale, offset : float
         uint8 pixels enter the model as ``pixel * scale + offset``.
     batch_size : int
@@ -97,24 +109,39 @@ def evaluate(
     """
     criterion = find_loss(loss)
     check_namespace(xp)
-    check_fit("dataset", dataset, model)
+    check_fit("dataset", dataset, model, criterion)
     batch_size = count("batch_size", batch_size)
     dtype = check_params(xp, model, params)
     params = copy_params(xp, params)  # row by row, which kernels are fast with
-    problem = Problem(model, criterion, Scaling(scale, offset), dtype)
+    task = criterion.task(dataset.targets)
+    problem = Problem(model, criterion, Scaling(scale, offset), dtype, task)
     image = images_for(model, dataset).shape[1:]
     with watched(xp, model, dtype=dtype, batch_size=batch_size, image=image):
         measure = Measure(xp, problem, dataset, batch_size=batch_size, once=True)
         total, predicted = measure(params)
-        labels = measure.labels
-        classes = class_count(model, image)
+        loss_value = float(xp.to_host(total)) / measure.targets.total_weight
+        truth = measure.targets.truth
         measure.close()
-        return Evaluation(
-            loss=float(xp.to_host(total)) / len(dataset),
-            accuracy=metrics.accuracy(xp, labels, predicted),
-            confusion=metrics.confusion_matrix(xp, labels, predicted, classes),
-            classes=dataset.classes,
-        )
+        figures = _figures(xp, task, truth, predicted, class_count(model, image))
+        return Evaluation(loss=loss_value, classes=dataset.classes, **figures)
+
+
+def _figures(xp: Namespace, task: str, truth: Array, predicted: Array, classes: int) -> dict[str, Any]:
+    """Return accuracy, confusion matrix and metrics of predictions."""
+    if task == VALUES:
+        found = {
+            "mae": metrics.mean_absolute_error(xp, truth, predicted),
+            "r2": metrics.r2(xp, truth, predicted),
+        }
+        return {"accuracy": None, "confusion": None, "metrics": found}
+    true, guessed = (xp.reshape(x, (-1,)) for x in (truth, predicted))
+    accuracy = metrics.accuracy(xp, true, guessed)
+    if task == LABELS:
+        found = {"f1": metrics.f1(xp, true, guessed, 2, average="binary")}
+        return {"accuracy": accuracy, "confusion": None, "metrics": found}
+    confusion = metrics.confusion_matrix(xp, true, guessed, classes)
+    found = {"f1": metrics.f1(xp, true, guessed, classes)}
+    return {"accuracy": accuracy, "confusion": confusion, "metrics": found}
 
 
 @SILENT
@@ -124,28 +151,34 @@ def predict(
     params: Params,
     images: Any,
     *,
-    loss: str = "softmax_cross_entropy",
+    loss: str | Loss | Callable[..., Any] = "softmax_cross_entropy",
     scale: float = 1 / 255,
     offset: float = 0.0,
+    task: str = CLASSES,
 ) -> np.ndarray:
-    """Return the predicted class of each image, as `evaluate` counts it.
+    """Return what a model predicts for each image, as `evaluate` counts it.
 
-    It is the class of the largest output; with one output, class 1 if it is more probable than not. If two
+    The class is that of the largest output; with one output, class 1 if it is more probable than not. If two
     outputs differ only by rounding, the choice between them may depend on the size of the batches.
 
     Parameters
     ----------
     images : array_like, shapes as of `Dataset`, uint8 or float, or Dataset
         On the host. For the other parameters see `evaluate`.
+    task : {"classes", "labels", "values"}
+        What is predicted, see `xpnet.loss.Loss.task`.
 
     Returns
     -------
-    classes : NumPy array, shape (n,), int64
+    predictions : NumPy array
+        Classes, shape (n,), int64; or 0 and 1 for each label, shape (n, n_out), int64; or values, shape
+        (n, n_out), of the dtype of the parameters.
     """
     criterion = find_loss(loss)
     outputs = _forward(xp, model, params, images, Scaling(scale, offset), criterion)
     # On the host, because some devices lack the int64 that argmax returns.
-    return criterion.predict(np, _together(xp, outputs)).astype(np.int64)
+    found = criterion.predict(np, _together(xp, outputs), choice((CLASSES, LABELS, VALUES))("task", task))
+    return found if task == VALUES else found.astype(np.int64)
 
 
 @SILENT
@@ -155,7 +188,7 @@ def predict_proba(
     params: Params,
     images: Any,
     *,
-    loss: str = "softmax_cross_entropy",
+    loss: str | Loss | Callable[..., Any] = "softmax_cross_entropy",
     scale: float = 1 / 255,
     offset: float = 0.0,
 ) -> np.ndarray:
@@ -181,8 +214,8 @@ def predict_proba(
     outputs = _forward(xp, model, params, images, Scaling(scale, offset), criterion)
     if not criterion.gives_probabilities(model):
         raise ValueError(
-            f"the outputs of a model trained with {loss!r} are not probabilities; call `predict` for the "
-            "classes, or `predict_outputs` for the outputs as they are"
+            f"the outputs of a model trained with {criterion.name!r} are not probabilities; call `predict` "
+            "for the classes, or `predict_outputs` for the outputs as they are"
         )
     p = _together(xp, (criterion.probabilities(xp, z) for z in outputs))
     return np.concatenate([1 - p, p], axis=1) if p.shape[1] == 1 else p
@@ -219,14 +252,19 @@ def _forward(
 ) -> Iterator[Array]:
     """Return the outputs batch by batch, computed as `evaluate` computes them."""
     dataset, params, dtype = _checked(xp, model, params, images)
-    measure = Measure(xp, Problem(model, criterion, scaling, dtype), dataset, name="images", once=True)
+    problem = Problem(model, criterion, scaling, dtype)
+    # With the loss, though it is not needed, so that the outputs are those of `evaluate` to the last bit. One
+    # of a user's may not take the targets that stand in for those that are missing.
+    measure = Measure(
+        xp, problem, dataset, name="images", once=True, scored=type(criterion) in KINDS.values()
+    )
     return (outputs for outputs, _ in measure.outputs(params))
 
 
 def _checked(xp: Namespace, model: Sequential, params: Params, images: Any) -> tuple[Dataset, Params, str]:
-    """Return images as a data set, copies of the parameters (stored row by row), and their dtype."""
+    """Return images as a data set without targets, copies of the parameters (row by row), and their dtype."""
     check_namespace(xp)
-    dataset = as_dataset(images)
+    dataset = without_targets(images)
     check_fit("images", dataset, model)
     dtype = check_params(xp, model, params)
     return dataset, copy_params(xp, params), dtype

@@ -1,150 +1,256 @@
-"""Losses, by name: what training minimises, given a model's outputs and class labels."""
+"""The losses: see `xpnet.loss` for what a loss is."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
-from xpnet import nn
+from xpnet.checks import fraction, positive, set_fields
 from xpnet.errors import shortened
-from xpnet.layer import Layer
-from xpnet.layers import Activation, Sigmoid, Softmax
-from xpnet.models import Sequential
+from xpnet.layers import Sigmoid, Softmax
+from xpnet.loss import CLASSES, LABELS
+from xpnet.loss import Loss as Loss
 from xpnet.namespace import Namespace
 
 Array = Any
 
 
-@dataclasses.dataclass(frozen=True)
-class Loss:
-    """A loss, and how predictions follow from outputs that were trained with it.
+class _Declared(Loss):
+    """Base of the losses of `xpnet`: those that `nn` has under their names."""
 
-    Attributes
+    def function(
+        self, xp: Namespace, outputs: Array, targets: Array, weights: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Return the mean loss of a batch and its gradient, see `Loss`."""
+        if targets.ndim == 1:
+            if weights is None and self._takes_labels:
+                return getattr(xp.nn, self.name)(outputs, targets)
+            # 0 or 1 for one output, else one-hot rows.
+            targets = xp.nn.one_hot(targets, outputs.shape[1], dtype=outputs.dtype)
+        return self.of_numbers(xp, outputs, targets, weights)
+
+    @property
+    def _takes_labels(self) -> bool:
+        """Whether `nn` has a function of class indices that does what this loss does."""
+        return False
+
+    def of_numbers(
+        self, xp: Namespace, outputs: Array, targets: Array, weights: Array | None
+    ) -> tuple[Array, Array]:
+        """Return the mean loss of a batch and its gradient, given targets of the shape of the outputs."""
+        return _called(xp, self.name, outputs, targets, weights)
+
+
+def _called(
+    xp: Namespace, name: str, outputs: Array, targets: Array, weights: Array | None, **options: float
+) -> tuple[Array, Array]:
+    """Return what the loss `name` of `nn` gives, or its mean by weight."""
+    if weights is None:
+        return getattr(xp.nn, name)(outputs, targets, **options)
+    return getattr(xp.nn, f"weighted_{name}")(outputs, targets, weights, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class SoftmaxCrossEntropy(_Declared):
+    """Cross-entropy of classes that exclude each other: ``-sum(t log(softmax(z)))`` of each row.
+
+    Parameters
     ----------
-    name : str
-    function : callable
-        Takes `xp`, outputs (batch, n_out) and labels (batch,); returns the mean loss, shape (), and its
-        gradient at the outputs.
-    unit : str
-        Of the mean loss.
-    threshold : float
-        A single output above it predicts class 1, any other class 0.
-    absorbs : type or None
-        The final activation that the loss includes, so that training leaves it out: the combined gradient
-        neither overflows nor vanishes.
-    least_outputs : int
-        With fewer outputs the loss is constant.
-    is_likelihood : bool
-        Whether minimising the loss makes outputs probabilities; otherwise they only approach the targets.
+    label_smoothing : float
+        Share of each target that is divided among all classes, in [0, 1).
     """
 
-    name: str
-    function: Callable[[Namespace, Array, Array], tuple[Array, Array]]
-    unit: str
-    threshold: float = 0.0
-    absorbs: type[Activation] | None = None
-    least_outputs: int = 1
-    is_likelihood: bool = True
+    label_smoothing: float = 0.0
 
-    def __reduce__(self) -> Any:
-        return find_loss, (self.name,)
+    name = "softmax_cross_entropy"
+    unit = "nats per example"
+    absorbs = Softmax
+    least_outputs = 2
+    interval = 0.0, 1.0
+    numbers_are = CLASSES
 
-    def trunk(self, model: Sequential) -> Sequential:
-        """Return `model` without the final activation that the loss absorbs, however deep it is nested.
+    def __post_init__(self) -> None:
+        set_fields(self, label_smoothing=fraction)
 
-        Subclasses that compute something else are left alone.
+    @property
+    def _takes_labels(self) -> bool:
+        return not self.label_smoothing
 
-        Raises
-        ------
-        ValueError
-            If the model has too few outputs for the loss.
-        """
-        if model.n_out is not None and model.n_out < self.least_outputs:
-            raise ValueError(
-                f"loss {self.name!r} needs at least {self.least_outputs} outputs, but the model has "
-                f"{model.n_out}; choose 'sigmoid_cross_entropy' or give the model more outputs"
-            )
-        kept = model if self.absorbs is None else _without_final(self.absorbs, model)
-        return kept if isinstance(kept, Sequential) else model
-
-    def predict(self, xp: Any, outputs: Array) -> Array:
-        """Return the predicted class of each row, shape (batch,), int32: that of the largest output.
-
-        Ties go to the first. Probabilities have the same order, but several may round to one number.
-        """
-        if outputs.shape[1] == 1:
-            return xp.astype(outputs[:, 0] > self.threshold, xp.int32)
-        return xp.astype(xp.argmax(outputs, axis=1), xp.int32)
-
-    def probabilities(self, xp: Any, outputs: Array) -> Array:
-        """Return the probability of each class or, with one output, of class 1.
-
-        Call it only if `gives_probabilities`.
-        """
-        return outputs if self.absorbs is None else getattr(xp.nn, self.absorbs.function)(outputs)
-
-    def gives_probabilities(self, model: Sequential) -> bool:
-        """Return whether `probabilities` of the outputs of `model` are probabilities."""
-        last: Any = model
-        while isinstance(last, Sequential):
-            last = last.layers[-1]
-        return self.is_likelihood or isinstance(last, Sigmoid if model.n_out == 1 else Softmax)
+    def of_numbers(
+        self, xp: Namespace, outputs: Array, targets: Array, weights: Array | None
+    ) -> tuple[Array, Array]:
+        """Return the mean loss of a batch and its gradient, given the probability of each class."""
+        if self.label_smoothing:
+            targets = xp.nn.smooth_labels(targets, targets.shape[1], self.label_smoothing)
+        return _called(xp, "soft_cross_entropy", outputs, targets, weights)
 
 
-def _without_final(kind: type[Layer], layer: Any) -> Layer | None:
-    """Return `layer` without a final activation of this kind, or None if nothing else is left."""
-    if _is_called_as(kind, layer):
-        return None
-    if not _is_called_as(Sequential, layer):
-        return layer
-    *layers, last = layer.layers
-    kept = _without_final(kind, last)
-    if kept is last:
-        return layer
-    layers += [] if kept is None else [kept]
-    return Sequential(*layers) if layers else None
+@dataclasses.dataclass(frozen=True)
+class SigmoidCrossEntropy(_Declared):
+    """Cross-entropy of each output by itself (binary); for two classes with one output, or several labels.
+
+    Parameters
+    ----------
+    label_smoothing : float
+        Share of each target that is moved to 1/2, in [0, 1).
+    """
+
+    label_smoothing: float = 0.0
+
+    name = "sigmoid_cross_entropy"
+    unit = "nats per output"
+    absorbs = Sigmoid
+    interval = 0.0, 1.0
+    numbers_are = LABELS
+
+    def __post_init__(self) -> None:
+        set_fields(self, label_smoothing=fraction)
+
+    def of_numbers(
+        self, xp: Namespace, outputs: Array, targets: Array, weights: Array | None
+    ) -> tuple[Array, Array]:
+        """Return the mean loss of a batch and its gradient, given 0, 1 or a probability for each output."""
+        if self.label_smoothing:
+            targets = xp.nn.smooth_labels(targets, 2, self.label_smoothing)
+        return _called(xp, self.name, outputs, targets, weights)
 
 
-def _is_called_as(kind: type[Any], layer: Any) -> bool:
-    """Return whether `layer` is of this kind and computes what that computes."""
-    mine, theirs = type(layer), kind
-    return isinstance(layer, kind) and all(
-        getattr(mine, name, None) == getattr(theirs, name, None) for name in ("__call__", "train", "function")
-    )
+@dataclasses.dataclass(frozen=True)
+class SquaredError(_Declared):
+    """The mean of ``(y - t)**2``."""
+
+    name = "squared_error"
+    unit = "squared error per output"
+    threshold = 0.5
+    is_likelihood = False
 
 
-def _loss(name: str, **options: Any) -> Loss:
-    """Return a function of `nn`, which takes class labels or targets of the outputs' shape, as a loss."""
-    _, labelled = nn.FUNCTIONS[name].arrays.values()
+@dataclasses.dataclass(frozen=True)
+class AbsoluteError(_Declared):
+    """The mean of ``|y - t|``."""
 
-    def function(xp: Namespace, outputs: Array, labels: Array) -> tuple[Array, Array]:
-        if labelled.kind != "int":
-            # 0 or 1 for one output, else one-hot rows.
-            labels = xp.nn.one_hot(labels, outputs.shape[1], dtype=outputs.dtype)
-        return getattr(xp.nn, name)(outputs, labels)
-
-    return Loss(name, function, **options)
+    name = "absolute_error"
+    unit = "absolute error per output"
+    threshold = 0.5
+    is_likelihood = False
 
 
-LOSSES = {
-    loss.name: loss
-    for loss in (
-        _loss("softmax_cross_entropy", unit="nats per example", absorbs=Softmax, least_outputs=2),
-        _loss("sigmoid_cross_entropy", unit="nats per output", absorbs=Sigmoid),
-        _loss("squared_error", unit="squared error per output", threshold=0.5, is_likelihood=False),
-    )
-}
+@dataclasses.dataclass(frozen=True)
+class HuberError(_Declared):
+    """The mean of Huber's error: squared for small differences, absolute for large ones.
+
+    Parameters
+    ----------
+    delta : float
+        The difference from which it is absolute, above 0.
+    """
+
+    delta: float = 1.0
+
+    name = "huber_error"
+    unit = "Huber error per output"
+    threshold = 0.5
+    is_likelihood = False
+
+    def __post_init__(self) -> None:
+        set_fields(self, delta=positive)
+
+    def of_numbers(
+        self, xp: Namespace, outputs: Array, targets: Array, weights: Array | None
+    ) -> tuple[Array, Array]:
+        """Return the mean loss of a batch and its gradient, given values to predict."""
+        return _called(xp, self.name, outputs, targets, weights, delta=self.delta)
 
 
-def find_loss(name: str) -> Loss:
-    """Return the loss called `name`.
+@dataclasses.dataclass(frozen=True)
+class OwnLoss(Loss):
+    """A function as a loss; a loss of your own with options is a subclass of `Loss` instead.
+
+    Parameters
+    ----------
+    of : callable
+        Takes `xp`, outputs and targets, and perhaps `weights`; returns the mean loss and its gradient at the
+        outputs.
+    """
+
+    of: Callable[..., tuple[Array, Array]]
+
+    threshold = 0.5
+    is_likelihood = False
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """The name of the function."""
+        return getattr(self.of, "__name__", type(self.of).__name__)
+
+    @property
+    def takes_weights(self) -> bool:
+        """Whether the function takes the weights of examples."""
+        return "weights" in inspect.signature(self.of).parameters
+
+    def function(
+        self, xp: Namespace, outputs: Array, targets: Array, weights: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Return what the function returns."""
+        others = () if weights is None else (weights,)
+        return self.of(xp, outputs, targets, *others)
+
+
+KINDS: dict[str, type[Any]] = {kind.name: kind for kind in _Declared.__subclasses__()}
+"""The classes of the losses of `xpnet`, by name; their fields are options."""
+
+LOSSES: dict[str, Loss] = {name: kind() for name, kind in KINDS.items()}
+"""The losses of `xpnet` with their usual options, by name."""
+
+
+def find_loss(loss: Any) -> Loss:
+    """Return a loss, given its name, itself, or a function that is one.
 
     Raises
     ------
     ValueError
-        If there is none; the message names the choices.
+        If there is none of that name; the message names the choices.
+    TypeError
+        If it is something else.
     """
-    if not isinstance(name, str) or name not in LOSSES:
-        raise ValueError(f"unknown loss {shortened(repr(name), 100)}: choose one of {', '.join(LOSSES)}")
-    return LOSSES[name]
+    if isinstance(loss, str) and loss in LOSSES:
+        return LOSSES[loss]
+    if isinstance(loss, Loss):
+        return loss
+    function = getattr(loss, "function", loss)
+    if callable(function) and not isinstance(loss, type):
+        return OwnLoss(function)
+    if isinstance(loss, type):
+        raise TypeError(f"`loss` is the class {loss.__name__}; pass an object, as in `{loss.__name__}()`")
+    raise ValueError(f"unknown loss {shortened(repr(loss), 100)}: choose one of {', '.join(LOSSES)}")
+
+
+def short_name(loss: Loss) -> str | Loss:
+    """Return the name of a loss of `xpnet` with its usual options, and any other loss as it is."""
+    return loss.name if LOSSES.get(loss.name) == loss else loss
+
+
+def loss_about(loss: str | Loss) -> Any:
+    """Return a loss for a file: its name, with its options if these are not the usual ones.
+
+    Raises
+    ------
+    ValueError
+        If it is a loss of one's own, of which a file has no code.
+    """
+    if isinstance(loss, str):
+        return loss
+    if KINDS.get(loss.name) is not type(loss):
+        return {"own": loss.name}
+    options: Any = loss
+    return {"loss": loss.name, **dataclasses.asdict(options)}
+
+
+def described_loss(about: Any) -> str | Loss:
+    """Return the loss that `loss_about` described."""
+    if isinstance(about, str):
+        return find_loss(about).name
+    options = dict(about)
+    return KINDS[options.pop("loss")](**options)

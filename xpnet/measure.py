@@ -8,9 +8,11 @@ from typing import Any
 from xpnet.batches import spans
 from xpnet.datasets import Dataset
 from xpnet.layer import Params
+from xpnet.loss import VALUES
 from xpnet.namespace import Namespace
 from xpnet.problem import Problem
 from xpnet.replay.foreign import compile_step
+from xpnet.targets import accumulated
 
 Array = Any
 
@@ -35,6 +37,8 @@ class Measure:
         Whether later changes of the data set must have no effect.
     once : bool
         Whether it is called only once; recording a step for a few batches is then not worth it.
+    scored : bool
+        Whether to compute losses; without it, they are 0, and the targets can be anything.
     """
 
     def __init__(
@@ -47,19 +51,27 @@ class Measure:
         name: str = "dataset",
         keep: bool = False,
         once: bool = False,
+        scored: bool = True,
     ) -> None:
-        self.batches, self.labels = problem.on_device(xp, dataset, name=name, keep=keep)
+        self.batches, self.targets = problem.on_device(xp, dataset, name=name, keep=keep)
         self._xp = xp
-        self._criterion = problem.loss
+        self._problem = problem
+        self._scored = scored
         self._trunk = problem.loss.trunk(problem.model)
         self._batch_size = batch_size
         is_short = once and len(dataset) <= _FEW * batch_size
         self._compiled = self._step if is_short else compile_step(xp, self._step)
 
     def __call__(self, params: Params) -> tuple[Array, Array]:
-        """Return the sum of the losses, shape (), and the predicted classes, shape (n,), on the device."""
-        found = [(self._criterion.predict(self._xp, z), total) for z, total in self.outputs(params)]
-        return found[-1][1], self._xp.concat([predicted for predicted, _ in found])
+        """Return the sum of the losses, shape (), and the predictions, see `Loss.predict`, on the device."""
+        xp, loss, task = self._xp, self._problem.loss, self._problem.task
+        found = [(loss.predict(xp, z, task), total) for z, total in self._copied(params)]
+        return found[-1][1], xp.concat([predicted for predicted, _ in found])
+
+    def _copied(self, params: Params) -> Iterator[tuple[Array, Array]]:
+        """Yield what `outputs` yields; outputs that are predictions themselves are copied."""
+        for z, total in self.outputs(params):
+            yield (self._xp.asarray(z, copy=True) if self._problem.task == VALUES else z), total
 
     def outputs(self, params: Params) -> Iterator[tuple[Array, Array]]:
         """Yield the outputs for each batch, and the sum of the losses so far.
@@ -70,7 +82,9 @@ class Measure:
         total = xp.zeros((), dtype=self.batches.dtype)
         for begin, end in spans(len(self.batches), self._batch_size):
             indices = xp.arange(begin, end, dtype=xp.int32)
-            outputs, total = self._compiled(xp, params, total, self.batches.images, self.labels, indices)
+            outputs, total = self._compiled(
+                xp, params, total, self.batches.images, self.targets.arrays, indices
+            )
             yield outputs, total
 
     @property
@@ -83,8 +97,17 @@ class Measure:
         del self._compiled
 
     def _step(
-        self, xp: Namespace, params: Params, total: Array, images: Array, labels: Array, indices: Array
+        self,
+        xp: Namespace,
+        params: Params,
+        total: Array,
+        images: Array,
+        targets: tuple[Array, ...],
+        indices: Array,
     ) -> tuple[Array, Array]:
         outputs, _ = self._trunk(xp, params, self.batches.gather_from(xp, images, indices))
-        loss, _ = self._criterion.function(xp, outputs, xp.nn.gather_labels(labels, indices))
-        return outputs, xp.nn.accumulate(total, loss, indices.shape[0])
+        if not self._scored:
+            return outputs, total
+        wanted, weights = self.targets.gather_from(xp, targets, indices)
+        loss, _ = self._problem.loss.value(xp, outputs, wanted, weights)
+        return outputs, accumulated(xp, total, loss, weights, indices.shape[0])

@@ -1,4 +1,4 @@
-"""Accuracy, the confusion matrix, and the report that scikit-learn prints."""
+"""Figures of how good predictions are: of classes, of labels and of values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.checks import count
+from xpnet.checks import choice, count
 from xpnet.namespace import Namespace
 
 Array = Any
@@ -23,6 +23,107 @@ def accuracy(xp: Namespace, labels: Array, predicted: Array) -> float:
     """
     true, found = _on_host(xp, labels, predicted)
     return int(np.count_nonzero(true == found)) / len(true)
+
+
+def top_k_accuracy(xp: Namespace, labels: Array, outputs: Array, k: int) -> float:
+    """Return the share of rows whose class is among those of the `k` largest outputs, in [0, 1].
+
+    Of equal outputs, those of lower classes count as larger.
+
+    Parameters
+    ----------
+    labels : array, shape (n,), int
+        The true classes.
+    outputs : array, shape (n, classes), float
+        Outputs, or probabilities.
+    k : int
+
+    Raises
+    ------
+    ValueError
+        If `k` is more than there are classes, or a label is not a class.
+    """
+    k = count("k", k)
+    xp.check_array("labels", labels)
+    xp.check_array("outputs", outputs)
+    true, scores = xp.to_host(labels), xp.to_host(outputs)
+    if scores.ndim != 2 or true.shape != scores.shape[:1]:
+        raise ValueError(
+            "`labels` and `outputs` must have shapes (n,) and (n, classes), "
+            f"got {true.shape} and {scores.shape}"
+        )
+    classes = scores.shape[1]
+    if k > classes:
+        raise ValueError(f"`k` must be at most the number of classes, {classes}, got {k}")
+    if true.min() < 0 or true.max() >= classes:
+        raise ValueError(f"`labels` must be in [0, {classes}), got {int(true.min())} to {int(true.max())}")
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return float((best == true[:, None]).any(axis=1).mean())
+
+
+def f1(xp: Namespace, labels: Array, predicted: Array, classes: int, *, average: str = "macro") -> float:
+    """Return the F1 score, the harmonic mean of precision and recall, in [0, 1].
+
+    Parameters
+    ----------
+    labels, predicted : array, shape (n,), int
+        The true classes and those predicted, in ``[0, classes)``.
+    classes : int
+    average : {"macro", "weighted", "micro", "binary"}
+        The mean over the classes that occur, by itself or by their numbers of samples; that of all samples
+        together, which is the accuracy; or the score of class 1 of two. As in scikit-learn.
+    """
+    choice(("macro", "weighted", "micro", "binary"))("average", average)
+    counts = confusion_matrix(xp, labels, predicted, classes)
+    right, support, found = np.diag(counts), counts.sum(axis=1), counts.sum(axis=0)
+    if average == "micro":
+        return float(right.sum() / counts.sum())
+    scores = _ratio(2 * right, support + found)
+    if average == "binary":
+        if len(counts) != 2:
+            raise ValueError(f"`average='binary'` is for 2 classes, but `classes` is {classes}")
+        return float(scores[1])
+    weights = support if average == "weighted" else (support + found > 0).astype(np.int64)
+    return float(_average(scores[None], weights)[0])
+
+
+def mean_absolute_error(xp: Namespace, targets: Array, outputs: Array) -> float:
+    """Return the mean of ``|output - target|`` over all elements.
+
+    Parameters
+    ----------
+    targets, outputs : array, equal shapes, float
+    """
+    true, found = _values(xp, targets, outputs)
+    return float(np.abs(found - true).mean())
+
+
+def mean_squared_error(xp: Namespace, targets: Array, outputs: Array) -> float:
+    """Return the mean of ``(output - target)**2`` over all elements.
+
+    Parameters
+    ----------
+    targets, outputs : array, equal shapes, float
+    """
+    true, found = _values(xp, targets, outputs)
+    return float(((found - true) ** 2).mean())
+
+
+def r2(xp: Namespace, targets: Array, outputs: Array) -> float:
+    """Return the coefficient of determination, R^2: at most 1, and 0 for outputs that are the mean target.
+
+    Of several columns, it is the mean of theirs. A column whose targets are all equal gives 1 if the outputs
+    are the same, else 0. As in scikit-learn.
+
+    Parameters
+    ----------
+    targets, outputs : array, shape (n,) or (n, columns), float
+    """
+    true, found = (x.reshape(len(x), -1) for x in _values(xp, targets, outputs))
+    errors = ((found - true) ** 2).sum(axis=0)
+    spread = ((true - true.mean(axis=0)) ** 2).sum(axis=0)
+    scores = 1 - np.divide(errors, spread, out=(errors > 0).astype(np.float64), where=spread > 0)
+    return float(scores.mean())
 
 
 def confusion_matrix(xp: Namespace, labels: Array, predicted: Array, classes: int) -> np.ndarray:
@@ -139,6 +240,19 @@ def _checked_names(names: Iterable[Any] | None, classes: int) -> list[str]:
             "name every class of `confusion`, in the order of its rows"
         )
     return [str(name) for name in found]
+
+
+def _values(xp: Namespace, targets: Array, outputs: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Return both as float64 on the host, or raise unless they have one shape."""
+    xp.check_array("targets", targets)
+    xp.check_array("outputs", outputs)
+    true, found = (np.asarray(xp.to_host(x), dtype=np.float64) for x in (targets, outputs))
+    if true.shape != found.shape or not true.size:
+        raise ValueError(
+            f"`targets` and `outputs` must have one equal shape, not empty, got {true.shape} and "
+            f"{found.shape}"
+        )
+    return true, found
 
 
 def _on_host(xp: Namespace, labels: Array, predicted: Array) -> tuple[np.ndarray, np.ndarray]:

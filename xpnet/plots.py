@@ -13,6 +13,7 @@ from typing import Any
 from xpnet.errors import shortened
 from xpnet.evaluation import Evaluation
 from xpnet.files import write_whole
+from xpnet.loss import Loss
 from xpnet.losses import find_loss
 from xpnet.run import Epoch
 
@@ -41,7 +42,7 @@ def check(path: str | os.PathLike[str]) -> None:
         )
 
 
-def history(epochs: Sequence[Epoch], path: str | os.PathLike[str], *, loss: str | None = None) -> None:
+def history(epochs: Sequence[Epoch], path: str | os.PathLike[str], *, loss: str | Loss | None = None) -> None:
     """Plot the loss and the test accuracy of each epoch.
 
     Parameters
@@ -50,8 +51,8 @@ def history(epochs: Sequence[Epoch], path: str | os.PathLike[str], *, loss: str 
         At least one.
     path : str or path
         The suffix names the format: PNG, SVG or PDF.
-    loss : str, optional
-        Name of the loss that was minimised, for the unit of the axis. If omitted, no unit is shown.
+    loss : str or Loss, optional
+        The loss that was minimised, for the unit of the axis. If omitted, no unit is shown.
     """
     unit = "mean loss" if loss is None else find_loss(loss).unit
     if not epochs:
@@ -96,6 +97,10 @@ def confusion(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
 
 def _draw_confusion(figure: Any, evaluation: Evaluation) -> None:
     counts = evaluation.confusion
+    if counts is None:
+        raise ValueError(
+            "only predictions of classes have a confusion matrix; this evaluation is of labels or values"
+        )
     n = len(counts)
     mistakes = counts.copy()
     mistakes[range(n), range(n)] = 0

@@ -1,9 +1,8 @@
-"""What is trained or measured: a model with its loss, on images and labels that fit it."""
+"""What is trained or measured: a model with its loss, on inputs and targets that fit it."""
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from typing import Any
 
@@ -11,12 +10,14 @@ import numpy as np
 
 from xpnet.batches import Batches, Scaling
 from xpnet.datasets import Dataset
+from xpnet.errors import fitted
 from xpnet.layer import Shape
-from xpnet.losses import Loss
+from xpnet.loss import CLASSES, Loss
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
+from xpnet.targets import Targets
 
-Array = Any
+_NEAR_ONE = 1e-3  # how far the sum of probabilities, perhaps rounded to a few digits, may be from 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,21 +31,26 @@ class Problem:
     scaling : Scaling
     dtype : {"float32", "float64"}
         Of the parameters and of all arithmetic.
+    task : {"classes", "labels", "values"}
+        What the model predicts, see `Loss.task`.
     """
 
     model: Sequential
     loss: Loss
     scaling: Scaling
     dtype: str
+    task: str = CLASSES
 
     def on_device(
         self, xp: Namespace, dataset: Dataset, *, name: str, keep: bool = False
-    ) -> tuple[Batches, Array]:
-        """Return the images and the labels of a data set on the device; see `Batches` for `keep`."""
+    ) -> tuple[Batches, Targets]:
+        """Return the inputs and the targets of a data set on the device; see `Batches` for `keep`."""
         entering = images_for(self.model, dataset)
         images = Batches(xp, entering, dtype=self.dtype, scaling=self.scaling, name=name, keep=keep)
-        classes = class_count(self.model, entering.shape[1:])
-        return images, labels_on_device(xp, dataset, classes=classes, name=name)
+        targets = dataset.targets.copy()
+        # The copy: the arrays may have changed since they were checked.
+        check_targets(name, targets, self.model, self.loss, entering.shape[1:])
+        return images, Targets(xp, targets, dataset.sample_weight, task=self.task, dtype=self.dtype)
 
 
 def images_for(model: Sequential, dataset: Dataset) -> np.ndarray:
@@ -60,22 +66,14 @@ def images_for(model: Sequential, dataset: Dataset) -> np.ndarray:
 
 def class_count(model: Sequential, shape: Shape | None = None) -> int:
     """Return the number of classes that the outputs of `model` tell apart, given the shape of an input."""
+    n_out = out_count(model, shape)
+    return 2 if n_out == 1 else n_out
+
+
+def out_count(model: Sequential, shape: Shape | None = None) -> int:
+    """Return the number of outputs of `model`, given the shape of an input; 0 if it is not known."""
     out = model.output_shape(shape)
-    n_out = out[0] if out is not None and len(out) == 1 else None
-    return 2 if n_out == 1 else int(n_out or 0)
-
-
-def labels_on_device(xp: Namespace, dataset: Dataset, *, classes: int, name: str) -> Array:
-    """Return the labels as an int32 array of `xp`; later changes of the data set have no effect on it.
-
-    Raises
-    ------
-    ValueError
-        If the labels are not in ``[0, classes)``.
-    """
-    labels = dataset.labels.copy()
-    check_labels(name, labels, classes)  # The copy: the arrays may have changed since they were checked.
-    return xp.asarray(labels.astype(np.int32))
+    return int(out[0] or 0) if out is not None and len(out) == 1 else 0
 
 
 def check_labels(name: str, labels: np.ndarray, classes: int) -> None:
@@ -88,8 +86,47 @@ def check_labels(name: str, labels: np.ndarray, classes: int) -> None:
             )
 
 
-def check_fit(name: str, dataset: Any, model: Sequential) -> None:
-    """Raise unless `dataset`, which the caller knows as `name`, has the features and classes of `model`."""
+def check_targets(name: str, targets: np.ndarray, model: Sequential, loss: Loss, shape: Shape) -> None:
+    """Raise unless the targets of a data set fit the outputs of the model, given the shape of an input."""
+    if targets.ndim == 1:
+        check_labels(name, targets, class_count(model, shape))
+        return
+    columns, n_out = targets.shape[1], out_count(model, shape)
+    if columns != n_out:
+        advice = (
+            "; if they are class indices, pass them as int"
+            if columns == 1
+            else "; give the model as many outputs"
+        )
+        raise ValueError(
+            f"`{name}` has {columns} floating-point target{'s' * (columns > 1)} a row, but the model has "
+            f"{n_out} output{'s' * (n_out != 1)}{advice}"
+        )
+    if loss.interval is None:
+        return
+    least, most = loss.interval
+    wrong = ~((targets >= least) & (targets <= most))
+    if wrong.any():
+        row = int(wrong.any(axis=1).argmax())
+        raise ValueError(
+            f"`{name}` has the target {float(targets[row][wrong[row]][0])!r} in row {row}, but {loss.name} "
+            f"takes {least:g} to {most:g}; to predict values, pass `loss='squared_error'`"
+        )
+    sums = targets.sum(axis=1)
+    if loss.numbers_are == CLASSES and not np.abs(sums - 1).max() <= _NEAR_ONE:
+        row = int(np.abs(sums - 1).argmax())
+        raise ValueError(
+            f"`{name}` has targets that add up to {float(sums[row]):g} in row {row}, but {loss.name} takes "
+            "the probabilities of classes, which add up to 1; for several labels of a sample, pass "
+            "`loss='sigmoid_cross_entropy'`"
+        )
+
+
+def check_fit(name: str, dataset: Any, model: Sequential, loss: Loss | None = None) -> None:
+    """Raise unless `dataset`, which the caller knows as `name`, has inputs and targets of the model.
+
+    Without a loss, the targets are not looked at.
+    """
     if not isinstance(dataset, Dataset):
         raise TypeError(
             f"`{name}` must be a Dataset, got {type(dataset).__name__}; pass `xpnet.Dataset(images, labels)`"
@@ -114,29 +151,52 @@ def check_fit(name: str, dataset: Any, model: Sequential) -> None:
             f"the model gives {_shown(out)} of {shape}, but a loss takes rows of features: let `Flatten` or "
             "`GlobalAvgPool2d` and `Linear` follow"
         )
+    if loss is None:
+        return
+    check_targets(name, dataset.targets, model, loss, shape)
     classes = class_count(model, shape)
-    check_labels(name, dataset.labels, classes)
     if dataset.classes is not None and len(dataset.classes) != classes:
         raise ValueError(
             f"`{name}` names {len(dataset.classes)} classes, but the model tells {classes} apart; "
             "give the model as many outputs"
         )
+    if dataset.sample_weight is not None and not loss.takes_weights:
+        raise TypeError(
+            f"`{name}` has weights, but the loss {loss.name!r} takes none; "
+            "give its function a parameter `weights`"
+        )
 
 
-def check_classes(name: str, found: tuple[str, ...] | None, expected: tuple[str, ...] | None) -> None:
-    """Raise unless the classes of a data set have the names that the model knows, if both are known."""
-    if found is None or expected is None or found == expected:
-        return
-    differences = [
-        f"class {i} is {theirs!r} there and {own!r} in the model"
-        for i, (theirs, own) in enumerate(itertools.zip_longest(found, expected))
-        if theirs != own
-    ]
-    more = f", and {len(differences) - 1} more differ" if len(differences) > 1 else ""
-    raise ValueError(
-        f"`{name}` has other classes than the model: {differences[0]}{more}; pass data with the classes "
-        f"{', '.join(map(repr, expected[:8]))}{', ...' if len(expected) > 8 else ''}"
-    )
+def aligned(name: str, dataset: Dataset, classes: tuple[str, ...] | None) -> Dataset:
+    """Return a data set whose class indices are those of the model, which knows the classes by these names.
+
+    Raises
+    ------
+    ValueError
+        If the data set has a class that the model does not know.
+    """
+    found = dataset.classes
+    if found is None or found == classes or not dataset.has_labels:
+        return dataset
+    if classes is None:
+        if not dataset.had_names:
+            return dataset
+        raise ValueError(
+            f"`{name}` has names of classes, but the model was trained on numbers of classes; pass these"
+        )
+    places = {known: i for i, known in enumerate(classes)}
+    unknown = [found[i] for i in np.unique(dataset.labels) if found[i] not in places]
+    if unknown:
+        template = (
+            f"`{name}` has the class {{first}}{{more}}, which the model does not know: it knows {{classes}}; "
+            "leave out such samples, or train on them"
+        )
+        more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
+        raise ValueError(
+            fitted(template, classes=", ".join(map(repr, classes)), first=repr(unknown[0]), more=more)
+        )
+    indices = np.array([places.get(known, 0) for known in found])
+    return dataclasses.replace(dataset, targets=indices[dataset.labels], classes=classes)
 
 
 def _check_features(name: str, images: np.ndarray, n_in: int) -> None:

@@ -16,15 +16,17 @@ from xpnet.batches import Scaling
 from xpnet.checks import choice, count, finite, set_fields
 from xpnet.checks import shape as checks_shape
 from xpnet.datasets import Dataset
-from xpnet.datasets.dataset import as_dataset, checked_classes
+from xpnet.datasets.dataset import without_targets
+from xpnet.datasets.targets import checked_classes
 from xpnet.discovery import backend
 from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, predict_proba
 from xpnet.inputs import Inputs
 from xpnet.layer import Params
-from xpnet.losses import find_loss
+from xpnet.loss import CLASSES, LABELS, VALUES, Loss
+from xpnet.losses import described_loss, loss_about
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace, check_namespace
-from xpnet.problem import check_classes
+from xpnet.problem import aligned
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,11 +38,13 @@ class Epoch:
     epoch : int
         The first is 1.
     train_loss : float
-        The mean over the epoch's samples, each with the parameters before its step.
-    test_loss, test_accuracy : float or None
-        On the test set after the epoch; None without a test set. The accuracy is in [0, 1].
+        The mean over the epoch's samples (by weight), each with the parameters before its step.
+    test_loss, test_accuracy, validation_loss, validation_accuracy : float or None
+        On those sets after the epoch; None without them. The accuracy is in [0, 1]; None of values.
     seconds : float
         Wall-clock time of training, until the device has finished; without testing.
+    lr : float or None
+        The learning rate of the last step.
     """
 
     epoch: int
@@ -48,6 +52,15 @@ class Epoch:
     test_loss: float | None
     test_accuracy: float | None
     seconds: float
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    lr: float | None = None
+
+    def about(self) -> dict[str, Any]:
+        """Return the attributes for a file; without the last three if they are None."""
+        found = dataclasses.asdict(self)
+        late = "validation_loss", "validation_accuracy", "lr"
+        return {name: value for name, value in found.items() if value is not None or name not in late}
 
 
 @dataclasses.dataclass(eq=False)
@@ -61,7 +74,8 @@ class Run:
     xp : Namespace
     model : Sequential
     params : dict of arrays of `xp`
-    loss : str
+    loss : str or Loss
+        The name of a loss of `xpnet` with its usual options; any other loss itself.
     scaling : Scaling
         How pixels enter the model.
     initial_sha256 : str
@@ -77,12 +91,16 @@ class Run:
         compile steps.
     classes : tuple of str or None
         The names of the classes, if the training set had them.
+    task : {"classes", "labels", "values"}
+        What the model predicts, see `xpnet.loss.Loss.task`.
+    predicts_names : bool
+        Whether `predict` returns names of classes, because the targets were such names.
     """
 
     xp: Namespace
     model: Sequential
     params: Params
-    loss: str
+    loss: str | Loss
     scaling: Scaling
     initial_sha256: str
     history: list[Epoch] = dataclasses.field(default_factory=list)
@@ -90,27 +108,36 @@ class Run:
     inputs: Inputs | None = None
     report: str = ""
     classes: tuple[str, ...] | None = None
+    task: str = CLASSES
+    predicts_names: bool = False
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
-        """Return the loss, the accuracy and the confusion matrix on a data set.
+        """Return the loss, the accuracy and other figures on a data set.
+
+        Class indices are those of the model: if the data set has names of classes, these count.
 
         Raises
         ------
         ValueError
-            If the data set does not fit the model, or has other names of classes.
+            If the data set does not fit the model, or has a class that the model does not know.
         """
         self._check("dataset", dataset)
         if isinstance(dataset, Dataset):
-            check_classes("dataset", dataset.classes, self.classes)
+            dataset = aligned("dataset", dataset, self.classes)
         found = evaluate(self.xp, self.model, self.params, dataset, **self._how())
         return dataclasses.replace(found, classes=self.classes or found.classes)
 
     def predict(self, images: Any) -> np.ndarray:
-        """Return the predicted class of each image, shape (n,): see `xpnet.predict`.
+        """Return what is predicted for each image, see `xpnet.predict`.
+
+        Classes are returned as the training set had them: their indices, shape (n,), int64; or their names.
 
         `images` is an array as a `Dataset` takes it, or a Dataset.
         """
-        return predict(self.xp, self.model, self.params, self._checked(images), **self._how())
+        found = predict(
+            self.xp, self.model, self.params, self._checked(images), task=self.task, **self._how()
+        )
+        return np.array(self.classes)[found] if self.predicts_names and self.classes else found
 
     def predict_proba(self, images: Any) -> np.ndarray:
         """Return the probability of each class for each image, shape (n, classes).
@@ -148,14 +175,18 @@ class Run:
             If the file cannot be written.
         """
         about: dict[str, Any] = {
-            "loss": self.loss,
+            "loss": loss_about(self.loss),
             "scaling": dataclasses.asdict(self.scaling),
             "initial_sha256": self.initial_sha256,
-            "history": [dataclasses.asdict(epoch) for epoch in self.history],
+            "history": [epoch.about() for epoch in self.history],
             "inputs": None if self.inputs is None else self.inputs.about(),
         }
         if self.classes is not None:
             about["classes"] = list(self.classes)
+        if self.task != CLASSES:
+            about["task"] = self.task
+        if self.predicts_names:
+            about["predicts_names"] = True
         checkpoint.save(path, self.xp, self.model, self.params, about)
 
     def _check(self, name: str, dataset: Any) -> None:
@@ -165,7 +196,7 @@ class Run:
 
     def _checked(self, images: Any) -> Dataset:
         """Return images as a data set, or raise if they seem to be scaled differently from training's."""
-        dataset = as_dataset(images)
+        dataset = without_targets(images)
         self._check("images", dataset)
         return dataset
 
@@ -192,14 +223,13 @@ def _classes(found: Any) -> tuple[str, ...] | None:
     return None if found is None else checked_classes(found)
 
 
-def _epoch(*, epoch: Any, train_loss: Any, test_loss: Any, test_accuracy: Any, seconds: Any) -> Epoch:
+def _epoch(*, epoch: Any, train_loss: Any, seconds: Any, **others: Any) -> Epoch:
     """Return an entry of a saved history, in which null stands for a number that was not finite."""
     return Epoch(
-        count("epoch", epoch),
-        math.nan if train_loss is None else finite("train_loss", train_loss),
-        None if test_loss is None else finite("test_loss", test_loss),
-        None if test_accuracy is None else finite("test_accuracy", test_accuracy),
-        finite("seconds", seconds),
+        epoch=count("epoch", epoch),
+        train_loss=math.nan if train_loss is None else finite("train_loss", train_loss),
+        seconds=finite("seconds", seconds),
+        **{name: None if value is None else finite(name, value) for name, value in others.items()},
     )
 
 
@@ -246,17 +276,18 @@ def load(
     check_namespace(xp)
     model, params, about = checkpoint.load(path, xp, model)
     try:
-        find_loss(about["loss"])
         return Run(
             xp,
             model,
             params,
-            loss=about["loss"],
+            loss=described_loss(about["loss"]),
             scaling=Scaling(**about["scaling"]),
             initial_sha256=_text("initial_sha256", about["initial_sha256"]),
             history=[_epoch(**epoch) for epoch in about["history"]],
             inputs=_inputs(about.get("inputs")),
             classes=_classes(about.get("classes")),
+            task=choice((CLASSES, LABELS, VALUES))("task", about.get("task", CLASSES)),
+            predicts_names=about.get("predicts_names") is True,
         )
     except (KeyError, TypeError, ValueError) as e:
         raise checkpoint.damaged(path, f"what it says about itself cannot be used: {e!r}") from e

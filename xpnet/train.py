@@ -16,17 +16,19 @@ from xpnet.datasets import Dataset
 from xpnet.errors import TrainingDivergedError
 from xpnet.inputs import Inputs
 from xpnet.layer import Params
-from xpnet.losses import find_loss
+from xpnet.loss import Loss
+from xpnet.losses import find_loss, short_name
 from xpnet.measure import Measure
 from xpnet.memory import watched
 from xpnet.models import Sequential, check_params, copy_params
 from xpnet.namespace import Namespace, check_namespace
 from xpnet.optim import Optimizer
-from xpnet.problem import Problem, check_classes, check_fit, images_for
+from xpnet.problem import Problem, aligned, check_fit, class_count, images_for
 from xpnet.progress import progress_bar
 from xpnet.random import Stream
 from xpnet.run import Epoch, Run, in_reach
 from xpnet.trainer import Trainer
+from xpnet.weights import divided, weighted
 
 Array = Any
 
@@ -46,7 +48,10 @@ def fit(
     epochs: int,
     batch_size: int = 128,
     test: Dataset | None = None,
-    loss: str = "softmax_cross_entropy",
+    validation: Dataset | float | None = None,
+    loss: str | Loss | Callable[..., Any] = "softmax_cross_entropy",
+    sample_weight: Any = None,
+    class_weight: Any = None,
     seed: int = 0,
     dtype: Any = "float32",
     scale: float = 1 / 255,
@@ -74,8 +79,18 @@ def fit(
     epochs, batch_size : int
     test : Dataset, optional
         Evaluated after each epoch. Stored and scaled like `train`: see `Inputs.check`.
-    loss : str
-        By its name in `xpnet.losses.LOSSES`. With one output, labels are 0 and 1.
+    validation : Dataset or float, optional
+        Evaluated after each epoch too, for decisions such as when to stop. A float is the share of `train`
+        that is kept for it, drawn by `seed`; class indices keep their shares in both parts.
+    loss : str, Loss or callable
+        By its name in `xpnet.losses.LOSSES`; or one with options, such as
+        ``xpnet.losses.HuberError(delta=2)``; or a function of your own, see `xpnet.losses.OwnLoss`. With one
+        output, labels are 0 and 1.
+    sample_weight : array, shape (n,), optional
+        How much each sample of `train` counts in the loss, if `train` has no weights itself.
+    class_weight : dict or "balanced", optional
+        How much each class counts, by index or name; others count 1. "balanced" gives all classes that occur
+        the same total weight. The loss of a batch is the mean by weight.
     seed : int
     dtype : {"float32", "float64"}, or that dtype of `xp`
         Of the parameters and of all arithmetic.
@@ -109,21 +124,37 @@ def fit(
     """
     criterion = find_loss(loss)
     check_namespace(xp)
-    check_fit("train", train, model)
-    if test is not None:
-        check_fit("test", test, model)
-    batch_size, epochs = checks.count("batch_size", batch_size), checks.count("epochs", epochs)
+    check_fit("train", train, model, criterion)
     seed, scaling = checks.seed(seed), Scaling(scale, offset)
+    task, image = criterion.task(train.targets), images_for(model, train).shape[1:]
+    train = weighted(train, sample_weight, None, classes=0)
+    train, validation = divided(train, validation, seed=seed)
+    train = weighted(train, None, class_weight, classes=class_count(model, image))
+    check_fit("train", train, model, criterion)
+    held_out = {"validation": validation, "test": test}
+    batch_size, epochs = checks.count("batch_size", batch_size), checks.count("epochs", epochs)
     callbacks = _checked_callables(optimizer, callbacks)
     dtype = checks.float_name(xp, dtype)
 
-    problem = Problem(model, criterion, scaling, dtype)
+    problem = Problem(model, criterion, scaling, dtype, task)
     inputs = Inputs.of(train, scaling)
-    if test is not None:
-        inputs.check("test", Inputs.of(test, scaling))
-        check_classes("test", test.classes, train.classes)
-    run = Run(xp, model, {}, criterion.name, scaling, initial_sha256="", inputs=inputs, classes=train.classes)
-    image = images_for(model, train).shape[1:]
+    others = {
+        name: _checked_other(name, other, problem, inputs, train)
+        for name, other in held_out.items()
+        if other is not None
+    }
+    run = Run(
+        xp,
+        model,
+        {},
+        short_name(criterion),
+        scaling,
+        initial_sha256="",
+        inputs=inputs,
+        classes=train.classes,
+        task=task,
+        predicts_names=train.had_names,
+    )
     with in_reach(run), watched(xp, model, dtype=dtype, batch_size=batch_size, image=image):
         run.params = (
             model.init(xp, seed, dtype=dtype) if params is None else _checked_copy(xp, model, params, dtype)
@@ -142,26 +173,40 @@ def fit(
         trainer.rehearse()
         run.warm_up_seconds = time.perf_counter() - start
 
-        held_out = None if test is None else Measure(xp, problem, test, name="test", keep=True)
+        measures = {name: Measure(xp, problem, other, name=name, keep=True) for name, other in others.items()}
         order = Stream(seed, "shuffle")
         steps = epochs * -(-len(train) // batch_size)
         with progress_bar(steps, "training", show=progress) as advance:
             for number in range(1, epochs + 1):
-                _train(run, number, trainer, held_out, order.permutation(len(train)), advance)
+                _train(run, number, trainer, measures, order.permutation(len(train)), advance)
                 answers = [callback(run) for callback in callbacks]
                 if any(map(_is_true, answers)):
                     break
         trainer.close()
-        if held_out is not None:
-            held_out.close()
+        for measure in measures.values():
+            measure.close()
     return run
+
+
+def _checked_other(name: str, dataset: Dataset, problem: Problem, inputs: Inputs, train: Dataset) -> Dataset:
+    """Return a data set to measure with, with the class indices of `train`, or raise unless it fits."""
+    check_fit(name, dataset, problem.model)
+    dataset = aligned(name, dataset, train.classes)
+    check_fit(name, dataset, problem.model, problem.loss)
+    if problem.loss.task(dataset.targets) != problem.task:
+        raise ValueError(
+            f"`{name}` and `train` have targets of different kinds, of shapes {dataset.targets.shape} and "
+            f"{train.targets.shape}; pass the same kind"
+        )
+    inputs.check(name, Inputs.of(dataset, problem.scaling))
+    return dataset
 
 
 def _train(
     run: Run,
     number: int,
     trainer: Trainer,
-    held_out: Measure | None,
+    measures: dict[str, Measure],
     order: np.ndarray,
     advance: Callable[[int], object],
 ) -> None:
@@ -170,49 +215,53 @@ def _train(
     total = trainer.epoch(order, advance)
     run.xp.synchronize()
     seconds = time.perf_counter() - start
-    epoch = _epoch(run.xp, trainer.params, number, total, len(order), held_out, seconds)
+    epoch = _epoch(run.xp, trainer, number, total, measures, seconds)
     run.params, run.history = trainer.snapshot(), [*run.history, epoch]
-    run.report = _report(trainer, held_out)
+    run.report = _report(trainer, measures)
 
 
-def _report(trainer: Trainer, held_out: Measure | None) -> str:
+def _report(trainer: Trainer, measures: dict[str, Measure]) -> str:
     """Return why steps are not sped up; empty if they are."""
-    tested = held_out.report if held_out is not None else ""
-    return trainer.report or (tested and f"in tests, {tested}")
+    tested = (f"in {name}, {measure.report}" for name, measure in measures.items() if measure.report)
+    return trainer.report or next(tested, "")
 
 
 def _epoch(
     xp: Namespace,
-    params: Params,
+    trainer: Trainer,
     number: int,
     total: Array,
-    n: int,
-    held_out: Measure | None,
+    measures: dict[str, Measure],
     seconds: float,
 ) -> Epoch:
     """Return the epoch's entry of the history; all of its numbers reach the host in one copy."""
+    params = trainer.params
     finite = xp.all(xp.stack([xp.all(xp.isfinite(p)) for p in params.values()]))
     # The loss is nan if a parameter is not finite, which saves reading back another number.
-    figures = [xp.where(finite, total, xp.asarray(math.nan, dtype=total.dtype))]
-    if held_out is not None:
-        test_total, predicted = held_out(params)
-        hits = xp.sum(xp.astype(predicted == held_out.labels, held_out.batches.dtype))
-        figures += [test_total, hits]
-    sums = [float(value) for value in xp.to_host(xp.stack(figures))]
-    train_loss = sums[0] / n
-    tested = (None, None) if held_out is None else (value / len(held_out.batches) for value in sums[1:])
-    test_loss, test_accuracy = tested
-    if not math.isfinite(train_loss):
-        train_loss = float(xp.to_host(total)) / n
+    figures = {
+        "train_loss": (xp.where(finite, total, xp.asarray(math.nan, dtype=total.dtype)), trainer.total_weight)
+    }
+    for name, measure in measures.items():
+        measured, predicted = measure(params)
+        figures[f"{name}_loss"] = measured, measure.targets.total_weight
+        hits = measure.targets.hits(predicted)
+        if hits is not None:
+            figures[f"{name}_accuracy"] = hits, len(measure.batches)
+    sums = xp.to_host(xp.stack([value for value, _ in figures.values()]))
+    found = {name: float(value) / n for (name, (_, n)), value in zip(figures.items(), sums, strict=True)}
+    if not math.isfinite(found["train_loss"]):
+        train_loss = float(xp.to_host(total)) / trainer.total_weight
         what = f"the mean training loss of epoch {number} is {train_loss}"
         if math.isfinite(train_loss):
             what = f"a parameter is not finite after epoch {number}"
         raise TrainingDivergedError(f"{what}; lower the learning rate")
-    if test_loss is not None and not math.isfinite(test_loss):
-        raise TrainingDivergedError(
-            f"the mean test loss of epoch {number} is {test_loss}; lower the learning rate"
-        )
-    return Epoch(number, train_loss, test_loss, test_accuracy, seconds)
+    for name in measures:
+        if not math.isfinite(found[f"{name}_loss"]):
+            raise TrainingDivergedError(
+                f"the mean {name} loss of epoch {number} is {found[f'{name}_loss']}; lower the learning rate"
+            )
+    absent: dict[str, Any] = {"test_loss": None, "test_accuracy": None}
+    return Epoch(epoch=number, seconds=seconds, lr=trainer.lr, **absent | found)
 
 
 def _is_true(answer: Any) -> bool:

@@ -18,6 +18,7 @@ from xpnet.problem import Problem
 from xpnet.random import Stream
 from xpnet.replay.captured import Captured
 from xpnet.replay.foreign import checked_at_first, compile_step
+from xpnet.targets import accumulated
 
 Array = Any
 
@@ -63,7 +64,6 @@ class Trainer:
         self._trunk = problem.loss.trunk(problem.model)
         self._has_state = bool(problem.model.state_shapes)
         self._state = optimizer.init(xp, self._trained(params))
-        self._criterion = problem.loss
         self._optimizer = optimizer
         self._batch_size = batch_size
         self._dropout = Stream(seed, "dropout")
@@ -73,13 +73,26 @@ class Trainer:
         self.compiled = checked_at_first(xp, compile_step(xp, self._step))
 
     @property
+    def total_weight(self) -> float:
+        """The number of samples, or the sum of their weights: what a sum of losses is divided by."""
+        return self._targets.total_weight
+
+    @property
+    def lr(self) -> float | None:
+        """The learning rate of the last step, or of the first one; None if the optimizer has none."""
+        lr = getattr(self._optimizer, "lr", None)
+        if callable(lr):
+            lr = lr(max(1, self._state.get("step", 1)))
+        return float(lr) if isinstance(lr, int | float) else None
+
+    @property
     def report(self) -> str:
         """Why the step is not sped up; empty if it is, or if the backend does not compile steps."""
         return getattr(self.compiled, "report", "")
 
     def put(self, train: Dataset) -> None:
         """Replace the training set on the device; later changes of the data set have no effect."""
-        self._images, self._labels = self._problem.on_device(self.xp, train, name="train", keep=True)
+        self._images, self._targets = self._problem.on_device(self.xp, train, name="train", keep=True)
 
     def epoch(self, order: np.ndarray, advance: Callable[[int], object] = lambda steps: None) -> Array:
         """Train over the images in this order and return the sum of their losses, shape (), on the device.
@@ -93,9 +106,9 @@ class Trainer:
         xp = self.xp
         indices = xp.asarray(order)
 
-        def batches() -> Iterator[tuple[Array, Array, Array]]:
+        def batches() -> Iterator[tuple[Any, ...]]:
             for begin, end in spans(len(order), self._batch_size):
-                yield self._images.images, self._labels, indices[begin:end]
+                yield self._images.images, self._targets.arrays, indices[begin:end]
                 advance(1)
 
         carry = self.params, self._state, xp.zeros((), dtype=self._images.dtype), self._next_step
@@ -120,7 +133,7 @@ class Trainer:
         carry = params, state, total, self._next_step
         sizes = {end - begin for begin, end in spans(len(self._images), self._batch_size)}
         for size in sorted(sizes, reverse=True):
-            batch = self._images.images, self._labels, xp.arange(size, dtype=xp.int32)
+            batch = self._images.images, self._targets.arrays, xp.arange(size, dtype=xp.int32)
             carry = xp.fold(self.compiled, carry, [batch] * REHEARSALS)
         xp.synchronize()
 
@@ -136,20 +149,20 @@ class Trainer:
         total: Array,
         step: int | None,
         images: Array,
-        labels: Array,
+        targets: tuple[Array, ...],
         indices: Array,
     ) -> tuple[Params, State, Array, int | None]:
         """Take one training step; all that changes is an argument, and nothing is read back to the host."""
         x = self._images.gather_from(xp, images, indices)
-        wanted = xp.nn.gather_labels(labels, indices)
+        wanted, weights = self._targets.gather_from(xp, targets, indices)
         stream = None if step is None else self._dropout.at(step)
         outputs, pullback, layer_state = in_training(self._trunk, xp, params, x, stream=stream)
-        loss, d_outputs = self._criterion.function(xp, outputs, wanted)
+        loss, d_outputs = self._problem.loss.value(xp, outputs, wanted, weights)
         _, grads = pullback(d_outputs, input_gradient=False)
         trained, state = self._optimizer(xp, self._trained(params), grads, state)
         # In the same order as before, so that one program takes all steps.
         params = {name: (trained | layer_state)[name] for name in params} if layer_state else trained
-        total = xp.nn.accumulate(total, loss, indices.shape[0])
+        total = accumulated(xp, total, loss, weights, indices.shape[0])
         return params, state, total, None if step is None else step + 1
 
     def _trained(self, params: Params) -> Params:

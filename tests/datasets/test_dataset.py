@@ -94,7 +94,7 @@ def test_iteration_gives_each_image_with_its_label(dataset):
 
 
 def test_repr_is_one_line_without_values(dataset):
-    assert repr(dataset) == "<xpnet.Dataset of 4 images, 3 features, uint8, labels int64>"
+    assert repr(dataset) == "<xpnet.Dataset of 4 samples, 3 features, uint8, labels int64>"
 
 
 @pytest.mark.parametrize("key", [slice(4, None), slice(2, 2), slice(3, 1)])
@@ -111,7 +111,7 @@ def test_index_out_of_range_names_the_range(dataset, index):
 
 @pytest.mark.parametrize(("key", "kind"), [([0, 1], "list"), (1.0, "float"), ("0", "str"), ((0, 1), "tuple")])
 def test_other_indices_say_what_to_pass(dataset, key, kind):
-    with pytest.raises(TypeError, match=rf"an int or a slice, got {kind}; .*`Dataset\(images\["):
+    with pytest.raises(TypeError, match=rf"an int or a slice, got {kind}; .*`dataset.select\(rows\)`"):
         dataset[key]
 
 
@@ -119,13 +119,13 @@ def test_other_indices_say_what_to_pass(dataset, key, kind):
 def test_non_finite_pixels_name_the_first_bad_row(labels, value):
     images = numpy.zeros((4, 3), dtype=numpy.float32)
     images[2, 1] = images[3, 0] = value
-    with pytest.raises(ValueError, match=rf"^`images` must be finite, but row 2 holds {value}; "):
+    with pytest.raises(ValueError, match=rf"^`inputs` must be finite, but row 2 holds {value}; "):
         Dataset(images, labels)
 
 
 @pytest.mark.parametrize("dtype", ["int64", "float16", "complex64", "bool", "object", "U1"])
 def test_other_image_dtypes_are_refused(images, labels, dtype):
-    with pytest.raises(TypeError, match=r"^`images` must have dtype uint8, float32 or float64, got"):
+    with pytest.raises(TypeError, match=r"^`inputs` must have dtype uint8, float32 or float64, got"):
         Dataset(images.astype(dtype), labels)
 
 
@@ -139,7 +139,7 @@ def test_images_keep_their_shape(shape):
 def test_infinite_pixel_of_an_image_names_the_image(labels):
     images = numpy.zeros((4, 3, 2), dtype=numpy.float32)
     images[2, 1, 1] = numpy.inf
-    with pytest.raises(ValueError, match=r"^`images` must be finite, but row 2 holds inf; "):
+    with pytest.raises(ValueError, match=r"^`inputs` must be finite, but row 2 holds inf; "):
         Dataset(images, labels)
 
 
@@ -152,7 +152,7 @@ def test_names_of_classes_are_kept_in_slices_and_copies():
 @pytest.mark.parametrize(
     ("classes", "error", "message"),
     [
-        (["cat"], ValueError, "`classes` has 1 names, but `labels` has the label 1"),
+        (["cat"], ValueError, "`classes` has 1 names, but `targets` has the label 1"),
         ("ab", TypeError, "`classes` must be names, got 'ab'"),
         ([1, 2], TypeError, "`classes` must be names"),
         (["cat", "cat"], ValueError, "`classes` has the name 'cat' twice"),
@@ -167,10 +167,10 @@ def test_names_that_do_not_fit_are_refused(classes, error, message):
 @pytest.mark.parametrize("kind", [numpy.asarray, numpy.ndarray.tolist], ids=["array", "list"])
 def test_advice_for_images_of_another_shape_works_when_followed(shape, kind):
     images = kind(numpy.ones(shape))
-    with pytest.raises(ValueError, match=r"^`images` must have shape \(n, features\), \(n, h") as error:
+    with pytest.raises(ValueError, match=r"^`inputs` must have shape \(n, features\), \(n, h") as error:
         Dataset(images, [0] * len(images))
     n = len(images) if len(shape) > 1 else 1
-    fitting = follow_advice(error, images=images)
+    fitting = follow_advice(error, inputs=images)
     assert Dataset(fitting, [0] * n).images.size == numpy.size(images)
 
 
@@ -179,7 +179,7 @@ def test_advice_for_images_of_another_dtype_works_when_followed(images, labels, 
     images = images.astype(dtype)
     with pytest.raises(TypeError) as error:
         Dataset(images, labels)
-    fitting = Dataset(follow_advice(error, images=images), labels)
+    fitting = Dataset(follow_advice(error, inputs=images), labels)
     assert numpy.array_equal(fitting.images, images)
 
 
@@ -191,7 +191,7 @@ def test_error_for_images_that_are_not_real_numbers_suggests_no_cast(images, lab
 
 @pytest.mark.parametrize("shape", [(), (784,)])
 def test_images_of_too_few_dimensions_are_refused(shape):
-    with pytest.raises(ValueError, match=r"must have shape \(n, features\), .* got .*one row per image"):
+    with pytest.raises(ValueError, match=r"must have shape \(n, features\), .* got .*one row per sample"):
         Dataset(numpy.zeros(shape, dtype=numpy.uint8), [0])
 
 
@@ -201,15 +201,10 @@ def test_images_without_samples_or_features_are_refused(shape):
         Dataset(numpy.zeros(shape, dtype=numpy.uint8), numpy.zeros(shape[0], dtype=numpy.uint8))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bool", "object"])
-def test_labels_that_are_not_integers_are_refused(images, labels, dtype):
-    with pytest.raises(TypeError, match=f"^`labels` must have an integer dtype, got {dtype}; "):
+@pytest.mark.parametrize("dtype", ["bool", "object", "complex64", "datetime64[s]"])
+def test_targets_that_are_neither_labels_nor_numbers_are_refused(images, labels, dtype):
+    with pytest.raises(TypeError, match=rf"^`targets` must be class indices, .* got {re.escape(dtype)}; "):
         Dataset(images, labels.astype(dtype))
-
-
-def test_one_hot_labels_say_how_to_make_indices(images):
-    with pytest.raises(ValueError, match=r"got \(4, 4\); .*`labels.argmax\(axis=1\)`"):
-        Dataset(images, numpy.eye(4, dtype=numpy.int64))
 
 
 CLASSES = numpy.array([3, 1, 0, 2])
@@ -221,13 +216,6 @@ CLASSES = numpy.array([3, 1, 0, 2])
         CLASSES[:, None],
         CLASSES[None],
         CLASSES[:, None, None],
-        CLASSES[:, None].astype("float32"),
-        CLASSES.astype("float64"),
-        numpy.eye(4, dtype=int)[CLASSES],
-        numpy.eye(4, dtype="float32")[CLASSES],
-        numpy.eye(4, dtype=bool)[CLASSES],
-        numpy.array(["d", "b", "a", "c"]),
-        numpy.array([["d"], ["b"], ["a"], ["c"]]),
     ],
     ids=lambda labels: f"{labels.dtype}-{labels.shape}",
 )
@@ -236,39 +224,115 @@ def test_advice_for_labels_gives_the_classes_when_followed(images, labels, kind)
     labels = kind(labels)
     with pytest.raises((TypeError, ValueError)) as error:
         Dataset(images, labels)
-    assert Dataset(images, follow_advice(error, labels=labels)).labels.tolist() == CLASSES.tolist()
+    assert Dataset(images, follow_advice(error, targets=labels)).labels.tolist() == CLASSES.tolist()
 
 
 def test_error_for_a_column_of_labels_does_not_mention_one_hot(images):
-    with pytest.raises(ValueError, match=r"got \(4, 1\); pass `labels.ravel\(\)`$"):
+    with pytest.raises(ValueError, match=r"got \(4, 1\); pass `targets.ravel\(\)`$"):
         Dataset(images, CLASSES[:, None])
 
 
-@pytest.mark.parametrize("labels", [[[1, 2], [0, 1], [2, 2], [0, 0]], [[0.5, 0.5]] * 4, [[0, 1]] * 3, 5])
-def test_error_for_other_rows_does_not_mention_one_hot(images, labels):
-    with pytest.raises((TypeError, ValueError), match=r"pass one class index for each of the 4 images$"):
-        Dataset(images, labels)
+@pytest.mark.parametrize("targets", [[[[1, 2]]] * 4, [[[0]]] * 3, 5])
+def test_targets_of_another_shape_say_how_many_samples_there_are(images, targets):
+    with pytest.raises(ValueError, match=r"pass one class index for each of the 4 samples$"):
+        Dataset(images, targets)
 
 
-@pytest.mark.parametrize("value", [0.5, numpy.nan, numpy.inf])
-def test_error_for_labels_that_are_not_whole_suggests_no_cast(images, value):
-    with pytest.raises(TypeError, match=r"got float64; number the classes 0, 1, 2, \.\.\.$"):
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+def test_several_columns_are_numbers(images, dtype):
+    data = Dataset(images, numpy.eye(4, dtype=dtype)[CLASSES])
+    assert data.targets.dtype == (dtype if dtype.startswith("float") else "float32")
+    assert data.targets.tolist() == numpy.eye(4)[CLASSES].tolist()
+    assert not data.has_labels
+    assert data[1:].targets.shape == (3, 4)
+    with pytest.raises(AttributeError, match=r"targets of this data set are numbers, shape \(4, 4\)"):
+        data.labels  # noqa: B018
+
+
+def test_floats_are_one_column_of_numbers(images):
+    data = Dataset(images, [0.5, 1.0, 2.0, 3.0])
+    assert data.targets.tolist() == [[0.5], [1.0], [2.0], [3.0]]
+    assert data[1][1].tolist() == [1.0]
+    assert "1 targets float64" in repr(data)
+
+
+@pytest.mark.parametrize("value", [numpy.nan, numpy.inf])
+def test_numbers_that_are_not_finite_name_the_row(images, value):
+    with pytest.raises(ValueError, match=rf"^`targets` must be finite, but row 3 holds {value}; "):
         Dataset(images, [0, 1, 2, value])
 
 
+@pytest.mark.parametrize("targets", [numpy.zeros((4, 2, 2)), numpy.zeros((4, 0))])
+def test_numbers_of_another_shape_are_refused(images, targets):
+    with pytest.raises(ValueError, match=r"that are numbers must have shape \(n,\) or \(n, columns\), got"):
+        Dataset(images, targets)
+
+
+def test_half_precision_says_what_to_pass(images):
+    with pytest.raises(TypeError, match="got float16; pass `targets.astype") as error:
+        Dataset(images, numpy.zeros(4, "float16"))
+    assert Dataset(images, follow_advice(error, targets=numpy.zeros(4, "float16"))).targets.shape == (4, 1)
+
+
+@pytest.mark.parametrize("kind", [list, numpy.array, lambda x: numpy.array(x, dtype=object)])
+def test_names_become_class_indices(images, kind):
+    names = ["dog", "cat", "cow", "dog"]
+    data = Dataset(images, kind(names))
+    assert data.classes == ("cat", "cow", "dog")
+    assert data.labels.tolist() == [2, 0, 1, 2]
+    assert data.had_names
+    assert pickle.loads(pickle.dumps(data[1:])).had_names
+    assert Dataset(images, kind(names), classes=["dog", "cow", "cat"]).labels.tolist() == [0, 2, 1, 0]
+
+
+def test_name_that_is_not_among_the_classes_is_refused(images):
+    with pytest.raises(ValueError, match=r"has the name 'bat', which is not among `classes`: 'cat', 'dog'"):
+        Dataset(images, ["cat", "bat", "dog", "cat"], classes=["cat", "dog"])
+
+
+def test_weights_go_with_rows(images, labels):
+    data = Dataset(images, labels, sample_weight=[1, 0, 2, 3])
+    assert data.sample_weight.dtype == numpy.float64
+    assert data[1:3].sample_weight.tolist() == [0, 2]
+    assert data.select([3, 0]).sample_weight.tolist() == [3, 1]
+    assert data.select([3, 0]).labels.tolist() == [labels[3], labels[0]]
+    assert not data.sample_weight.flags.writeable
+
+
+@pytest.mark.parametrize(
+    ("weights", "error", "message"),
+    [
+        (
+            [1, -1, 1, 1],
+            ValueError,
+            r"^`sample_weight` must be finite and not negative, but row 1 holds -1\.0",
+        ),
+        ([1, 1, numpy.nan, 1], ValueError, "row 2 holds nan"),
+        ([0, 0, 0, 0], ValueError, "^`sample_weight` is 0 for every sample"),
+        ([1, 1], ValueError, r"must have shape \(4,\), got \(2,\)"),
+        (["a"] * 4, TypeError, "^`sample_weight` must be numbers"),
+    ],
+)
+def test_wrong_weights_are_refused(images, labels, weights, error, message):
+    with pytest.raises(error, match=message):
+        Dataset(images, labels, sample_weight=weights)
+
+
 def test_negative_labels_name_the_first_bad_row(images):
-    with pytest.raises(ValueError, match=r"^`labels` must not be negative, but row 1 holds -7; "):
+    with pytest.raises(
+        ValueError, match=r"^`targets` that are class indices must not be negative, but row 1 holds -7; "
+    ):
         Dataset(images, [0, -7, 2, -1])
 
 
 def test_counts_that_differ_are_both_named(images, labels):
-    with pytest.raises(ValueError, match=r"^`images` has 4 rows, but `labels` has 3; "):
+    with pytest.raises(ValueError, match=r"^`inputs` has 4 rows, but `targets` has 3; "):
         Dataset(images, labels[:3])
 
 
 def test_ragged_lists_are_refused():
     with pytest.raises(
-        TypeError, match=r"^`images` is a list that NumPy cannot .*; give all its rows the same"
+        TypeError, match=r"^`inputs` is a list that NumPy cannot .*; give all its rows the same"
     ):
         Dataset([[1, 2], [3]], [0, 1])
 

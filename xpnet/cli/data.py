@@ -9,7 +9,7 @@ from xpnet import datasets
 from xpnet.datasets import Dataset
 from xpnet.datasets.pictures import is_picture, subfolders
 from xpnet.errors import fitted
-from xpnet.problem import check_classes, class_count
+from xpnet.problem import aligned, class_count
 from xpnet.run import Run
 
 MNIST, IDX, IMAGES = "mnist", "idx", "images"  # the first is also the data set's own name
@@ -29,7 +29,7 @@ def pictures_to_test(run: Run, data: pathlib.Path) -> Dataset:
     if test is None:
         seen = run.inputs is not None and run.inputs.name == found.name
         test = datasets.split(found)[1] if seen else found
-    check_classes("dataset", test.classes, run.classes)
+    test = aligned("dataset", test, run.classes)
     names, classes = test.classes or (), class_count(run.model, test.images.shape[1:])
     if len(names) != classes:
         template = (

@@ -12,19 +12,20 @@ from xpnet.nn.losses import _huber, _soft_cross_entropy
 Array = Any
 
 
-@function("total: (), value: (), weights: * -> sum: ()")
+@function("total: (), value: (), weights: batch -> sum: ()")
 def accumulate_weighted(xp: Any, total: Array, value: Array, weights: Array) -> Array:
     """Return ``total + sum(weights) * value``.
 
     Parameters
     ----------
     total, value : array, shape (), float
-    weights : array, any shape
+    weights : array, shape (batch,)
 
     Returns
     -------
     total : array, shape ()
     """
+    (_,) = weights.shape
     return total + xp.sum(weights) * value
 
 
