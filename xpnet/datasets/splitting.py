@@ -17,7 +17,7 @@ def shuffled(dataset: Dataset, *, seed: int = _SEED) -> Dataset:
     seed : int
         In ``[0, 2**64)``. The order depends only on it and the number of samples.
     """
-    return _rows(dataset, Stream(seed, "shuffle").permutation(len(dataset)))
+    return dataset.select(Stream(seed, "shuffle").permutation(len(dataset)))
 
 
 def split(dataset: Dataset, *, share: float = 0.2, seed: int = _SEED) -> tuple[Dataset, Dataset]:
@@ -49,8 +49,4 @@ def split(dataset: Dataset, *, share: float = 0.2, seed: int = _SEED) -> tuple[D
         is_test[own[: min(wanted, len(own) - 1)]] = True
     if not is_test.any():
         raise ValueError("each class has only one sample, so there is none to test on; add some")
-    return _rows(dataset, order[~is_test[order]]), _rows(dataset, numpy.flatnonzero(is_test))
-
-
-def _rows(dataset: Dataset, rows: numpy.ndarray) -> Dataset:
-    return Dataset(dataset.images[rows], dataset.labels[rows], name=dataset.name, classes=dataset.classes)
+    return dataset.select(order[~is_test[order]]), dataset.select(numpy.flatnonzero(is_test))
