@@ -87,7 +87,10 @@ def test_images_that_do_not_fit_the_model_are_refused(shape, model, message):
 def test_names_that_are_not_the_models_are_refused(numpy_xp):
     run = fit(numpy_xp, OF_IMAGES, make_data(classes=["abc", "b", "c"]))
     assert "abc" in run.evaluate(make_data()).report()
-    with pytest.raises(ValueError, match="`dataset` has the class 'd', which the model does not know: it knows 'abc', 'b', 'c'"):
+    with pytest.raises(
+        ValueError,
+        match="`dataset` has the class 'd', which the model does not know: it knows 'abc', 'b', 'c'",
+    ):
         run.evaluate(make_data(classes=["abc", "b", "d"]))
     with pytest.raises(ValueError, match="`train` names 4 classes, but the model tells 3 apart"):
         fit(numpy_xp, OF_IMAGES, make_data(classes=list("abcd")))

@@ -269,7 +269,7 @@ def test_numbers_of_another_shape_are_refused(images, targets):
 
 
 def test_half_precision_says_what_to_pass(images):
-    with pytest.raises(TypeError, match="got float16; pass `targets.astype") as error:
+    with pytest.raises(TypeError, match=r"got float16; pass `targets\.astype") as error:
         Dataset(images, numpy.zeros(4, "float16"))
     assert Dataset(images, follow_advice(error, targets=numpy.zeros(4, "float16"))).targets.shape == (4, 1)
 
