@@ -9,7 +9,7 @@ from checking import assert_close
 from sklearn.neural_network import MLPClassifier
 
 import xpnet
-from xpnet import SGD, Adam, AdamW, Momentum, Nesterov, nn
+from xpnet import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop, nn, schedules
 from xpnet.optim import OPTIMIZERS, usual_lr
 
 OPTIONS = {
@@ -17,8 +17,10 @@ OPTIONS = {
     "nesterov": {"beta": 0.8},
     "adam": {"lr": 0.01, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6},
     "adamw": {"lr": 0.01, "beta1": 0.8, "beta2": 0.9, "eps": 1e-6, "weight_decay": 0.2},
+    "rmsprop": {"lr": 0.01, "alpha": 0.8, "eps": 1e-6},
 }
-RULES = [kind(**{"lr": 0.5} | OPTIONS.get(name, {})) for name, kind in OPTIMIZERS.items()]
+PLAIN = [kind(**{"lr": 0.5} | OPTIONS.get(name, {})) for name, kind in OPTIMIZERS.items()]
+RULES = [*PLAIN, SGD(0.1, 0.8), SGD(0.1, 0.8, 0.3), SGD(0.1, 0.8, nesterov=True)]
 
 
 def transcription(rule, p, gradients):
@@ -26,7 +28,13 @@ def transcription(rule, p, gradients):
     v = m = s = 0.0
     for t, g in enumerate(gradients, start=1):
         if isinstance(rule, SGD):
-            p = p - rule.lr * g
+            v = rule.momentum * v + (g if t == 1 else (1 - rule.dampening) * g)
+            p = p * (1 - rule.lr * rule.weight_decay) - rule.lr * (
+                rule.momentum * v + g if rule.nesterov else v
+            )
+        elif isinstance(rule, RMSprop):
+            s = rule.alpha * s + (1 - rule.alpha) * g**2
+            p = p * (1 - rule.lr * rule.weight_decay) - rule.lr * g / (np.sqrt(s) + rule.eps)
         elif isinstance(rule, Adam | AdamW):
             p = p * (1 - rule.lr * getattr(rule, "weight_decay", 0.0))
             m = rule.beta1 * m + (1 - rule.beta1) * g
@@ -36,12 +44,13 @@ def transcription(rule, p, gradients):
         else:
             v = rule.beta * v + (1 - rule.beta) * g
             ahead = rule.beta * v + (1 - rule.beta) * g if isinstance(rule, Nesterov) else v
-            p = p - rule.lr * ahead
+            p = p * (1 - rule.lr * rule.weight_decay) - rule.lr * ahead
     return p
 
 
 def test_every_step_of_nn_is_an_optimizer_of_xpnet():
-    assert {f.name for f in nn.FUNCTIONS.values() if f.is_step} == {f"{name}_step" for name in OPTIMIZERS}
+    assert {f.name for f in nn.FUNCTIONS.values() if f.is_step} == {rule.function for rule in RULES}
+    assert [f"{name}_step" for name in OPTIMIZERS] == [rule.function for rule in PLAIN]
     for kind in OPTIMIZERS.values():
         assert getattr(xpnet, kind.__name__) is kind
 
@@ -59,18 +68,103 @@ def test_usual_learning_rate_is_the_optimizers_own_or_suits_the_activation():
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
-def test_hundred_steps_follow_the_rule(xp64, rule):
-    rng = np.random.Generator(np.random.Philox(0))
-    start = {"a": rng.standard_normal((3, 2)), "b": rng.standard_normal((2,))}
-    gradients = [{name: rng.standard_normal(p.shape) for name, p in start.items()} for _ in range(100)]
-    params = {name: xp64.asarray(p.copy()) for name, p in start.items()}
-    state = rule.init(xp64, params)
-    for grads in gradients:
-        grads = {name: xp64.asarray(g) for name, g in grads.items()}
-        params, state = rule(xp64, params, grads, state)
+@pytest.mark.parametrize("weight_decay", [None, 0.3])
+def test_hundred_steps_follow_the_rule(xp64, rule, weight_decay):
+    if weight_decay is not None:
+        rule = dataclasses.replace(rule, weight_decay=weight_decay)
+    start, gradients = drawn_gradients()
+    params = stepped(xp64, rule, start, gradients)
     for name, p in start.items():
         expected = transcription(rule, p, [g[name] for g in gradients])
         assert_close(xp64, params[name], expected, factor=20)
+
+
+def drawn_gradients(n=100):
+    """Return parameters and `n` gradients at them."""
+    rng = np.random.Generator(np.random.Philox(0))
+    start = {"a": rng.standard_normal((3, 2)), "b": rng.standard_normal((2,))}
+    return start, [{name: rng.standard_normal(p.shape) for name, p in start.items()} for _ in range(n)]
+
+
+def stepped(xp, rule, start, gradients):
+    """Return parameters after a step by each of these gradients."""
+    params = {name: xp.asarray(p.copy()) for name, p in start.items()}
+    state = rule.init(xp, params)
+    for grads in gradients:
+        params, state = rule(xp, params, {name: xp.asarray(g.copy()) for name, g in grads.items()}, state)
+    return params
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_gradients_beyond_the_norm_are_scaled_to_it_together(xp64, rule):
+    start, gradients = drawn_gradients(20)
+    limit = 2.8  # about what these norms are
+    norms = [np.sqrt(sum((g**2).sum() for g in grads.values())) for grads in gradients]
+    assert min(norms) < limit < max(norms)
+    scaled = [
+        {name: g * min(1, limit / (norm + 1e-6)) for name, g in grads.items()}
+        for grads, norm in zip(gradients, norms, strict=True)
+    ]
+    found = stepped(xp64, dataclasses.replace(rule, clip_norm=limit), start, gradients)
+    expected = stepped(xp64, rule, start, scaled)
+    for name, p in found.items():
+        assert_close(xp64, p, xp64.to_host(expected[name]), factor=100)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_schedule_gives_each_step_its_rate(xp64, rule):
+    start, gradients = drawn_gradients(6)
+    schedule = schedules.Step(rule.lr, every=2, factor=0.5)
+    found = stepped(xp64, dataclasses.replace(rule, lr=schedule, weight_decay=0.1), start, gradients)
+
+    params = {name: xp64.asarray(p.copy()) for name, p in start.items()}
+    state = rule.init(xp64, params)
+    for n, grads in enumerate(gradients):
+        grads = {name: xp64.asarray(g.copy()) for name, g in grads.items()}
+        fixed = dataclasses.replace(rule, lr=rule.lr * 0.5 ** (n // 2), weight_decay=0.1)
+        params, state = fixed(xp64, params, grads, state)
+    for name, p in found.items():
+        np.testing.assert_array_equal(xp64.to_host(p), xp64.to_host(params[name]))
+
+
+def test_schedule_that_is_a_function_of_ones_own_gives_each_step_its_rate(numpy_xp):
+    start, gradients = drawn_gradients(3)
+    found = stepped(numpy_xp, SGD(lambda step: 0.5 / step), start, gradients)
+    for name, p in start.items():
+        np.testing.assert_allclose(found[name], p - sum(0.5 / (n + 1) * gradients[n][name] for n in range(3)))
+
+
+@pytest.mark.parametrize("rate", [-0.1, float("nan"), "fast", None])
+def test_schedule_that_returns_no_rate_is_refused(numpy_xp, rate):
+    class Broken:
+        def __call__(self, step):
+            return rate
+
+    message = f"a schedule must return a finite number, 0 or above, but Broken returned {rate!r} for step 1"
+    start, gradients = drawn_gradients(1)
+    with pytest.raises(ValueError, match=message):
+        stepped(numpy_xp, SGD(Broken()), start, gradients)
+
+
+def test_state_has_the_number_of_the_step_only_where_it_is_needed(numpy_xp):
+    params = {"a": np.zeros(2)}
+    for rule in RULES:
+        has_count = isinstance(rule, Adam | AdamW) or getattr(rule, "dampening", 0) > 0
+        assert ("step" in rule.init(numpy_xp, params)) == has_count
+        scheduled = dataclasses.replace(rule, lr=schedules.Constant(0.1))
+        _, state = scheduled(numpy_xp, params, {"a": np.ones(2)}, scheduled.init(numpy_xp, params))
+        assert state["step"] == 1
+
+
+def test_sum_of_gradients_is_their_average_at_another_rate(numpy_xp):
+    start, gradients = drawn_gradients(30)
+    for ours, other in (
+        (SGD(0.1, 0.8), Momentum(0.5, 0.8)),
+        (SGD(0.1, 0.8, nesterov=True), Nesterov(0.5, 0.8)),
+    ):
+        found, expected = (stepped(numpy_xp, rule, start, gradients) for rule in (ours, other))
+        for name, p in found.items():
+            np.testing.assert_allclose(p, expected[name], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -171,6 +265,19 @@ def test_parameters_that_are_not_floats_are_refused(xp, rule):
         (lambda: Momentum(1.0, None), r"`beta` must be in \[0, 1\), got None"),
         (lambda: AdamW(weight_decay=-0.1), "`weight_decay` must be a finite number, 0 or above, got -0.1"),
         (lambda: Adam(eps=0.0), "`eps` must be a finite number above 0, got 0.0"),
+        (lambda: SGD(0.1, momentum=1.0), r"`momentum` must be in \[0, 1\), got 1.0"),
+        (lambda: SGD(0.1, 0.9, dampening=-1), r"`dampening` must be in \[0, 1\), got -1"),
+        (lambda: SGD(0.1, 0.9, nesterov=1), "`nesterov` must be True or False, got 1"),
+        (lambda: SGD(0.1, nesterov=True), "`nesterov` needs momentum, but `momentum` is 0; pass"),
+        (
+            lambda: SGD(0.1, dampening=0.5),
+            "`dampening` needs momentum, but `momentum` is 0; pass",
+        ),
+        (lambda: SGD(0.1, 0.9, 0.5, nesterov=True), "`nesterov` needs a `dampening` of 0, got 0.5"),
+        (lambda: SGD(0.1, clip_norm=0), "`clip_norm` must be a finite number above 0, got 0"),
+        (lambda: Momentum(0.1, weight_decay="much"), "`weight_decay` must be a finite number, 0 or above"),
+        (lambda: RMSprop(alpha=1), r"`alpha` must be in \[0, 1\), got 1"),
+        (lambda: SGD(schedules.Cosine), "`lr` must be a finite number above 0, got <class"),
     ],
 )
 def test_bad_options_are_refused(make, message):
@@ -192,6 +299,8 @@ def test_optimizers_are_plain_data_that_can_be_replaced_and_extended(numpy_xp):
     assert Momentum(0.5) != Nesterov(0.5)
     assert Momentum(0.5) != Renamed(0.5)
     assert repr(dataclasses.replace(Decayed(0.5), lr=np.float32(0.25)).lr) == "0.25"
+    assert repr(SGD(0.5, clip_norm=1)) == "SGD(lr=0.5, clip_norm=1.0)"
+    assert dataclasses.replace(SGD(0.5, 0.9), momentum=0).function == SGD(0.5).function == "sgd_step"
     with pytest.raises(ValueError, match="`lr` must be a finite number above 0, got 0"):
         dataclasses.replace(Renamed(1.0), lr=0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from xpnet import datasets, initializers, losses, metrics, nn
+from xpnet import datasets, initializers, losses, metrics, nn, schedules
 from xpnet.augmentation_layers import RandomFlip, RandomShift
 from xpnet.datasets import Dataset
 from xpnet.device import Device
@@ -23,7 +23,7 @@ from xpnet.models import Residual, Sequential, mlp
 from xpnet.namespace import Namespace
 from xpnet.networks import lenet5
 from xpnet.normalisation_layers import BatchNorm, LayerNorm
-from xpnet.optim import SGD, Adam, AdamW, Momentum, Nesterov
+from xpnet.optim import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop
 from xpnet.random import Stream
 from xpnet.run import Epoch, Run, load
 from xpnet.train import fit
@@ -62,6 +62,7 @@ __all__ = [
     "Momentum",
     "Namespace",
     "Nesterov",
+    "RMSprop",
     "RandomFlip",
     "RandomShift",
     "ReLU",
@@ -93,6 +94,7 @@ __all__ = [
     "predict",
     "predict_outputs",
     "predict_proba",
+    "schedules",
 ]
 
 if not TYPE_CHECKING:  # To a type checker, a name that is not above is an error.

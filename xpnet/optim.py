@@ -3,20 +3,38 @@
 An optimizer is plain data. ``init(xp, params)`` returns its state, and it is called as
 ``params, state = optimizer(xp, params, grads, state)``. The arrays passed in may be overwritten; use those
 returned. `params`, `grads` and each part of the state are dicts of arrays with the same names.
+
+All optimizers of `xpnet` have these fields:
+
+- `lr`, the learning rate: a number above 0, or a schedule (`xpnet.schedules`), which is asked at each step;
+- `weight_decay`, 0 or above: before its step, each parameter is multiplied by ``1 - lr weight_decay``
+  (decoupled decay, Loshchilov and Hutter, 2019). All parameters decay, biases too;
+- `clip_norm`, None or above 0: gradients are scaled so that the norm of all numbers in them is at most this.
+
+There are two conventions for momentum, which differ in the scale of the learning rate:
+
+================================  =============================  ==========================================
+optimizer                         velocity                       who has it
+================================  =============================  ==========================================
+``SGD(lr, momentum=beta)``        ``v = beta v + g``             PyTorch, Keras, scikit-learn
+``Momentum(lr / (1 - beta), beta)``  ``v = beta v + (1 - beta) g``  a moving average, as in Adam
+================================  =============================  ==========================================
+
+Both rows take the same steps: a sum of gradients is ``1 / (1 - beta)`` times their average.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
-from xpnet import nn
-from xpnet.checks import fraction, nonnegative, positive, set_fields
+from xpnet.checks import fraction, positive, set_fields
 from xpnet.layer import Params
 from xpnet.layers import ACTIVATIONS, Activation
 from xpnet.namespace import Namespace
+from xpnet.rules import Rule, check_fields, option, replace_function
+from xpnet.schedules import Schedule
 
-Array = Any
 State = dict[str, Any]
 
 
@@ -32,139 +50,162 @@ class Optimizer(Protocol):
         ...
 
 
-class _Rule:
-    """Base of the optimizers: the state and the call that follow from the declaration of the step.
+@dataclasses.dataclass(frozen=True, repr=False)
+class SGD(Rule):
+    """Stochastic gradient descent: ``p = p - lr g``; with momentum, ``v = momentum v + g; p = p - lr v``.
 
-    Attributes
-    ----------
-    function : str
-        The name of the step in `nn`. Its numbers are the fields of the class. The arrays that it changes
-        besides `param`, and its counts, are the parts of the state, which start at 0.
-    """
-
-    function: ClassVar[str]
-
-    def init(self, xp: Namespace, params: Params) -> State:
-        """Return the state before the first step."""
-        step = nn.FUNCTIONS[self.function]
-        counts = dict.fromkeys(step.varying, 0)
-        return counts | {part: _zeros(xp, params) for part in step.changed[1:]}
-
-    def __call__(self, xp: Namespace, params: Params, grads: Params, state: State) -> tuple[Params, State]:
-        """Return parameters and state after one step."""
-        step, take = nn.FUNCTIONS[self.function], getattr(xp.nn, self.function)
-        parts = step.changed[1:]
-        _check(xp, params, grads, *(state[part] for part in parts))
-        counts = {name: state[name] + 1 for name in step.varying}
-        numbers = [getattr(self, name) for name in step.numbers]
-        new: dict[str, Params] = {part: {} for part in step.changed}
-        for name, p in params.items():
-            arrays = (state[part][name] for part in parts)
-            results = take(p, grads[name], *arrays, *counts.values(), *numbers)
-            for part, x in zip(step.changed, results if parts else [results], strict=True):
-                new[part][name] = x
-        return new.pop("param"), counts | new
-
-
-@dataclasses.dataclass(frozen=True)
-class SGD(_Rule):
-    """Stochastic gradient descent: ``p = p - lr g``.
+    The velocity is a sum of gradients, as in PyTorch; see `Momentum` for an average.
 
     Parameters
     ----------
-    lr : float
+    lr : float or schedule
         Learning rate, above 0.
+    momentum : float
+        Share of the old velocity that is kept, in [0, 1).
+    dampening : float
+        What is left out of each gradient but the first, in [0, 1): ``v = momentum v + (1 - dampening) g``.
+    nesterov : bool
+        Whether to look ahead along the velocity: ``p = p - lr (momentum v + g)`` with the new `v`.
+    weight_decay, clip_norm : float
+        See `xpnet.optim`.
+
+    Raises
+    ------
+    ValueError
+        If there is dampening or `nesterov` without momentum, or both.
     """
 
-    lr: float
+    lr: float | Schedule
+    momentum: float = option(0.0, kw_only=False)
+    dampening: float = option(0.0, kw_only=False)
+    nesterov: bool = option(False, kw_only=False)
+    weight_decay: float = option(0.0)
+    clip_norm: float | None = option(None)
 
     function = "sgd_step"
 
     def __post_init__(self) -> None:
-        set_fields(self, lr=positive)
+        check_fields(self, momentum=fraction, dampening=fraction)
+        set_fields(self, nesterov=_flag)
+        if not self.momentum and (self.dampening or self.nesterov):
+            name = "nesterov" if self.nesterov else "dampening"
+            raise ValueError(f"`{name}` needs momentum, but `momentum` is 0; pass for example `momentum=0.9`")
+        if self.nesterov and self.dampening:
+            raise ValueError(f"`nesterov` needs a `dampening` of 0, got {self.dampening}")
+        if self.momentum:
+            replace_function(self, "sgd_nesterov_step" if self.nesterov else "sgd_momentum_step")
+
+    @property
+    def share(self) -> Any:
+        """The share of a gradient that is added to the velocity, or what takes a step and returns it."""
+        return _Share(self.dampening) if self.dampening else 1.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Momentum(_Rule):
+class _Share:
+    """The share of a gradient that is added to a velocity: all of the first one, as in PyTorch."""
+
+    dampening: float
+
+    def __call__(self, step: int) -> float:
+        return 1.0 if step == 1 else 1 - self.dampening
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Momentum(Rule):
     """Momentum as a moving average: ``v = beta v + (1 - beta) g; p = p - lr v``, from ``v = 0``.
 
-    A learning rate `lr` here has the effect of ``lr * (1 - beta)`` in PyTorch, Keras and scikit-learn, whose
-    velocity is a sum of gradients and not their average.
+    A learning rate `lr` here has the effect of ``lr * (1 - beta)`` in `SGD`, PyTorch, Keras and scikit-learn,
+    whose velocity is a sum of gradients and not their average.
 
     Parameters
     ----------
-    lr : float
+    lr : float or schedule
         Learning rate, above 0.
     beta : float
         Share of the old velocity that is kept, in [0, 1).
+    weight_decay, clip_norm : float
+        See `xpnet.optim`.
     """
 
-    lr: float
+    lr: float | Schedule
     beta: float = 0.9
+    weight_decay: float = option(0.0)
+    clip_norm: float | None = option(None)
 
     function = "momentum_step"
 
     def __post_init__(self) -> None:
-        set_fields(self, lr=positive, beta=fraction)
+        check_fields(self, beta=fraction)
 
 
-@dataclasses.dataclass(frozen=True)
-class Nesterov(_Rule):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Nesterov(Rule):
     """Nesterov's momentum on a moving average: ``p = p - lr (beta v + (1 - beta) g)`` with the new `v`.
 
     The velocity is that of `Momentum`; see `xpnet.nn.nesterov_step` for the source.
 
     Parameters
     ----------
-    lr : float
+    lr : float or schedule
         Learning rate, above 0.
     beta : float
         Share of the old velocity that is kept, in [0, 1).
+    weight_decay, clip_norm : float
+        See `xpnet.optim`.
     """
 
-    lr: float
+    lr: float | Schedule
     beta: float = 0.9
+    weight_decay: float = option(0.0)
+    clip_norm: float | None = option(None)
 
     function = "nesterov_step"
 
     def __post_init__(self) -> None:
-        set_fields(self, lr=positive, beta=fraction)
+        check_fields(self, beta=fraction)
 
 
-@dataclasses.dataclass(frozen=True)
-class Adam(_Rule):
+@dataclasses.dataclass(frozen=True, repr=False)
+class Adam(Rule):
     """Adam (Kingma and Ba, 2015): steps scaled by moving averages of the gradient and of its square.
 
     Parameters
     ----------
-    lr : float
+    lr : float or schedule
         Learning rate, above 0.
     beta1, beta2 : float
         Shares of the old averages that are kept, in [0, 1).
     eps : float
         Keeps the division defined, above 0.
+    weight_decay, clip_norm : float
+        See `xpnet.optim`; with weight decay this is `AdamW`.
     """
 
-    lr: float = 0.001
+    lr: float | Schedule = 0.001
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
+    weight_decay: float = option(0.0)
+    clip_norm: float | None = option(None)
 
     function = "adam_step"
 
     def __post_init__(self) -> None:
-        set_fields(self, lr=positive, beta1=fraction, beta2=fraction, eps=positive)
+        check_fields(self, beta1=fraction, beta2=fraction, eps=positive)
+        if self.weight_decay:
+            replace_function(self, "adamw_step")
 
 
-@dataclasses.dataclass(frozen=True)
-class AdamW(_Rule):
+@dataclasses.dataclass(frozen=True, repr=False)
+class AdamW(Rule):
     """Adam with decoupled weight decay (Loshchilov and Hutter, 2019): ``p = (1 - lr weight_decay) p`` first.
 
     All parameters decay, biases too.
 
     Parameters
     ----------
-    lr : float
+    lr : float or schedule
         Learning rate, above 0.
     beta1, beta2 : float
         Shares of the old averages that are kept, in [0, 1).
@@ -172,21 +213,54 @@ class AdamW(_Rule):
         Keeps the division defined, above 0.
     weight_decay : float
         0 or above; 0 makes it Adam.
+    clip_norm : float, optional
+        See `xpnet.optim`.
     """
 
-    lr: float = 0.001
+    lr: float | Schedule = 0.001
     beta1: float = 0.9
     beta2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.01
+    clip_norm: float | None = option(None)
 
     function = "adamw_step"
 
     def __post_init__(self) -> None:
-        set_fields(self, lr=positive, beta1=fraction, beta2=fraction, eps=positive, weight_decay=nonnegative)
+        check_fields(self, beta1=fraction, beta2=fraction, eps=positive)
 
 
-OPTIMIZERS = {kind.function.removesuffix("_step"): kind for kind in _Rule.__subclasses__()}
+@dataclasses.dataclass(frozen=True, repr=False)
+class RMSprop(Rule):
+    """RMSprop (Tieleman and Hinton, 2012): steps scaled by a moving average of the squared gradient.
+
+    ``s = alpha s + (1 - alpha) g^2; p = p - lr g / (sqrt(s) + eps)``, from ``s = 0``, as in PyTorch.
+
+    Parameters
+    ----------
+    lr : float or schedule
+        Learning rate, above 0.
+    alpha : float
+        Share of the old average that is kept, in [0, 1).
+    eps : float
+        Keeps the division defined, above 0.
+    weight_decay, clip_norm : float
+        See `xpnet.optim`.
+    """
+
+    lr: float | Schedule = 0.01
+    alpha: float = 0.99
+    eps: float = 1e-8
+    weight_decay: float = option(0.0)
+    clip_norm: float | None = option(None)
+
+    function = "rmsprop_step"
+
+    def __post_init__(self) -> None:
+        check_fields(self, alpha=fraction, eps=positive)
+
+
+OPTIMIZERS: dict[str, Any] = {kind.function.removesuffix("_step"): kind for kind in Rule.__subclasses__()}
 """The optimizers of `xpnet`, by the name of their step; classes of your own are not in it."""
 
 
@@ -208,33 +282,7 @@ def usual_lr(optimizer: str, activation: str | None) -> float:
     return float(getattr(OPTIMIZERS[optimizer], "lr", hidden.usual_lr))
 
 
-def _check(xp: Namespace, params: Params, grads: Params, *states: Params) -> None:
-    """Raise unless gradients and state fit the parameters, and all are arrays of `xp`."""
-    for name, p in params.items():
-        _check_float(xp, name, p)
-        for what, arrays in (("grads", grads), *(("state", state) for state in states)):
-            if name not in arrays:
-                raise ValueError(f"`{what}` has no {name!r}; pass arrays with the names of `params`")
-            x = arrays[name]
-            xp.check_array(name, x)
-            if x.shape != p.shape:
-                raise ValueError(
-                    f"`{what}` has shape {tuple(x.shape)} for {name!r}, but `params` has {tuple(p.shape)}"
-                )
-            if x.dtype != p.dtype:
-                raise TypeError(
-                    f"`{what}` is {x.dtype} for {name!r}, but `params` is {p.dtype}; pass arrays of one dtype"
-                )
-
-
-def _check_float(xp: Namespace, name: str, p: Array) -> None:
-    """Raise unless a parameter is a float32 or float64 array of `xp`."""
-    xp.check_array(name, p)
-    if p.dtype != xp.float32 and p.dtype != xp.float64:
-        raise TypeError(f"`params` must be float32 or float64, got {p.dtype} for {name!r}")
-
-
-def _zeros(xp: Namespace, params: Params) -> Params:
-    for name, p in params.items():
-        _check_float(xp, name, p)
-    return {name: xp.zeros_like(p) for name, p in params.items()}
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"`{name}` must be True or False, got {value!r}")
+    return value

@@ -17,6 +17,7 @@ from xpnet.replay.lower import Lowering, Rule
 from xpnet.replay.stages import Operation
 from xpnet.replay.trace import Call, NotReplayableError, Trace, Value
 from xpnet_numba import lazy
+from xpnet_numba.counted import Count, counter, on_host
 from xpnet_numba.image_rules import ImageRules
 from xpnet_numba.norm_rules import NormRules
 from xpnet_numba.operations import signature
@@ -57,12 +58,13 @@ class Rules:
         self.compressed: dict[Value, tuple[Value, Value]] = {}
         # Gathered batches that are not written out: where their images and their lists are, and the scaling.
         self._batches: dict[Value, tuple[dict[str, Value], dict[str, Value], dict[str, float]]] = {}
+        self._counts: dict[Any, Count] = {}
         # Values with other shapes in the memory of others.
         self._aliases: dict[Value, Value] = {}
+        own = {name: self._own for name, function in nn.FUNCTIONS.items() if lazy.has_operation(function)}
         rules: dict[str, Rule] = {
             **ImageRules(self._add, self._value, self._alias).table,
             **NormRules(self._add, self._value).table,
-            **{name: self._own for name, function in nn.FUNCTIONS.items() if lazy.has_operation(function)},
             "gather_batch": self._gather_batch,
             "linear": self._linear,
             "linear_backward": self._linear_backward,
@@ -72,6 +74,7 @@ class Rules:
                 ("flatten", "flatten_backward", "unflatten", "unflatten_backward"), self._reshape
             ),
         }
+        rules = own | {name: _if_constant(rule) for name, rule in rules.items()}
         self.table = {
             name: [_if(self._is_ours, rules[name]), self._host] if name in rules else [self._host]
             for name in nn.FUNCTIONS
@@ -136,9 +139,9 @@ class Rules:
         numbers = {**call.numbers, **dict.fromkeys(running, 1)}
         operation = self._add(lowering, call, call.name, numbers, **{**call.arrays, **results})
         if running:
-            fixed = {key: number for key, number in numbers.items() if key not in running}
-            values = functools.partial(signature(call.name).values, **fixed)
-            operation.count = lambda leaves: values(**{key: n.of(leaves) for key, n in running.items()})
+            # Steps of all parameters have the same numbers, which are computed once.
+            key = call.name, *numbers.items(), *running.values()
+            operation.count = self._counts.setdefault(key, counter(call.name, numbers, running))
         return True
 
     def _call(
@@ -148,35 +151,27 @@ class Rules:
         function: Callable[..., None],
         inputs: Sequence[Value],
         results: Sequence[Value],
+        count: Count | None = None,
     ) -> None:
         """Let the host call a function, which takes the arrays to be read and those to be written."""
         values = *inputs, *results
         access = "R" * len(inputs) + ("U" if call.changed else "W") * len(results)
         if not self._aliases.keys().isdisjoint(values):
             function = _reshaping(function, [value.shape for value in values])
-        lowering.add(Operation(call.name, (*map(self._stored, values),), access, host=function), at=call)
+        operands = tuple(map(self._stored, values))
+        lowering.add(Operation(call.name, operands, access, count=count, host=function), at=call)
 
     def _host(self, lowering: Lowering, call: Call) -> bool:
         """Call the function on the host, and copy its results to where they are expected."""
-        if call.running:
-            raise NotReplayableError(f"`nn.{call.name}` with these dtypes counts steps outside the program")
         if not self._batches.keys().isdisjoint(call.arrays.values()):
             # A batch of mostly empty images is never written out.
             raise NotReplayableError(
                 f"`nn.{call.name}` is given images and arrays of unusual shapes or dtypes"
             )
-        function, inputs = call.function_of(*call.arrays), tuple(call.arrays.values())
+        run, count = on_host(call)
+        inputs = tuple(call.arrays.values())
         results = tuple(value for value in call.results if value is not None)
-
-        def run(*arrays: Array) -> None:
-            made = function(*arrays[: len(inputs)])
-            made = made if isinstance(made, tuple) else (made,)
-            made = [x for x in made if x is not None]
-            for target, source in zip(arrays[len(inputs) :], made, strict=True):
-                if not numpy.may_share_memory(target, source):
-                    target[...] = source
-
-        self._call(lowering, call, run, inputs, results)
+        self._call(lowering, call, run, inputs, results, count)
         return True
 
     def _reshape(self, lowering: Lowering, call: Call) -> bool:
@@ -285,6 +280,11 @@ class Rules:
 
 def _if(condition: Callable[[Call], bool], rule: Rule) -> Rule:
     return lambda lowering, call: condition(call) and rule(lowering, call)
+
+
+def _if_constant(rule: Rule) -> Rule:
+    """Return a rule that takes only calls whose numbers do not differ from call to call."""
+    return lambda lowering, call: not call.running and rule(lowering, call)
 
 
 def _reshaping(function: Callable[..., None], shapes: Sequence[tuple[int, ...]]) -> Callable[..., None]:

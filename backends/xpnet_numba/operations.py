@@ -179,8 +179,24 @@ def _operand(text: str, access: str) -> tuple[str, Operand]:
     return name, Operand(dtype, tuple(axes), access)
 
 
-def _moving_average(lr: float, beta: float) -> tuple[float, ...]:
-    return lr, beta, 1 - beta
+def _sgd(lr: float, weight_decay: float) -> tuple[float, ...]:
+    return lr, 1 - lr * weight_decay
+
+
+def _moving_average(lr: float, beta: float, weight_decay: float) -> tuple[float, ...]:
+    return lr, beta, 1 - beta, 1 - lr * weight_decay
+
+
+def _sgd_momentum(lr: float, momentum: float, share: float, weight_decay: float) -> tuple[float, ...]:
+    return lr, momentum, share, 1 - lr * weight_decay
+
+
+def _sgd_nesterov(lr: float, momentum: float, weight_decay: float) -> tuple[float, ...]:
+    return lr, momentum, 1 - lr * weight_decay
+
+
+def _rmsprop(lr: float, alpha: float, eps: float, weight_decay: float) -> tuple[float, ...]:
+    return lr, alpha, 1 - alpha, eps, 1 - lr * weight_decay
 
 
 def _adam(step: int, lr: float, beta1: float, beta2: float, eps: float) -> tuple[float, ...]:
@@ -212,8 +228,12 @@ _SHIFT = *_DRAWING, "choices0", "choices1"
 _ADAM = "lr", "old1", "new1", "old2", "new2", "unbias2", "eps"
 # What does not depend on an element is computed once, with the precision of Python's numbers.
 _NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = {
-    "momentum_step": (("lr", "old", "new"), _moving_average),
-    "nesterov_step": (("lr", "old", "new"), _moving_average),
+    "sgd_step": (("lr", "kept"), _sgd),
+    "momentum_step": (("lr", "old", "new", "kept"), _moving_average),
+    "nesterov_step": (("lr", "old", "new", "kept"), _moving_average),
+    "sgd_momentum_step": (("lr", "momentum", "share", "kept"), _sgd_momentum),
+    "sgd_nesterov_step": (("lr", "momentum", "kept"), _sgd_nesterov),
+    "rmsprop_step": (("lr", "old", "new", "eps", "kept"), _rmsprop),
     "adam_step": (_ADAM, _adam),
     "adamw_step": ((*_ADAM, "kept"), _adamw),
     "moving_average": (("old", "new"), lambda momentum: (1 - momentum, momentum)),

@@ -58,9 +58,10 @@ class NumbaProgram:
         self._addresses = numpy.array([address(array) for array in self._arrays], numpy.int64)
         dtype = numpy.dtype(rules.dtype or "float32")
         self._rows, self._numbers = _tables(operations, self._slots, dtype)
-        self._counted = [
-            (row, o.count) for row, o in zip(self._numbers, operations, strict=True) if o.count is not None
-        ]
+        self._counted: dict[Callable[[Sequence[Any]], tuple[float, ...]], list[Array]] = {}
+        for row, operation in zip(self._numbers, operations, strict=True):
+            if operation.count is not None:
+                self._counted.setdefault(operation.count, []).append(row[: len(operation.numbers)])
         self._helped = not any(operation.host for operation in operations)
         self._kept: list[Array] = []  # what the segments know by address
         self._segments = [self._segment(*segment) for segment in _segments(operations, helped=self._helped)]
@@ -114,9 +115,10 @@ class NumbaProgram:
             leaves[leaf] = self._bind(self._given[leaf], numpy.asarray(leaves[leaf]))
         for slot, shape, dtype in self._fresh:
             self._bind(slot, numpy.empty(shape, dtype))
-        for row, count in self._counted:
+        for count, rows in self._counted.items():
             found = count(leaves)
-            row[: len(found)] = found
+            for row in rows:
+                row[:] = found
         for program, host, slots in self._segments:
             if program is not None:
                 self._team.carry_out(program, helped=self._helped)

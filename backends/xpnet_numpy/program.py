@@ -145,7 +145,7 @@ class _Rules:
         # Another step cannot take these for its own, because they are in the rows of this one.
         self.written.difference_update(stacked.gradients)
         lowering.take(*alike)
-        lowering.add(Task(f"{call.name} of all", stacked.step, ()), at=call)
+        lowering.add(Task(f"{call.name} of all", stacked.step, (*call.running.values(),)), at=call)
         return True
 
 
@@ -206,9 +206,9 @@ class _Stacked:
             self._stack.load(self._pick(self._own))
             self._put(self._gradient_slots, self._stack.gradients)
 
-    def step(self) -> None:
+    def step(self, *numbers: float) -> None:
         """Take the step, and let what it changed be what it is now."""
-        self._stack.step()
+        self._stack.step(*numbers)
         self._left = self._stack.changed
         self._put(self._changed_slots, self._left)
 

@@ -5,6 +5,7 @@ That is a single pass by all threads of the BLAS, with no array in between; the 
 
 from __future__ import annotations
 
+import functools
 import itertools
 import operator
 from collections.abc import Callable, Sequence
@@ -28,21 +29,36 @@ def _rule(function: Callable[..., Rows]) -> Callable[..., Rows]:
 
 
 @_rule
-def sgd_step(lr: float) -> Rows:
+def sgd_step(lr: float, weight_decay: float) -> Rows:
     """Return the matrix of `xpnet.nn.sgd_step`."""
-    return [[1, -lr]]
+    return [[1 - lr * weight_decay, -lr]]
 
 
 @_rule
-def momentum_step(lr: float, beta: float) -> Rows:
+def momentum_step(lr: float, beta: float, weight_decay: float) -> Rows:
     """Return the matrix of `xpnet.nn.momentum_step`."""
-    return [[1, -lr * beta, -lr * (1 - beta)], [0, beta, 1 - beta]]
+    return [[1 - lr * weight_decay, -lr * beta, -lr * (1 - beta)], [0, beta, 1 - beta]]
 
 
 @_rule
-def nesterov_step(lr: float, beta: float) -> Rows:
+def nesterov_step(lr: float, beta: float, weight_decay: float) -> Rows:
     """Return the matrix of `xpnet.nn.nesterov_step`."""
-    return [[1, -lr * beta**2, -lr * (1 - beta) * (1 + beta)], [0, beta, 1 - beta]]
+    return [
+        [1 - lr * weight_decay, -lr * beta**2, -lr * (1 - beta) * (1 + beta)],
+        [0, beta, 1 - beta],
+    ]
+
+
+@_rule
+def sgd_momentum_step(lr: float, momentum: float, share: float, weight_decay: float) -> Rows:
+    """Return the matrix of `xpnet.nn.sgd_momentum_step`."""
+    return [[1 - lr * weight_decay, -lr * momentum, -lr * share], [0, momentum, share]]
+
+
+@_rule
+def sgd_nesterov_step(lr: float, momentum: float, weight_decay: float) -> Rows:
+    """Return the matrix of `xpnet.nn.sgd_nesterov_step`."""
+    return [[1 - lr * weight_decay, -lr * momentum**2, -lr * (1 + momentum)], [0, momentum, 1]]
 
 
 # Wider products take up to 1.8 times as long for each column.
@@ -62,6 +78,8 @@ class Stack:
 
     Attributes
     ----------
+    running : tuple of str
+        The names of the numbers that differ from step to step.
     changed : list of array
         What the next step changes: parameters, then what is kept of the first of them, and so on.
     gradients : list of array
@@ -69,7 +87,11 @@ class Stack:
     """
 
     def __init__(self, calls: Sequence[Call]) -> None:
-        self._rule = RULES[calls[0].name](**calls[0].numbers)
+        first = calls[0]
+        self._depth = len(first.changed)
+        self.running = (*first.running,)
+        fixed = {name: number for name, number in first.numbers.items() if name not in self.running}
+        self._rule_of = functools.partial(RULES[first.name], **fixed)
         self.changed: list[Array] = []
         self.gradients: list[Array] = []
 
@@ -101,7 +123,7 @@ class Stack:
         """
         if len(self.changed) == len(arrays) and all(map(operator.is_, self.changed, arrays)):
             return
-        depth = len(self._rule)
+        depth = self._depth
         params = arrays[: len(arrays) // depth]
         matrix = numpy.empty((2 * depth + 1, sum(p.size for p in params)), params[0].dtype)
         front, back = matrix[:depth], matrix[depth + 1 :]
@@ -111,15 +133,23 @@ class Stack:
             view[...] = array
         # A product would make nan of an infinite parameter times the 0 in the rule of a velocity.
         self._is_finite = bool(numpy.isfinite(front).all())
-        rule = numpy.asarray(self._rule, matrix.dtype)
+        self._dtype = matrix.dtype
+        there = 0, _blocks(matrix[: depth + 1], back), after
         # In the rows from the gradients on, these come first.
-        there = rule, _blocks(matrix[: depth + 1], back), after
-        and_back = numpy.roll(rule, 1, axis=1), _blocks(matrix[depth:], front), self.changed
+        and_back = 1, _blocks(matrix[depth:], front), self.changed
         self._turns = itertools.cycle([there, and_back])
+        self._fixed = None if self.running else self._rules(self._rule_of())
 
-    def step(self) -> None:
-        """Take the steps of all calls."""
-        rule, blocks, self.changed = next(self._turns)
+    def _rules(self, rule: Rows) -> list[Array]:
+        """Return the matrices of both directions."""
+        there = numpy.asarray(rule, self._dtype)
+        return [there, numpy.roll(there, 1, axis=1)]
+
+    def step(self, *numbers: float) -> None:
+        """Take the steps of all calls, given the numbers in `running`."""
+        way, blocks, self.changed = next(self._turns)
+        rules = self._fixed or self._rules(self._rule_of(**dict(zip(self.running, numbers, strict=True))))
+        rule = rules[way]
         for rows, results in blocks:
             if self._is_finite:
                 numpy.matmul(rule, rows, out=results)

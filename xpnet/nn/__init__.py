@@ -18,6 +18,7 @@ and `moving_average` may overwrite what they are given.
 from xpnet.nn.activations import *  # noqa: F403
 from xpnet.nn.augmentation import *  # noqa: F403
 from xpnet.nn.batch_normalisation import *  # noqa: F403
+from xpnet.nn.clipping import *  # noqa: F403
 from xpnet.nn.declaration import FUNCTIONS as FUNCTIONS
 from xpnet.nn.declaration import Form as Form
 from xpnet.nn.declaration import Function as Function

@@ -1,7 +1,8 @@
-"""Whole numbers among the arguments of a step that is traced."""
+"""Whole numbers among the arguments of a step that is traced, and what functions make of them."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import operator
 from collections.abc import Callable
@@ -14,30 +15,31 @@ from xpnet.replay.tree import leaves, rebuilt
 
 
 class Counting:
-    """A whole number among a step's arguments, which remembers what is added to it.
+    """A whole number among a step's arguments, which remembers what is added to it, or a `computed` one.
 
     Whatever else is computed with it would stay in the program as it was, so `spoil` is called then. This
-    passes for an int, but is none: ``0.1 * number`` reads a real one without a call of any of its methods.
+    passes for an int or a float, but is none: ``0.1 * number`` reads a real one without a call of any of its
+    methods.
     """
 
     __slots__ = ("running", "spoil", "value")
 
-    def __init__(self, value: int, running: Running, spoil: Callable[[], None]) -> None:
+    def __init__(self, value: Any, running: Running, spoil: Callable[[], None]) -> None:
         self.value, self.running, self.spoil = value, running, spoil
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
-        return int
+        return type(self.value)
 
     def __add__(self, other: Any) -> Any:
-        if type(other) is not int:
+        if type(other) is not int or self.running.function is not None:
             self.spoil()
             return self.value + as_int(other)
-        running = Running(self.running.leaf, self.running.added + other)
+        running = dataclasses.replace(self.running, added=self.running.added + other)
         return Counting(self.value + other, running, self.spoil)
 
     def __radd__(self, other: Any) -> Any:
-        if type(other) is not int:
+        if type(other) is not int or self.running.function is not None:
             self.spoil()
             return other + self.value
         return self + other
@@ -80,10 +82,22 @@ _METHODS = {
     **{f"r{name}": _spoiling(getattr(operator, f"__{name}__"), reflected=True) for name in _BINARY},
     **{function.__name__: _spoiling(function) for function in _CALLED},
     "rdivmod": _spoiling(divmod, reflected=True),
-    "reduce_ex": _spoiling(int.__reduce_ex__),
+    "reduce_ex": _spoiling(lambda number, *protocol: number.__reduce_ex__(*protocol)),
 }
 for _name, _method in _METHODS.items():
     setattr(Counting, f"__{_name}__", _method)
+
+
+def computed(function: Callable[[int], float], number: Any) -> Any:
+    """Return what a function makes of a whole number.
+
+    Of one that a traced step is given, this is a number that each replay computes anew. The step may pass it
+    on where a function of `nn` takes a float, and do nothing else with it.
+    """
+    if type(number) is not Counting or number.running.function is not None:
+        return function(number)
+    running = dataclasses.replace(number.running, function=function)
+    return Counting(function(number.value), running, number.spoil)
 
 
 def as_int(x: Any) -> Any:

@@ -119,9 +119,7 @@ class Tasks:
         used = (value for task in tasks for value in (*task.inputs, *task.results) if value is not None)
         self.slots = {value: i for i, value in enumerate(dict.fromkeys((*values, *used)))}
         self.values: list[Any] = [None] * len(self.slots)
-        self._running = [
-            (i, value.leaf, value.added) for value, i in self.slots.items() if isinstance(value, Running)
-        ]
+        self._running = [(i, value) for value, i in self.slots.items() if isinstance(value, Running)]
         self._steps = [self._step(task) for task in tasks]
 
     def _step(self, task: Task) -> tuple[Callable[..., Any], Callable[..., Any], Sequence[int | None]]:
@@ -131,8 +129,8 @@ class Tasks:
 
     def count(self, leaves: Sequence[Any]) -> None:
         """Look up the running numbers of a call with these leaves."""
-        for slot, leaf, added in self._running:
-            self.values[slot] = leaves[leaf] + added
+        for slot, number in self._running:
+            self.values[slot] = number.of(leaves)
 
     def run(self) -> None:
         """Carry out all tasks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import functools
 import itertools
 import operator
 from collections.abc import Callable, Collection
@@ -98,16 +99,16 @@ class Replay:
             if isinstance(leaf, Value) and leaf.leaf != place
         ]
         self._counted = [
-            (place, leaf.leaf, leaf.added)
-            for place, leaf in enumerate(results[1:], 2)
-            if isinstance(leaf, Running)
+            (place, leaf) for place, leaf in enumerate(results[1:], 2) if isinstance(leaf, Running)
         ]
 
     def _may_be_carried(self, place: int, leaf: Any) -> bool:
         """Return whether a leaf of the result fits at a place among the arguments."""
         if isinstance(leaf, Value):
             return self._is_array[place] and bool(leaf.kind == self._kinds[place])
-        return self._fits(place, 0 if isinstance(leaf, Running) else leaf)
+        if isinstance(leaf, Running):
+            return leaf.function is None and self._fits(place, 0)
+        return self._fits(place, leaf)
 
     def _fits(self, place: int, value: Any) -> bool:
         """Return whether a leaf has the form, the shape and the dtype of the recorded one."""
@@ -160,8 +161,8 @@ class Replay:
         if self._begin + len(given) + 1 != len(self._kinds):
             return False
         values, moved, found = self._at_hand.copy(), [], []
-        for place, leaf, added in self._counted:
-            values[place] = self._at_hand[leaf] + added
+        for place, number in self._counted:
+            values[place] = number.of(self._at_hand)
         for place, make in self._carried:
             values[place] = make()
             moved.append(place)
@@ -211,6 +212,5 @@ class Replay:
         if isinstance(tree, Value):
             return self.program.getter(tree)
         if isinstance(tree, Running):
-            at_hand, leaf, added = self._at_hand, tree.leaf, tree.added
-            return lambda: at_hand[leaf] + added
+            return functools.partial(tree.of, self._at_hand)
         return lambda: tree

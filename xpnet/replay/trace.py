@@ -44,22 +44,26 @@ class Value:
 
 @dataclasses.dataclass(frozen=True)
 class Running:
-    """A whole number that may differ from call to call.
+    """A number that may differ from call to call: a whole one, or what a function makes of it.
 
     Attributes
     ----------
     leaf : int
-        Its place among the leaves of the step's arguments.
+        The place of the whole number among the leaves of the step's arguments.
     added : int
         What the step adds to it.
+    function : callable or None
+        Takes the sum and returns a float, as a schedule does; it is called anew for each call of the step.
     """
 
     leaf: int
     added: int
+    function: Callable[[int], float] | None = dataclasses.field(default=None, hash=False)
 
-    def of(self, leaves: Sequence[Any]) -> int:
+    def of(self, leaves: Sequence[Any]) -> Any:
         """Return the number in a call with these leaves."""
-        return leaves[self.leaf] + self.added
+        number = leaves[self.leaf] + self.added
+        return number if self.function is None else self.function(number)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -123,7 +123,10 @@ class _Recorder:
         return leaf
 
     def _spoil(self) -> None:
-        self.fail("the step computes with a whole number that it is given, more than to add to it")
+        self.fail(
+            "the step computes with a whole number that it is given, more than to add to it, or with what a "
+            "schedule made of it"
+        )
 
     def result(self, leaf: Any) -> Any:
         """Return what stands for a leaf of the result."""
@@ -175,7 +178,8 @@ class _Recorder:
     def _argument(self, declared: nn.Function, key: str, value: Any) -> Any:
         if isinstance(value, Counting):
             # A program keeps a number as it was, except one that may differ from call to call.
-            if key not in declared.varying:
+            is_whole = value.running.function is None
+            if not (key in declared.varying if is_whole else declared.numbers.get(key) is float):
                 raise NotReplayableError(f"`{key}` of `nn.{declared.name}` is a number that may change")
             return value.running
         if isinstance(value, numpy.generic) and id(value) not in self._values:

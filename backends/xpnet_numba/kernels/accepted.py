@@ -31,14 +31,15 @@ def falls_back(kernel: Any) -> Any:
     twin = numpy.errstate(under="ignore")(functools.partial(function.twin, numpy))
     signature = inspect.signature(kernel)
     count = len(function.arrays)
-    positional = sum(p.kind is not p.KEYWORD_ONLY for p in signature.parameters.values())
+    positions = [p for p in signature.parameters.values() if p.kind is not p.KEYWORD_ONLY]
+    needed, most = sum(p.default is p.empty for p in positions), len(positions)
 
     of_floats = function.is_elementwise and all(form.kind == "float" for form in function.arrays.values())
     fits = _are_alike if of_floats else functools.partial(_fit, function)
 
     @functools.wraps(kernel)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if len(args) != positional:
+        if not needed <= len(args) <= most or (kwargs and len(args) < most):  # Binding takes 3 us.
             bound = signature.bind(*args, **kwargs)
             args, kwargs = bound.args, bound.kwargs
         arrays, types = args[:count], map(type, args[count:])

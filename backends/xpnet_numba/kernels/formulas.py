@@ -102,6 +102,8 @@ def _function(
     count = len(function.arrays)
     others = (key for key in function.arguments if key not in function.arrays)
     numbers = *others, *function.numbers, *function.options
+    parameters_of_twin = inspect.signature(function.twin).parameters
+    defaults = {key: p.default for key, p in parameters_of_twin.items() if p.default is not p.empty}
     new = sum(key not in function.changed for key in function.results)
     places = [[*operation.operands].index(key) for key in function.results]
 
@@ -110,8 +112,9 @@ def _function(
     def call(*args: Any, **named: Any) -> Any:
         # NumPy allocates, because it asks for huge pages and Numba does not: 5x at 4 MB, all page faults.
         first, values = args[0], args[count:]
-        if named:
-            values = *values, *(named[key] for key in numbers[len(values) :])
+        if len(values) < len(numbers):
+            found = defaults | named
+            values = *values, *(found[key] for key in numbers[len(values) :])
         arrays = [*args[:count], *[numpy.empty(first.shape, first.dtype) for _ in range(new)]]
         if operation.convert is not None:
             values = operation.values(**dict(zip(numbers, values, strict=True)))

@@ -9,29 +9,71 @@ from xpnet_numba.kernels.formulas import elementwise
 Scalar = Any
 
 
+@inlined
+def _kept(kept: Scalar, param: Scalar) -> Scalar:
+    """Return what decay leaves of a parameter."""
+    # Without decay, the product may not become one instruction with the difference that follows: the bits of
+    # a step are those of one without this factor.
+    return param if kept == type(kept)(1) else kept * param
+
+
 @elementwise
-def sgd_step(param: Scalar, grad: Scalar, lr: Scalar) -> Scalar:
-    """Return ``param - lr * grad``."""
-    return param - lr * grad
+def sgd_step(param: Scalar, grad: Scalar, lr: Scalar, kept: Scalar) -> Scalar:
+    """Return ``kept param - lr grad``."""
+    return _kept(kept, param) - lr * grad
 
 
 @elementwise
 def momentum_step(
-    param: Scalar, grad: Scalar, velocity: Scalar, lr: Scalar, old: Scalar, new: Scalar
+    param: Scalar, grad: Scalar, velocity: Scalar, lr: Scalar, old: Scalar, new: Scalar, kept: Scalar
 ) -> tuple[Scalar, Scalar]:
-    """Return both after ``v = old v + new g; p = p - lr v``."""
+    """Return both after ``v = old v + new g; p = kept p - lr v``."""
     v = old * velocity + new * grad
-    return param - lr * v, v
+    return _kept(kept, param) - lr * v, v
 
 
 @elementwise
 def nesterov_step(
-    param: Scalar, grad: Scalar, velocity: Scalar, lr: Scalar, old: Scalar, new: Scalar
+    param: Scalar, grad: Scalar, velocity: Scalar, lr: Scalar, old: Scalar, new: Scalar, kept: Scalar
 ) -> tuple[Scalar, Scalar]:
-    """Return both after ``v = old v + new g; p = p - lr (old v + new g)``."""
+    """Return both after ``v = old v + new g; p = kept p - lr (old v + new g)``."""
     added = new * grad
     v = old * velocity + added
-    return param - lr * (old * v + added), v
+    return _kept(kept, param) - lr * (old * v + added), v
+
+
+@elementwise
+def sgd_momentum_step(
+    param: Scalar, grad: Scalar, velocity: Scalar, lr: Scalar, momentum: Scalar, share: Scalar, kept: Scalar
+) -> tuple[Scalar, Scalar]:
+    """Return both after ``v = momentum v + share g; p = kept p - lr v``."""
+    v = momentum * velocity + share * grad
+    return _kept(kept, param) - lr * v, v
+
+
+@elementwise
+def sgd_nesterov_step(
+    param: Scalar, grad: Scalar, velocity: Scalar, lr: Scalar, momentum: Scalar, kept: Scalar
+) -> tuple[Scalar, Scalar]:
+    """Return both after ``v = momentum v + g; p = kept p - lr (momentum v + g)``."""
+    v = momentum * velocity + grad
+    return _kept(kept, param) - lr * (momentum * v + grad), v
+
+
+@elementwise
+def rmsprop_step(
+    param: Scalar,
+    grad: Scalar,
+    variance: Scalar,
+    lr: Scalar,
+    old: Scalar,
+    new: Scalar,
+    eps: Scalar,
+    kept: Scalar,
+) -> tuple[Scalar, Scalar]:
+    """Return both after ``s = old s + new g^2; p = kept p - lr g / (sqrt(s) + eps)``."""
+    s = old * variance + new * (grad * grad)
+    return _kept(kept, param) - lr * grad / (math.sqrt(s) + eps), s
 
 
 @inlined
