@@ -358,14 +358,16 @@ def test_adam_counts_steps_in_the_program():
 
 
 def test_step_of_adam_with_mixed_dtypes_is_counted_for_the_host():
-    arrays = [numpy.ones((2, 3), dtype) for dtype in ("float32", "float32", "float64", "float64")]
+    traced, arrays, expected = (
+        [numpy.ones((2, 3), dtype) for dtype in ("float32", "float32", "float64", "float64")]
+        for _ in range(3)
+    )
     step = lambda xp, *args: xp.nn.adam_step(*args, 0.1, 0.9, 0.99, 1e-8)  # noqa: E731
-    found = Lowered(step, *arrays, 3)
+    found = Lowered(step, *traced, 3)
     (operation,) = found.operations
     (leaf,) = (i for i, n in enumerate(found.trace.leaves) if type(n) is int)
     assert operation.count({leaf: 7}) == ()
     operation.host(*arrays, *arrays[:1], *arrays[2:])
-    expected = [numpy.ones((2, 3), dtype) for dtype in ("float32", "float32", "float64", "float64")]
     xpnet.nn.adam_step(numpy, *expected, 7, 0.1, 0.9, 0.99, 1e-8)
     for array, other in zip(arrays, expected, strict=True):
         numpy.testing.assert_array_equal(array, other)
