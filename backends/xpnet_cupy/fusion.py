@@ -23,8 +23,18 @@ from xpnet_cupy import kernels, source
 from xpnet_cupy.convolution import Convolution
 from xpnet_cupy.convolution_shapes import Shapes, shapes_of
 from xpnet_cupy.dense import Dense
-from xpnet_cupy.table import Table
-from xpnet_cupy.together import are_alike, can_wait, draws, gathers_labels, if_declared, is_declared, is_ready
+from xpnet_cupy.table import Numbers, Table
+from xpnet_cupy.together import (
+    are_alike,
+    can_wait,
+    draws,
+    gathers_labels,
+    if_constant,
+    if_declared,
+    is_declared,
+    is_ready,
+    takes_its_numbers,
+)
 
 Array = Any
 
@@ -56,6 +66,7 @@ class Fusion:
         self._fetched: set[Value] = set()
         self._unbiases: dict[Any, Value] = {}
         self._steps: dict[Running, Value] = {}
+        self._rates: dict[Any, Value] = {}
         self.table = Table()
         self.totals: dict[Value, Value] = {}
         self.tasks = lower(trace, self._rules())
@@ -80,7 +91,10 @@ class Fusion:
                 rules[name] = self._loss
             elif name in source.RULES:
                 rules[name] = self._step
-        return {name: [if_declared(rule)] for name, rule in rules.items()}
+        return {
+            name: [if_declared(rule if rule == self._step else if_constant(rule))]
+            for name, rule in rules.items()
+        }
 
     def _gather_batch(self, lowering: Lowering, call: Call) -> bool:
         """Gather images, and their labels if the step does so too."""
@@ -185,6 +199,8 @@ class Fusion:
         if len(steps) < 2 or not are_alike(steps, x, dy):
             return False
         first, last = sorted(steps, key=trace.index)
+        if not takes_its_numbers(first):
+            return False
         # Both are done where the last one is.
         if not can_wait(trace, call, last, reads=(x, dy)):
             return False
@@ -201,6 +217,8 @@ class Fusion:
 
     def _step(self, lowering: Lowering, call: Call) -> bool:
         """Take a step by itself."""
+        if not takes_its_numbers(call):
+            return False
         inputs = {**call.arrays, **self._counts(lowering, call)}
         lowering.add(Task(call.name, call.function_of(*inputs), (*inputs.values(),)), at=call)
         return True
@@ -218,8 +236,25 @@ class Fusion:
         return True
 
     def _counts(self, lowering: Lowering, call: Call) -> dict[str, Value]:
-        """Return what stands for the counts that differ from call to call; see `kernels.count`."""
-        return {name: self._unbias(lowering, call, count) for name, count in call.running.items()}
+        """Return what stands for the numbers that differ from call to call, see `kernels`."""
+        return {
+            name: self._unbias(lowering, call, number)
+            if number.function is None
+            else self._rate(lowering, call, number)
+            for name, number in call.running.items()
+        }
+
+    def _rate(self, lowering: Lowering, call: Call, number: Any) -> Value:
+        """Return what stands for a number that follows from a count."""
+        dtype = call.arrays["param"].dtype
+        key = number, dtype
+        if key not in self._rates:
+            self._rates[key] = Value((1,), dtype)
+            numbers = Numbers(number.function, dtype)
+            cell = self.table.add(number.leaf, added=number.added, advance=dtype.itemsize, numbers=numbers)
+            pick = functools.partial(kernels.pick, dtype=dtype)
+            lowering.add_first(Task("pick", pick, (cell,), (self._rates[key],)))
+        return self._rates[key]
 
     def _unbias(self, lowering: Lowering, call: Call, count: Running) -> Value:
         betas = {name: call.numbers[name] for name in ("beta1", "beta2")}
@@ -237,6 +272,8 @@ class Fusion:
         trace, (outputs, targets) = lowering.trace, call.arrays.values()
         user, argument = trace.only_user(call.results[0]) or (None, "")
         if user is None or user.name != "accumulate" or argument != "value" or not is_declared(user):
+            return False
+        if user.running:
             return False
         total, new = user.arrays["total"], user.results[0]
         if new is None or total.leaf is None or not trace.only_user(total) or trace.users(new):

@@ -328,6 +328,11 @@ template <typename T> __global__ void count(Index* steps, T* unbias, double beta
     ++*steps;
 }
 
+template <typename T> __global__ void pick(const T** address, T* number)
+{
+    if (threadIdx.x == 0) *number = *(*address)++;
+}
+
 template <typename I> __global__ void advance(I* cell, I* number)
 {
     if (threadIdx.x == 0) *number = (*cell)++;
@@ -361,24 +366,100 @@ __global__ void dropout(
     }
 }
 
+// The norm of gradients: see xpnet/nn/clipping.py.
+
+template <typename T>
+__global__ void sum_of_squares(const T* x, Index n, T* parts, unsigned* arrived, T* total)
+{
+    T sum = 0;
+    for (Index i = first(); i < n; i += stride()) sum += square(x[i]);
+    finish(over_block<T, plus<T>>(sum), parts, 1, arrived, total, static_cast<T* const*>(nullptr), T(0));
+}
+
+template <typename T> __global__ void clip_by_norm(const T* x, const T* squares, T* y, Index n, T limit)
+{
+    T factor = limit / (sqrt(*squares) + T(1e-6));
+    if (factor > 1) factor = 1;
+    for (Index i = first(); i < n; i += stride()) y[i] = x[i] * factor;
+}
+
 // Optimizer rules: each changes element i of a parameter, and of its state, by a gradient. kernels.py fills a
-// rule by the names of its fields: pointers to the state, the numbers of the twin, and for each `beta` of these
-// `rest`, 1 - beta, and `unbias`, 1 - beta**step, both rounded once, as in the twins.
+// rule by the names of its fields: pointers to the state, the numbers of the twin, and for each `beta` and for
+// `alpha` among these `rest`, 1 - beta, and `unbias`, 1 - beta**step, both rounded once, as in the twins.
+
+// A number that may follow a schedule: in a captured step it is then on the device, by the kernel pick.
+template <typename T> struct Number {
+    T value;
+    const T* at;  // null if `value` holds
+    __device__ operator T() const { return at ? *at : value; }
+};
+
+// Without decay, a parameter stays as it is, and the product below may become one instruction with the difference.
+template <typename T> __device__ void decay(T* param, Index i, T lr, T weight_decay)
+{
+    if (weight_decay != 0) param[i] *= 1 - lr * weight_decay;
+}
 
 template <typename T> struct Store {
     __device__ void operator()(T* d_param, Index i, T g) const { d_param[i] = g; }
 };
 
 template <typename T> struct Sgd {
-    T lr;
-    __device__ void operator()(T* param, Index i, T g) const { param[i] -= lr * g; }
+    Number<T> lr;
+    T weight_decay;
+    __device__ void operator()(T* param, Index i, T g) const
+    {
+        decay<T>(param, i, lr, weight_decay);
+        param[i] -= lr * g;
+    }
+};
+
+template <typename T> struct SgdMomentum {
+    T* velocity;
+    Number<T> lr, share;
+    T momentum, weight_decay;
+    __device__ void operator()(T* param, Index i, T g) const
+    {
+        decay<T>(param, i, lr, weight_decay);
+        T v = momentum * velocity[i] + share * g;
+        velocity[i] = v;
+        param[i] -= lr * v;
+    }
+};
+
+template <typename T> struct SgdNesterov {
+    T* velocity;
+    Number<T> lr;
+    T momentum, weight_decay;
+    __device__ void operator()(T* param, Index i, T g) const
+    {
+        decay<T>(param, i, lr, weight_decay);
+        T v = momentum * velocity[i] + g;
+        velocity[i] = v;
+        param[i] -= lr * (momentum * v + g);
+    }
+};
+
+template <typename T> struct Rmsprop {
+    T* variance;
+    Number<T> lr;
+    T eps, alpha, rest, weight_decay;
+    __device__ void operator()(T* param, Index i, T g) const
+    {
+        decay<T>(param, i, lr, weight_decay);
+        T s = alpha * variance[i] + rest * square(g);
+        variance[i] = s;
+        param[i] -= lr * g / (sqrt(s) + eps);
+    }
 };
 
 template <typename T> struct Momentum {
     T* velocity;
-    T lr, beta, rest;
+    Number<T> lr;
+    T beta, rest, weight_decay;
     __device__ void operator()(T* param, Index i, T g) const
     {
+        decay<T>(param, i, lr, weight_decay);
         T v = beta * velocity[i] + rest * g;
         velocity[i] = v;
         param[i] -= lr * v;
@@ -387,9 +468,11 @@ template <typename T> struct Momentum {
 
 template <typename T> struct Nesterov {
     T* velocity;
-    T lr, beta, rest;
+    Number<T> lr;
+    T beta, rest, weight_decay;
     __device__ void operator()(T* param, Index i, T g) const
     {
+        decay<T>(param, i, lr, weight_decay);
         T v = beta * velocity[i] + rest * g;
         velocity[i] = v;
         param[i] -= lr * (beta * v + rest * g);
@@ -399,7 +482,8 @@ template <typename T> struct Nesterov {
 template <typename T> struct Adam {
     T *mean, *variance;
     const T* counted;  // in a captured step, both `unbias`, by the kernel count; else null
-    T lr, eps, beta1, rest1, unbias1, beta2, rest2, unbias2;
+    Number<T> lr;
+    T eps, beta1, rest1, unbias1, beta2, rest2, unbias2;
     __device__ void operator()(T* param, Index i, T g) const
     {
         T m = beta1 * mean[i] + rest1 * g;
@@ -415,7 +499,8 @@ template <typename T> struct Adam {
 template <typename T> struct Adamw {
     T *mean, *variance;
     const T* counted;
-    T lr, eps, beta1, rest1, unbias1, beta2, rest2, unbias2, weight_decay;
+    Number<T> lr;
+    T eps, beta1, rest1, unbias1, beta2, rest2, unbias2, weight_decay;
     __device__ void operator()(T* param, Index i, T g) const
     {
         param[i] *= 1 - lr * weight_decay;

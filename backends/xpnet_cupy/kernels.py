@@ -130,6 +130,26 @@ def accumulate(total: Array, value: Array, weight: float) -> Array:
     return result
 
 
+def sum_of_squares(x: Array) -> Array:
+    """See `xpnet.nn.sum_of_squares`."""
+    dtype, blocks = x.dtype, launch.blocks(x.size)
+    # No block sums up nothing.
+    total = cupy.empty((), dtype) if blocks else cupy.zeros((), dtype)
+    parts = cupy.empty((blocks,), dtype)
+    arrived = scratch.current().arrived
+    run("sum_of_squares", blocks, launch.THREADS, ready(x, dtype), x.size, parts, arrived, total, T=dtype)
+    return total
+
+
+def clip_by_norm(x: Array, squares: Array, limit: float) -> Array:
+    """See `xpnet.nn.clip_by_norm`."""
+    dtype, y = x.dtype, cupy.empty(x.shape, x.dtype)
+    last = y, y.size, dtype.type(limit)
+    inputs = ready(x, dtype), ready(squares, dtype)
+    run("clip_by_norm", launch.blocks(y.size), launch.THREADS, *inputs, *last, T=dtype)
+    return y
+
+
 def gather_batch(images: Array, indices: Array, *, scale: float, offset: float, dtype: Any) -> Array:
     """See `xpnet.nn.gather_batch`."""
     return gather(images, indices, scale=scale, offset=offset, dtype=dtype)[0]
@@ -204,6 +224,13 @@ def advance(cell: Array) -> Array:
     """Return the number in a cell, shape (1,), int64, which becomes the next one."""
     number = cupy.empty((1,), cell.dtype)
     run("advance", 1, 1, cell, number, I=cell.dtype)
+    return number
+
+
+def pick(address: Array, dtype: numpy.dtype) -> Array:
+    """Return the number at an address, shape (1,); the address becomes that of the next number."""
+    number = cupy.empty((1,), dtype)
+    run("pick", 1, 1, address, number, T=dtype)
     return number
 
 

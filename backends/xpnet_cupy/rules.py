@@ -48,21 +48,31 @@ def rule(
     state : sequence of array
         What the step changes beside the parameter.
     given : mapping
-        The numbers of the twin, by name. A count may be an array on the device too: see `kernels.count`.
+        The numbers of the twin, by name. A count may be an array on the device too: see `kernels.count`; so
+        may one of `source.varying`: see `kernels.pick`.
     """
     known = {**(given or {}), **_of_betas(given or {})}
     if name is not None:
         known |= zip(nn.FUNCTIONS[name].changed[1:], (x.data.ptr for x in state), strict=True)
     layout = source.layout(name, dtype)
-    return numpy.array(tuple([known[field] for field in layout.names or ()]), layout)
+    return numpy.array(tuple([_field(known[name], layout[name]) for name in layout.names or ()]), layout)
+
+
+def _field(value: Any, dtype: numpy.dtype) -> Any:
+    """Return the value of a field; a `Number` has two parts."""
+    if not dtype.names:
+        return value
+    return (value, 0) if isinstance(value, numbers.Real) else (0, value.data.ptr)
 
 
 def _of_betas(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the numbers that go with each `beta` of a rule: see `kernels.cu`."""
+    """Return the numbers that go with each `beta`, or with `alpha`, of a rule: see `kernels.cu`."""
     count = given.get("step", 1)
     is_known = isinstance(count, numbers.Integral)
     found = {"counted": 0 if is_known else count.data.ptr}
     for key, beta in given.items():
+        if key == "alpha":
+            found["rest"] = 1 - beta
         if key.startswith("beta"):
             number = key.removeprefix("beta")
             found[f"rest{number}"] = 1 - beta

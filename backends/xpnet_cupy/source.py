@@ -37,13 +37,13 @@ KERNELS: dict[str, tuple[str, ...]] = {
 _STRUCTS = re.findall(r"^struct (\w+) \{", CODE, re.M)
 _FIELDS = {
     name: [
-        (field.strip(" *"), "*" in field)
-        for line in re.findall(r"^    (?:const )?T([^;]+);", body, re.M)
+        (field.strip(" *"), "pointer" if "*" in field else kind)
+        for kind, line in re.findall(r"^    (?:const )?(T|Number<T>)([^;]+);", body, re.M)
         for field in line.split(", ")
     ]
     for name, body in re.findall(r"^template <typename T> struct (\w+) \{(.*?)__device__", CODE, re.M | re.S)
 }
-"""The fields of each struct that is a rule, in order, and whether they are pointers."""
+"""The fields of each struct that is a rule, in order, and whether each is a pointer, a T or a Number<T>."""
 
 
 def _with_structs(functions: Iterable[nn.Function], structs: Collection[str]) -> dict[Any, str]:
@@ -113,4 +113,11 @@ def layout(rule: str | None, dtype: numpy.dtype) -> numpy.dtype:
     fields = _FIELDS[RULES[rule]]
     if not fields:
         return numpy.dtype({"names": [], "formats": [], "itemsize": 1})
-    return numpy.dtype([(name, "uintp" if is_pointer else dtype) for name, is_pointer in fields], align=True)
+    number = numpy.dtype([("value", dtype), ("at", "uintp")], align=True)
+    types: dict[str, Any] = {"pointer": "uintp", "T": dtype, "Number<T>": number}
+    return numpy.dtype([(name, types[kind]) for name, kind in fields], align=True)
+
+
+def varying(rule: str) -> frozenset[str]:
+    """Return the numbers of a rule that may be on the device."""
+    return frozenset(name for name, kind in _FIELDS[RULES[rule]] if kind == "Number<T>")

@@ -2,13 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cupy
+import numpy
 
 from xpnet.replay.trace import Value
+
+# Numbers that are computed and copied at once: every so many steps, about as long as a step takes.
+_BLOCK = 256
+
+
+class Numbers:
+    """What a function makes of whole numbers, on the device.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a whole number and returns a float.
+    dtype : dtype
+    """
+
+    def __init__(self, function: Callable[[int], float], dtype: Any) -> None:
+        self._function = function
+        self._dtype = dtype
+        self._first = 0
+        self._block: Any = ()
+
+    def address(self, number: int) -> int:
+        """Return where the device has what the function makes of a number; the next ones follow it."""
+        if not 0 <= number - self._first < len(self._block):
+            self._first, self._block = number, cupy.asarray(numpy.array(self._computed(number), self._dtype))
+        return int(self._block.data.ptr + (number - self._first) * self._block.itemsize)
+
+    def _computed(self, number: int) -> list[float]:
+        found = [self._function(number)]
+        # A schedule of a user's may end before the block does.
+        with contextlib.suppress(Exception):
+            for following in range(number + 1, number + _BLOCK):
+                found.append(self._function(following))
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +61,22 @@ class Cell:
         What is added to a number.
     advance : int
         By how much each call changes the cell itself.
+    numbers : Numbers or None
+        If there are some, the cell holds the address of what they are for the number.
     """
 
     value: Value
     leaf: int
     added: int
     advance: int
+    numbers: Numbers | None = None
+
+    def wanted(self, leaf: Any) -> int:
+        """Return what it must hold before a call with this leaf."""
+        if not isinstance(leaf, int):
+            return int(leaf.data.ptr)
+        number = leaf + self.added
+        return number if self.numbers is None else self.numbers.address(number)
 
 
 class Table:
@@ -48,9 +94,9 @@ class Table:
         """The leaves of the arguments that cells hold."""
         return {cell.leaf for cell in self._cells}
 
-    def add(self, leaf: int, *, added: int = 0, advance: int = 0) -> Value:
+    def add(self, leaf: int, *, added: int = 0, advance: int = 0, numbers: Numbers | None = None) -> Value:
         """Add a cell, and return the value that stands for it among the inputs of tasks."""
-        cell = Cell(Value((1,), "int64"), leaf, added, advance)
+        cell = Cell(Value((1,), "int64"), leaf, added, advance, numbers)
         self._cells.append(cell)
         return cell.value
 
@@ -68,8 +114,7 @@ class Table:
     def write(self, leaves: list[Any]) -> None:
         """Write what the cells do not hold yet, before a call with these leaves."""
         for i, cell in enumerate(self._cells):
-            leaf = leaves[cell.leaf]
-            wanted = leaf + cell.added if isinstance(leaf, int) else leaf.data.ptr
+            wanted = cell.wanted(leaves[cell.leaf])
             if self._expected[i] != wanted:
                 self._numbers[i] = wanted
             self._expected[i] = wanted + cell.advance

@@ -15,6 +15,19 @@ def if_declared(rule: Rule) -> Rule:
     return lambda lowering, call: is_declared(call) and rule(lowering, call)
 
 
+def if_constant(rule: Rule) -> Rule:
+    """Return a rule that takes only calls without floats that differ from call to call."""
+    return lambda lowering, call: (
+        all(number.function is None for number in call.running.values()) and rule(lowering, call)
+    )
+
+
+def takes_its_numbers(step: Call) -> bool:
+    """Return whether the rule of a step takes those of its floats that differ from call to call."""
+    computed = {name for name, number in step.running.items() if number.function is not None}
+    return computed <= source.varying(step.name)
+
+
 def is_declared(call: Call) -> bool:
     """Return whether the arrays of a call are those of the declaration."""
     return call.sizes is not None

@@ -139,6 +139,7 @@ def load(folder=FOLDER):
         "functions",
         "together",
         "fusion",
+        "table",
         "graphs",
         "scratch",
         "blas",
