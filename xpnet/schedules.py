@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 from xpnet.checks import count, nonnegative, part, positive, set_fields
 from xpnet.errors import shortened
-from xpnet.replay.counting import computed
+from xpnet.replay.counting import Counting, computed
 
 
 class Schedule(Protocol):
@@ -41,7 +41,8 @@ class _Rates(abc.ABC):
 
     def __call__(self, step: int) -> float:
         """Return the rate at a step, the first being 1."""
-        rate: float = computed(self._at, step)
+        given: Any = step
+        rate: float = computed(self._at, given if type(given) is Counting else count("step", given))
         return rate
 
     def __mul__(self, factor: float) -> Self:
@@ -53,7 +54,7 @@ class _Rates(abc.ABC):
     __rmul__ = __mul__
 
     def _at(self, step: int) -> float:
-        return self._rate(count("step", step) - 1)
+        return self._rate(step - 1)
 
     @abc.abstractmethod
     def _rate(self, done: int) -> float:
@@ -161,9 +162,11 @@ class Warmup(_Rates):
         set_fields(self, steps=count, then=_schedule, start=part)
 
     def _rate(self, done: int) -> float:
+        # Without a check of the number, which each step would pay for.
+        then = self.then._at if isinstance(self.then, _Rates) else self.then
         if done >= self.steps:
-            return float(self.then(done - self.steps + 1))
-        return float(self.then(1) * (self.start + (1 - self.start) * done / self.steps))
+            return float(then(done - self.steps + 1))
+        return float(then(1) * (self.start + (1 - self.start) * done / self.steps))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,7 +116,7 @@ class NumbaProgram:
         for slot, shape, dtype in self._fresh:
             self._bind(slot, numpy.empty(shape, dtype))
         for count, rows in self._counted.items():
-            found = count(leaves)
+            found = numpy.array(count(leaves), self._numbers.dtype)
             for row in rows:
                 row[:] = found
         for program, host, slots in self._segments:

@@ -1,7 +1,9 @@
 """Operations of compiled steps; each is compiled by itself, when a program first needs it."""
 
+import math
 from typing import Any
 
+from xpnet_numba.kernels.compiled import add
 from xpnet_numba.kernels.dense import gather_into, row_of
 from xpnet_numba.kernels.entries import enter, operation
 from xpnet_numba.kernels.losses import cross_entropy_rows, mean_loss
@@ -119,3 +121,22 @@ def mean(losses: Array, loss: Array) -> None:
 def accumulate(total: Array, value: Array, sum: Array, weight: float) -> None:
     """Fill `sum` with ``total + weight * value``."""
     sum[0] = total[0] + weight * value[0]
+
+
+@operation
+def sum_of_squares(x: Array, total: Array) -> None:
+    """Fill `total` with the sum of the squares of `x`."""
+    squares = x.dtype.type(0)
+    for i in range(x.size):
+        squares = add(squares, x[i] * x[i])
+    total[0] = squares
+
+
+@operation
+def clip_by_norm(x: Array, squares: Array, clipped: Array, limit: float) -> None:
+    """Fill `clipped` with `x`, scaled if the norm is above `limit`."""
+    factor = limit / (math.sqrt(squares[0]) + x.dtype.type(1e-6))
+    if factor > 1:
+        factor = x.dtype.type(1)
+    for i in range(x.size):
+        clipped[i] = x[i] * factor
