@@ -1,4 +1,5 @@
 import hashlib
+import json
 import statistics
 
 import numpy as np
@@ -123,3 +124,18 @@ def test_seed_must_be_an_integer(seed):
 def test_unknown_purpose_is_refused():
     with pytest.raises(ValueError, match="unknown `purpose` 'noise': choose one of init, shuffle, dropout"):
         Stream(0, "noise")
+
+
+@pytest.mark.parametrize("drawn", [0, 1, 5])
+def test_stream_continues_from_its_state_in_json(drawn):
+    stream = Stream(7, "shuffle")
+    stream.uniform(drawn)
+    other = Stream(7, "shuffle")
+    other.restore(json.loads(json.dumps(stream.state())))
+    assert other.draws == stream.draws
+    assert np.array_equal(other.permutation(100), stream.permutation(100))
+
+
+def test_state_of_another_stream_is_refused():
+    with pytest.raises(ValueError, match="another seed or purpose"):
+        Stream(7, "shuffle").restore(Stream(8, "shuffle").state())

@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+from typing import Any
 
 import numpy as np
 
@@ -52,6 +53,24 @@ class Stream:
     def draws(self) -> int:
         """How often this drew; of what is drawn at a step, only what is drawn on the host counts."""
         return self._drawn[0]
+
+    def state(self) -> dict[str, Any]:
+        """Return where the stream is, as JSON; `restore` continues there."""
+        found: Any = self._bits.state
+        words = {name: [int(word) for word in found["state"][name]] for name in ("counter", "key")}
+        buffer = [int(word) for word in found["buffer"]]
+        return {"draws": self.draws, **words, "buffer": buffer, "buffer_pos": int(found["buffer_pos"])}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue where a stream with the same seed and purpose was when its `state` was asked for."""
+        found: Any = self._bits.state
+        words = {name: np.asarray(state[name], dtype=np.uint64) for name in ("counter", "key", "buffer")}
+        if not np.array_equal(words["key"], found["state"]["key"]):
+            raise ValueError("the state is of a stream with another seed or purpose; make that stream first")
+        found["state"]["counter"] = words["counter"]
+        found |= {"buffer": words["buffer"], "buffer_pos": checks.limit(state["buffer_pos"])}
+        self._bits.state = found
+        self._drawn[0] = state["draws"]
 
     def at(self, step: int) -> Stream:
         """Return the stream of a training step, whose masks depend only on seed, purpose and this number.
