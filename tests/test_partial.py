@@ -10,6 +10,7 @@ import threading
 import pytest
 
 from xpnet.files import check_writable, open_file, write_whole
+from xpnet.partial import link, remove_stale
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="modes, owners and locks are POSIX's")
 IS_ROOT = hasattr(os, "getuid") and os.getuid() == 0
@@ -197,3 +198,39 @@ def test_hundred_kills_while_saving_lose_nothing(tmp_path):
     command = [sys.executable, "-c", KILLING, str(tmp_path / "model")]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout == "100 ['0', '1'] True ['model']\n", done.stderr
+
+
+def test_synced_file_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
+    done, fsync, replace = [], os.fsync, os.replace
+
+    def synced(number):
+        done.append("folder" if stat.S_ISDIR(os.fstat(number).st_mode) else "file")
+        fsync(number)
+
+    def moved(*paths):
+        done.append("name")
+        replace(*paths)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", moved)
+    write_whole(tmp_path / "file", b"new", sync=True)
+    assert done == ["file", "name", "folder"]
+    assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_link_replaces_a_file_and_leaves_nothing(tmp_path):
+    source, target = str(tmp_path / "source"), str(tmp_path / "target")
+    write_whole(source, b"new")
+    write_whole(target, b"old")
+    for _ in range(2):  # The second time, both are the same file.
+        link(source, target)
+        assert (tmp_path / "target").read_bytes() == b"new"
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["source", "target"]
+
+
+def test_stale_files_of_all_targets_are_removed_but_not_those_in_use(tmp_path, writer):
+    (tmp_path / f".{'0' * 16}-{'1' * 16}.part").write_bytes(b"half")
+    (tmp_path / ".mine.part").write_bytes(b"kept")
+    in_use = [name for name in parts(tmp_path) if name not in (".mine.part", f".{'0' * 16}-{'1' * 16}.part")]
+    remove_stale(str(tmp_path))
+    assert sorted(parts(tmp_path)) == sorted([".mine.part", *in_use])

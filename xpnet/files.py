@@ -79,7 +79,7 @@ def to_read(path: str | bytes | os.PathLike[Any]) -> str:
     return name
 
 
-def write_whole(path: str | bytes | os.PathLike[Any], data: bytes) -> None:
+def write_whole(path: str | bytes | os.PathLike[Any], data: bytes, *, sync: bool = False) -> None:
     """Write `data` to `path`; after a failure, the old file is still there.
 
     - The new file has the mode of the file that it replaces, and its owner and group if the system allows
@@ -87,6 +87,7 @@ def write_whole(path: str | bytes | os.PathLike[Any], data: bytes) -> None:
     - A symbolic link remains a link. Other names of the same file (hard links) keep the old content.
     - A pipe or a device is written to, and so is an open file, such as ``/dev/stdout`` or ``/dev/fd/3``.
     - Temporary files that killed writers left next to the file are removed.
+    - With `sync`, the file survives a loss of power once this returns.
 
     Raises
     ------
@@ -103,7 +104,7 @@ def write_whole(path: str | bytes | os.PathLike[Any], data: bytes) -> None:
             # Written next to its place, then moved there.
             with partial_file(os.path.realpath(target)) as partial:
                 partial.write(data)
-                partial.move()
+                partial.move(sync=sync)
 
 
 def check_writable(path: str | bytes | os.PathLike[Any]) -> None:

@@ -8,6 +8,7 @@ import importlib
 import io
 import os
 import pathlib
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from typing import Any
 
 # Windows has no such locks; nothing is removed there.
 _fcntl: Any = importlib.import_module("fcntl") if os.name == "posix" else None
+
+_PARTIAL = re.compile(r"\.[0-9a-f]{16}-[0-9a-f]{16}\.part")
 
 
 class Partial:
@@ -47,13 +50,20 @@ class Partial:
         """Write all of `data`."""
         pathlib.Path(self._path).write_bytes(data)
 
-    def move(self) -> None:
-        """Move it to its target, with the mode and the owner of the file that it replaces."""
+    def move(self, *, sync: bool = False) -> None:
+        """Move it to its target, with the mode and the owner of the file that it replaces.
+
+        With `sync`, it returns when the file and its name are on the disk, and not only in memory.
+        """
+        if sync:
+            os.fsync(self._file.fileno())
         if _fcntl is None:
             self._file.close()  # Windows cannot move an open file.
         elif self._replaced is not None:
             _keep_owner_and_mode(self._file.fileno(), self._replaced)
         os.replace(self._path, self._target)
+        if sync:
+            sync_folder(self._folder)
 
     def close(self) -> None:
         """Remove it unless it was moved, and remove what killed writers of the same target left."""
@@ -71,6 +81,37 @@ def partial_file(target: str) -> Iterator[Partial]:
         yield partial
     finally:
         partial.close()
+
+
+def sync_folder(folder: str) -> None:
+    """Wait until the names of the files in a folder are on the disk; Windows has no call for that."""
+    if _fcntl is None:
+        return
+    number = os.open(folder or ".", os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def link(source: str, target: str) -> None:
+    """Give the file `source` the second name `target`; a file of that name is replaced at once.
+
+    Raises
+    ------
+    OSError
+        If the file system has no such links.
+    """
+    beside = os.path.join(os.path.dirname(target), f"{_prefix(target)}{secrets.token_hex(8)}.part")
+    os.link(source, beside)
+    os.replace(beside, target)
+    with contextlib.suppress(FileNotFoundError):  # It is still there if both were the same file already.
+        os.unlink(beside)
+
+
+def remove_stale(folder: str) -> None:
+    """Remove what killed writers of any file left in a folder."""
+    _remove_stale(folder, "")
 
 
 def _found(target: str) -> os.stat_result | None:
@@ -114,7 +155,7 @@ def _lock(number: int, *, wait: bool = False) -> bool:
 def _remove_stale(folder: str, prefix: str) -> None:
     with contextlib.suppress(OSError), os.scandir(folder or ".") as entries:
         for entry in entries:
-            if entry.name.startswith(prefix) and entry.name.endswith(".part"):
+            if entry.name.startswith(prefix) and _PARTIAL.fullmatch(entry.name):
                 _remove_if_dead(entry.path)
 
 
