@@ -1,14 +1,16 @@
-"""Models as files: safetensors with the architecture as JSON in the metadata, and no code."""
+"""Models as files: safetensors with the architecture as JSON in the metadata, and no code.
+
+The checkpoints of a training are such files too, with more in them: what the training needs to continue.
+`xpnet.resuming` says what that is, and `xpnet.checkpoint_folder` keeps the files.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,18 @@ import safetensors
 import safetensors.numpy
 
 from xpnet.errors import fitted, shortened
-from xpnet.files import from_json, json_text, to_read, write_whole
+from xpnet.files import from_json, json_text, write_whole
 from xpnet.layer import Params
 from xpnet.layers import LAYERS
 from xpnet.models import MOST_LEVELS, Residual, Sequential
 from xpnet.namespace import Namespace
+from xpnet.packing import pack, unpack
+from xpnet.sealed import CHECKPOINT, MODEL, as_array, check_format, damaged, in_order, opened, sha256
 
-FORMAT = "xpnet model 1"
+Array = Any
+
+FORMAT = MODEL.format
+_TRAINING = "training"  # begins the names of all arrays that only the training needs
 _SECONDS = re.compile(r'"seconds": [^,}]*')
 
 # What safetensors calls the dtypes that a model could mix.
@@ -37,14 +44,6 @@ class _OwnLayerError(Exception):
         self.kind = kind
 
 
-def sha256(arrays: Iterable[np.ndarray]) -> str:
-    """Return the SHA-256 of the arrays' bytes, one after another, little-endian and in C order."""
-    digest = hashlib.sha256()
-    for x in arrays:
-        digest.update(x.astype(x.dtype.newbyteorder("<")).tobytes())
-    return digest.hexdigest()
-
-
 def _seal(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
     """Return the SHA-256 of a file's content: the descriptions, then the arrays.
 
@@ -54,24 +53,16 @@ def _seal(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
     """
     about = metadata["about"]
     if "about_sha256" in metadata:
-        if metadata["about_sha256"] != sha256([_as_array(about)]):
+        if metadata["about_sha256"] != sha256([as_array(about)]):
             return ""
         about = _SECONDS.sub("", about)
-    return sha256([_as_array(metadata["model"]), _as_array(about), *tensors.values()])
+    return sha256([as_array(metadata["model"]), as_array(about), *tensors.values()])
 
 
-def _as_array(text: str) -> np.ndarray:
-    return np.frombuffer(text.encode(), dtype=np.uint8)
-
-
-def _in_order(data: bytes) -> bytes:
-    """Return a safetensors file with its metadata sorted; the library writes them in any order."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text = text.ljust(-(-len(text) // 8) * 8)
-    return b"".join((len(text).to_bytes(8, "little"), text, memoryview(data)[end:]))
+def _training_seal(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
+    """Return the SHA-256 of what a checkpoint has besides the model, and of the model's."""
+    texts = metadata["sha256"], metadata["about_sha256"], metadata[_TRAINING]
+    return sha256([*map(as_array, texts), *(tensors[name] for name in sorted(tensors))])
 
 
 def save(
@@ -80,6 +71,9 @@ def save(
     model: Sequential,
     params: Params,
     about: dict[str, Any],
+    *,
+    training: Any = None,
+    sync: bool = False,
 ) -> None:
     """Write a model and its parameters to `path`, whole or not at all.
 
@@ -89,6 +83,10 @@ def save(
     ----------
     about : dict
         What else to store about the model, as JSON.
+    training : nested dicts of arrays and numbers, optional
+        What a training needs to continue; it makes the file a checkpoint. See `xpnet.packing.pack`.
+    sync : bool
+        See `write_whole`.
 
     Raises
     ------
@@ -97,10 +95,15 @@ def save(
     """
     # `ascontiguousarray` would add a dimension to an array without any.
     tensors = {name: np.asarray(xp.to_host(params[name]), order="C") for name in _shapes(model)}
-    metadata = {"format": FORMAT, "model": json_text(_describe(model)), "about": json_text(about)}
-    metadata["about_sha256"] = sha256([_as_array(metadata["about"])])
+    metadata = {"format": FORMAT, "model": json_text(describe(model)), "about": json_text(about)}
+    metadata["about_sha256"] = sha256([as_array(metadata["about"])])
     metadata["sha256"] = _seal(metadata, tensors)
-    write_whole(path, _in_order(safetensors.numpy.save(tensors, metadata)))
+    if training is not None:
+        packed, more = pack(xp, training, _TRAINING)
+        metadata |= {"format": CHECKPOINT.format, _TRAINING: json_text(packed)}
+        metadata["training_sha256"] = _training_seal(metadata, more)
+        tensors |= more
+    write_whole(path, in_order(safetensors.numpy.save(tensors, metadata)), sync=sync)
 
 
 def load(
@@ -122,45 +125,59 @@ def load(
     ValueError
         If it is damaged or no model of xpnet, if it needs `model`, or if `model` is another one.
     """
-    with _opened(path) as file:
+    with opened(path) as file:
         metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT:
-            raise damaged(path, f"its format is {metadata.get('format')!r}, not {FORMAT!r}")
+        check_format(path, metadata, MODEL, CHECKPOINT)
         found, about = _described(path, metadata, model)
         # Checked before an array is read, because another model may be larger than memory.
-        _check_arrays(path, found, {name: file.get_slice(name) for name in file.keys()})  # noqa: SIM118
+        names = [name for name in file.keys() if not _is_training(metadata, name)]  # noqa: SIM118
+        _check_arrays(path, found, {name: file.get_slice(name) for name in names})
         tensors = {name: file.get_tensor(name) for name in _shapes(found)}
     if _seal(metadata, tensors) != metadata.get("sha256"):
         raise damaged(path, "its bytes have changed since it was written")
     return found, {name: xp.asarray(x) for name, x in tensors.items()}, about
 
 
+def load_training(
+    path: str | bytes | os.PathLike[Any], make_array: Callable[[np.ndarray], Array] = np.asarray
+) -> Any:
+    """Return the `training` of a checkpoint, as `save` was given it; `load` returns the model.
+
+    Parameters
+    ----------
+    make_array : callable
+        Makes arrays of the backend.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    DamagedError
+        If it is not a whole file of xpnet.
+    ValueError
+        If it is a model, or a checkpoint of another version.
+    """
+    with opened(path, CHECKPOINT) as file:
+        metadata = file.metadata() or {}
+        check_format(path, metadata, CHECKPOINT)
+        names = [name for name in file.keys() if _is_training(metadata, name)]  # noqa: SIM118
+        tensors = {name: file.get_tensor(name) for name in names}
+    try:
+        if _training_seal(metadata, tensors) == metadata["training_sha256"]:
+            return unpack(from_json(metadata[_TRAINING]), tensors, make_array)
+    except (KeyError, TypeError, ValueError) as e:
+        raise damaged(path, f"what it says of the training cannot be read: {e!r}", CHECKPOINT) from e
+    raise damaged(path, "its bytes have changed since it was written", CHECKPOINT)
+
+
+def _is_training(metadata: dict[str, str], name: str) -> bool:
+    """Return whether an array of a file is only for the training. Names of parameters have no slash."""
+    return metadata["format"] == CHECKPOINT.format and name.startswith(f"{_TRAINING}/")
+
+
 def _shapes(model: Sequential) -> dict[str, tuple[int, ...]]:
     """Return the names and shapes of all arrays of a model: parameters and state."""
     return model.shapes | model.state_shapes
-
-
-def damaged(path: str | bytes | os.PathLike[Any], found: str) -> ValueError:
-    """Return the error for a file that is not a model."""
-    template = "{path} is not an xpnet model ({found}); pass a file that `run.save` wrote"
-    return ValueError(fitted(template, found=found, path=repr(os.fsdecode(path))))
-
-
-@contextlib.contextmanager
-def _opened(path: str | bytes | os.PathLike[Any]) -> Iterator[Any]:
-    """Return a context with a safetensors file, whose errors name `path`."""
-    named = repr(os.fsdecode(path))
-    try:
-        with safetensors.safe_open(to_read(path), framework="numpy") as file:
-            yield file
-    except FileNotFoundError as e:
-        template = "no model at {path}; pass a file that `run.save` wrote"
-        raise FileNotFoundError(fitted(template, path=named)) from e
-    except OSError as e:
-        template = "cannot read {path}: {reason}; pass a file that `run.save` wrote"
-        raise type(e)(fitted(template, path=named, reason=e.strerror or e)) from e
-    except safetensors.SafetensorError as e:
-        raise damaged(path, f"not a whole safetensors file: {e}") from e
 
 
 def _described(
@@ -180,7 +197,7 @@ def _described(
         raise damaged(path, f"its description cannot be read: {e!r}") from e
     if not isinstance(found, Sequential):
         raise damaged(path, f"it holds a {type(found).__name__}, not a Sequential")
-    if model is not None and from_json(json_text(_describe(model))) != description:
+    if model is not None and from_json(json_text(describe(model))) != description:
         template = "`model` is not the one of {path}, which is {description}"
         raise ValueError(fitted(template, description=json.dumps(description), path=repr(os.fsdecode(path))))
     return found, about
@@ -210,12 +227,13 @@ def _shape(shape: tuple[int, ...] | None) -> str:
     return "missing" if shape is None else f"of shape {shortened(shape, 40)}"
 
 
-def _describe(layer: Any) -> dict[str, Any]:
+def describe(layer: Any) -> dict[str, Any]:
+    """Return a layer as JSON, from which `load` builds it unless its class is not from xpnet."""
     kind = type(layer).__name__
     if _LAYERS.get(kind) is not type(layer):
         return {"own": kind, "fields": _fields(layer)}
     if kind in _GROUPS:
-        return {"layer": kind, "layers": [_describe(part) for part in layer.layers]}
+        return {"layer": kind, "layers": [describe(part) for part in layer.layers]}
     return {"layer": kind, **dataclasses.asdict(layer)}
 
 

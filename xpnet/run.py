@@ -27,6 +27,7 @@ from xpnet.losses import described_loss, loss_about
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace, check_namespace
 from xpnet.problem import aligned
+from xpnet.sealed import damaged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -290,4 +291,4 @@ def load(
             predicts_names=about.get("predicts_names") is True,
         )
     except (KeyError, TypeError, ValueError) as e:
-        raise checkpoint.damaged(path, f"what it says about itself cannot be used: {e!r}") from e
+        raise damaged(path, f"what it says about itself cannot be used: {e!r}") from e

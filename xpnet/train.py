@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import checkpoint, checks
+from xpnet import checks
 from xpnet.batches import Scaling
 from xpnet.datasets import Dataset
 from xpnet.errors import TrainingDivergedError
@@ -27,6 +27,7 @@ from xpnet.problem import Problem, aligned, check_fit, class_count, images_for
 from xpnet.progress import progress_bar
 from xpnet.random import Stream
 from xpnet.run import Epoch, Run, in_reach
+from xpnet.sealed import sha256
 from xpnet.trainer import Trainer
 from xpnet.weights import divided, weighted
 
@@ -159,7 +160,7 @@ def fit(
         run.params = (
             model.init(xp, seed, dtype=dtype) if params is None else _checked_copy(xp, model, params, dtype)
         )
-        run.initial_sha256 = checkpoint.sha256(xp.to_host(p) for p in run.params.values())
+        run.initial_sha256 = sha256(xp.to_host(p) for p in run.params.values())
         start = time.perf_counter()
         trainer = Trainer(
             xp,
