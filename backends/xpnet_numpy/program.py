@@ -204,7 +204,7 @@ class _Stacked:
         """Let what is changed be in the stack, unless it is that which was left there."""
         if self._stack.changed is not self._left or not self._given.isdisjoint(moved):
             self._stack.load(self._pick(self._own))
-            self._put(self._gradient_slots, self._stack.gradients)
+        self._put(self._gradient_slots, self._stack.gradients)
 
     def step(self, *numbers: float) -> None:
         """Take the step, and let what it changed be what it is now."""

@@ -68,8 +68,10 @@ _COLUMNS = 2**16
 class Stack:
     """Parameters, what an optimizer keeps of each, and gradients, as rows of a matrix.
 
-    What a step changes is there twice, before the row of gradients and behind it, and a step makes one out of
-    the other: with momentum, the rows are parameters, velocities, gradients, parameters, velocities.
+    All of it is there twice, and a step makes the first half out of the second or the second out of the
+    first: with momentum, the rows are parameters, velocities, gradients, parameters, velocities, gradients.
+    The order is the same in both, so a step does not depend on how many there were before: sums are rounded
+    alike.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ class Stack:
     changed : list of array
         What the next step changes: parameters, then what is kept of the first of them, and so on.
     gradients : list of array
-        Where that step finds the gradients.
+        Where the next step finds the gradients.
     """
 
     def __init__(self, calls: Sequence[Call]) -> None:
@@ -125,31 +127,29 @@ class Stack:
             return
         depth = self._depth
         params = arrays[: len(arrays) // depth]
-        matrix = numpy.empty((2 * depth + 1, sum(p.size for p in params)), params[0].dtype)
-        front, back = matrix[:depth], matrix[depth + 1 :]
+        matrix = numpy.empty((2, depth + 1, sum(p.size for p in params)), params[0].dtype)
+        front, back = matrix[0, :depth], matrix[1, :depth]
         self.changed, after = _views(front, params), _views(back, params)
-        self.gradients = _views(matrix[depth:][:1], params)
+        self.gradients, gradients_after = (_views(half[depth:], params) for half in matrix)
         for view, array in zip(self.changed, arrays, strict=True):
             view[...] = array
         # A product would make nan of an infinite parameter times the 0 in the rule of a velocity.
         self._is_finite = bool(numpy.isfinite(front).all())
         self._dtype = matrix.dtype
-        there = 0, _blocks(matrix[: depth + 1], back), after
-        # In the rows from the gradients on, these come first.
-        and_back = 1, _blocks(matrix[depth:], front), self.changed
+        there = _blocks(matrix[0], back), after, gradients_after
+        and_back = _blocks(matrix[1], front), self.changed, self.gradients
         self._turns = itertools.cycle([there, and_back])
-        self._fixed = None if self.running else self._rules(self._rule_of())
+        self._fixed = None if self.running else self._matrix_of(self._rule_of())
 
-    def _rules(self, rule: Rows) -> list[Array]:
-        """Return the matrices of both directions."""
-        there = numpy.asarray(rule, self._dtype)
-        return [there, numpy.roll(there, 1, axis=1)]
+    def _matrix_of(self, rule: Rows) -> Array:
+        return numpy.asarray(rule, self._dtype)
 
     def step(self, *numbers: float) -> None:
         """Take the steps of all calls, given the numbers in `running`."""
-        way, blocks, self.changed = next(self._turns)
-        rules = self._fixed or self._rules(self._rule_of(**dict(zip(self.running, numbers, strict=True))))
-        rule = rules[way]
+        blocks, self.changed, self.gradients = next(self._turns)
+        rule = self._fixed
+        if rule is None:
+            rule = self._matrix_of(self._rule_of(**dict(zip(self.running, numbers, strict=True))))
         for rows, results in blocks:
             if self._is_finite:
                 numpy.matmul(rule, rows, out=results)

@@ -118,8 +118,28 @@ def test_linear_rules_take_the_steps_of_all_parameters_in_one_matrix(
     params, kept = compare(functools.partial(with_rule, name), states=states, dtype=dtype)
     rows = [params, *kept]
     matrix = params[0].base
-    assert matrix.shape == (2 * len(rows) + 1, 24)
+    assert matrix.shape == (2, len(rows) + 1, 24)
     assert all(a.base is matrix for row in rows for a in row)
+
+
+@pytest.mark.parametrize(("name", "states"), [("sgd_step", 0), ("momentum_step", 1), ("nesterov_step", 1)])
+@pytest.mark.parametrize("before", [3, 4])
+def test_steps_round_alike_however_many_there_were_before(name, states, before):
+    """So a training that continues from a file, which begins a new matrix, has the same bytes."""
+    compiled = xp.compile(functools.partial(with_rule, name))
+    carry = [normal(5, 4), normal(4, seed=1)], [[numpy.zeros((5, 4), "f4"), numpy.zeros(4, "f4")]] * states
+
+    def after(carry, steps):
+        for i in steps:
+            carry = compiled(xp, *carry, normal(6, 5, seed=i), normal(6, 4, seed=100 + i))
+        return carry
+
+    carry = after(carry, range(before))
+    continued = copied(carry[0]), copied(carry[1])
+    for old, new in zip(
+        after(carry, range(before, 9))[0], after(continued, range(before, 9))[0], strict=True
+    ):
+        assert old.tobytes() == new.tobytes()
 
 
 def test_adam_takes_the_steps_one_by_one():
