@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet import datasets, initializers, losses, metrics, nn, schedules
 from xpnet.augmentation_layers import RandomFlip, RandomShift
+from xpnet.checkpoint_folder import Checkpoint
 from xpnet.datasets import Dataset
 from xpnet.device import Device
 from xpnet.discovery import BackendInfo, backend, backends
@@ -46,6 +47,7 @@ __all__ = [
     "BackendInfo",
     "BackendUnavailableError",
     "BatchNorm",
+    "Checkpoint",
     "Conv2d",
     "Dataset",
     "Device",

@@ -23,13 +23,14 @@ from xpnet.layer import Params
 from xpnet.layers import LAYERS
 from xpnet.models import MOST_LEVELS, Residual, Sequential
 from xpnet.namespace import Namespace
-from xpnet.packing import pack, unpack
+from xpnet.packing import Tensors, unpack
 from xpnet.sealed import CHECKPOINT, MODEL, as_array, check_format, damaged, in_order, opened, sha256
 
 Array = Any
 
 FORMAT = MODEL.format
-_TRAINING = "training"  # begins the names of all arrays that only the training needs
+TRAINING = "training"
+"""Begins the names of all arrays of a checkpoint that only its training needs."""
 _SECONDS = re.compile(r'"seconds": [^,}]*')
 
 # What safetensors calls the dtypes that a model could mix.
@@ -61,7 +62,7 @@ def _seal(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
 
 def _training_seal(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
     """Return the SHA-256 of what a checkpoint has besides the model, and of the model's."""
-    texts = metadata["sha256"], metadata["about_sha256"], metadata[_TRAINING]
+    texts = metadata["sha256"], metadata["about_sha256"], metadata[TRAINING]
     return sha256([*map(as_array, texts), *(tensors[name] for name in sorted(tensors))])
 
 
@@ -72,7 +73,7 @@ def save(
     params: Params,
     about: dict[str, Any],
     *,
-    training: Any = None,
+    training: tuple[Any, Tensors] | None = None,
     sync: bool = False,
 ) -> None:
     """Write a model and its parameters to `path`, whole or not at all.
@@ -83,8 +84,8 @@ def save(
     ----------
     about : dict
         What else to store about the model, as JSON.
-    training : nested dicts of arrays and numbers, optional
-        What a training needs to continue; it makes the file a checkpoint. See `xpnet.packing.pack`.
+    training : tuple of JSON and dict, optional
+        What a training needs to continue, packed under the name `TRAINING`; it makes the file a checkpoint.
     sync : bool
         See `write_whole`.
 
@@ -99,8 +100,8 @@ def save(
     metadata["about_sha256"] = sha256([as_array(metadata["about"])])
     metadata["sha256"] = _seal(metadata, tensors)
     if training is not None:
-        packed, more = pack(xp, training, _TRAINING)
-        metadata |= {"format": CHECKPOINT.format, _TRAINING: json_text(packed)}
+        packed, more = training
+        metadata |= {"format": CHECKPOINT.format, TRAINING: json_text(packed)}
         metadata["training_sha256"] = _training_seal(metadata, more)
         tensors |= more
     write_whole(path, in_order(safetensors.numpy.save(tensors, metadata)), sync=sync)
@@ -141,7 +142,7 @@ def load(
 def load_training(
     path: str | bytes | os.PathLike[Any], make_array: Callable[[np.ndarray], Array] = np.asarray
 ) -> Any:
-    """Return the `training` of a checkpoint, as `save` was given it; `load` returns the model.
+    """Return the `training` of a checkpoint, unpacked; `load` returns the model.
 
     Parameters
     ----------
@@ -164,7 +165,7 @@ def load_training(
         tensors = {name: file.get_tensor(name) for name in names}
     try:
         if _training_seal(metadata, tensors) == metadata["training_sha256"]:
-            return unpack(from_json(metadata[_TRAINING]), tensors, make_array)
+            return unpack(from_json(metadata[TRAINING]), tensors, make_array)
     except (KeyError, TypeError, ValueError) as e:
         raise damaged(path, f"what it says of the training cannot be read: {e!r}", CHECKPOINT) from e
     raise damaged(path, "its bytes have changed since it was written", CHECKPOINT)
@@ -172,7 +173,7 @@ def load_training(
 
 def _is_training(metadata: dict[str, str], name: str) -> bool:
     """Return whether an array of a file is only for the training. Names of parameters have no slash."""
-    return metadata["format"] == CHECKPOINT.format and name.startswith(f"{_TRAINING}/")
+    return metadata["format"] == CHECKPOINT.format and name.startswith(f"{TRAINING}/")
 
 
 def _shapes(model: Sequential) -> dict[str, tuple[int, ...]]:

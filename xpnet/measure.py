@@ -73,6 +73,11 @@ class Measure:
         for z, total in self.outputs(params):
             yield (self._xp.asarray(z, copy=True) if self._problem.task == VALUES else z), total
 
+    def rehearse(self, params: Params, epochs: int) -> None:
+        """Do to the compiled step what so many calls would do: the next one then rounds as after them."""
+        for _ in range(min(epochs, _FEW)):
+            self(params)
+
     def outputs(self, params: Params) -> Iterator[tuple[Array, Array]]:
         """Yield the outputs for each batch, and the sum of the losses so far.
 

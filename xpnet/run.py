@@ -96,6 +96,11 @@ class Run:
         What the model predicts, see `xpnet.loss.Loss.task`.
     predicts_names : bool
         Whether `predict` returns names of classes, because the targets were such names.
+    optimizer : Optimizer or None
+        A callback may set it, or only its `lr`: training uses it from the next step on. None if the run was
+        loaded.
+    resumed : str
+        The epoch and the file from which training continued; empty if it began anew.
     """
 
     xp: Namespace
@@ -111,6 +116,27 @@ class Run:
     classes: tuple[str, ...] | None = None
     task: str = CLASSES
     predicts_names: bool = False
+    optimizer: Any = None
+    resumed: str = ""
+
+    @property
+    def lr(self) -> Any:
+        """The learning rate of the optimizer, a number or a schedule; a callback may set it."""
+        return self._trained_by().lr
+
+    @lr.setter
+    def lr(self, value: Any) -> None:
+        optimizer = self._trained_by()
+        if isinstance(optimizer, type) or not dataclasses.is_dataclass(optimizer):
+            raise TypeError(
+                f"{optimizer!r} is no dataclass with a field `lr`; set `run.optimizer` to another optimizer"
+            )
+        self.optimizer = dataclasses.replace(optimizer, lr=value)  # type: ignore[type-var]
+
+    def _trained_by(self) -> Any:
+        if self.optimizer is None:
+            raise ValueError("the run has no optimizer, because `fit` did not return it; set `run.optimizer`")
+        return self.optimizer
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
         """Return the loss, the accuracy and other figures on a data set.
@@ -175,6 +201,10 @@ class Run:
         OSError
             If the file cannot be written.
         """
+        checkpoint.save(path, self.xp, self.model, self.params, self.about())
+
+    def about(self) -> dict[str, Any]:
+        """Return what a file says about the run besides the model, as JSON."""
         about: dict[str, Any] = {
             "loss": loss_about(self.loss),
             "scaling": dataclasses.asdict(self.scaling),
@@ -188,7 +218,7 @@ class Run:
             about["task"] = self.task
         if self.predicts_names:
             about["predicts_names"] = True
-        checkpoint.save(path, self.xp, self.model, self.params, about)
+        return about
 
     def _check(self, name: str, dataset: Any) -> None:
         """Raise if images seem to be scaled differently from those of training."""

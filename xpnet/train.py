@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 import types
 from collections.abc import Callable, Iterable
@@ -12,6 +13,7 @@ import numpy as np
 
 from xpnet import checks
 from xpnet.batches import Scaling
+from xpnet.checkpoint_folder import Checkpoint
 from xpnet.datasets import Dataset
 from xpnet.errors import TrainingDivergedError
 from xpnet.inputs import Inputs
@@ -26,6 +28,7 @@ from xpnet.optim import Optimizer
 from xpnet.problem import Problem, aligned, check_fit, class_count, images_for
 from xpnet.progress import progress_bar
 from xpnet.random import Stream
+from xpnet.resuming import Resumable, find_checkpoints
 from xpnet.run import Epoch, Run, in_reach
 from xpnet.sealed import sha256
 from xpnet.trainer import Trainer
@@ -59,6 +62,8 @@ def fit(
     offset: float = 0.0,
     params: Params | None = None,
     callbacks: Iterable[Callable[[Run], object]] = (),
+    checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
+    resume: str | os.PathLike[str] | bool | None = None,
     progress: bool | None = None,
 ) -> Run:
     """Train a model and return it with its history.
@@ -101,7 +106,17 @@ def fit(
         Initial parameters, of that dtype; they are copied. If omitted, new ones are drawn.
     callbacks : iterable of callable
         Each is called with the run after every epoch; training ends if one returns a true value. Later epochs
-        do not change these arrays and entries, so ``best = dict(run.params)`` keeps the parameters.
+        do not change these arrays and entries, so ``best = dict(run.params)`` keeps the parameters. What it
+        sets as ``run.lr`` or ``run.optimizer`` counts from the next step on. Its methods ``begin(run)`` and
+        ``end(run)``, if it has them, are called before and after the training, also after an exception.
+    checkpoint : Checkpoint or path, optional
+        Saves the training in a folder, from which `resume` continues it.
+    resume : path or bool, optional
+        A checkpoint, or a folder with some, of which the newest whole one counts; True for the folder of
+        `checkpoint`. `epochs` counts from the first one on. The result is bit for bit that of a training
+        that was not interrupted, if the backend is the same, and equal up to rounding if it is another one.
+        All other arguments and the data must be the same, but `epochs` may grow, and callbacks may change.
+        If the folder has no checkpoint, the training begins anew.
     progress : bool, optional
         Whether to show a progress bar. If omitted, it is shown if standard output is a terminal.
 
@@ -134,7 +149,8 @@ def fit(
     check_fit("train", train, model, criterion)
     held_out = {"validation": validation, "test": test}
     batch_size, epochs = checks.count("batch_size", batch_size), checks.count("epochs", epochs)
-    callbacks = _checked_callables(optimizer, callbacks)
+    callbacks, checkpoints = find_checkpoints(_as_list(callbacks), checkpoint)
+    _check_callables(optimizer, callbacks)
     dtype = checks.float_name(xp, dtype)
 
     problem = Problem(model, criterion, scaling, dtype, task)
@@ -156,31 +172,62 @@ def fit(
         task=task,
         predicts_names=train.had_names,
     )
-    with in_reach(run), watched(xp, model, dtype=dtype, batch_size=batch_size, image=image):
-        run.params = (
-            model.init(xp, seed, dtype=dtype) if params is None else _checked_copy(xp, model, params, dtype)
-        )
-        run.initial_sha256 = sha256(xp.to_host(p) for p in run.params.values())
+    run.optimizer = optimizer
+    order = Stream(seed, "shuffle")
+    resumable = Resumable(
+        run,
+        callbacks=callbacks,
+        checkpoints=checkpoints,
+        settings={
+            "model": model,
+            "optimizer": optimizer,
+            "loss": criterion,
+            "batch_size": batch_size,
+            "seed": seed,
+            "dtype": dtype,
+            "scaling": scaling,
+        },
+        data={"train": train, **{name: others.get(name) for name in held_out}},
+        order=order,
+    )
+    with (
+        in_reach(run),
+        watched(xp, model, dtype=dtype, batch_size=batch_size, image=image),
+        resumable.begun(resume, epochs),
+    ):
+        if resumable.done == epochs or resumable.is_over:
+            return run
+        if not resumable.done:
+            run.params = (
+                model.init(xp, seed, dtype=dtype)
+                if params is None
+                else _checked_copy(xp, model, params, dtype)
+            )
+            run.initial_sha256 = sha256(xp.to_host(p) for p in run.params.values())
         start = time.perf_counter()
         trainer = Trainer(
             xp,
             problem,
             copy_params(xp, run.params),
             train,
-            optimizer=optimizer,
+            optimizer=run.optimizer,
             batch_size=batch_size,
             seed=seed,
         )
+        resumable.attach(trainer)
         trainer.rehearse()
         run.warm_up_seconds = time.perf_counter() - start
 
         measures = {name: Measure(xp, problem, other, name=name, keep=True) for name, other in others.items()}
-        order = Stream(seed, "shuffle")
-        steps = epochs * -(-len(train) // batch_size)
+        for measure in measures.values():
+            measure.rehearse(run.params, resumable.done)
+        steps = (epochs - resumable.done) * -(-len(train) // batch_size)
         with progress_bar(steps, "training", show=progress) as advance:
-            for number in range(1, epochs + 1):
+            for number in range(resumable.done + 1, epochs + 1):
                 _train(run, number, trainer, measures, order.permutation(len(train)), advance)
                 answers = [callback(run) for callback in callbacks]
+                trainer.use(run.optimizer)
+                resumable.epoch_done()
                 if any(map(_is_true, answers)):
                     break
         trainer.close()
@@ -288,14 +335,14 @@ def _checked_copy(xp: Namespace, model: Sequential, params: Params, dtype: str) 
     return copy_params(xp, params)
 
 
-def _checked_callables(
-    optimizer: Any, callbacks: Iterable[Callable[[Run], object]]
-) -> list[Callable[[Run], object]]:
+def _as_list(callbacks: Any) -> list[Any]:
+    return [callbacks] if callable(callbacks) or isinstance(callbacks, Checkpoint) else list(callbacks)
+
+
+def _check_callables(optimizer: Any, callbacks: list[Any]) -> None:
     if isinstance(optimizer, type) or not callable(optimizer) or not hasattr(optimizer, "init"):
         raise TypeError(
             f"`optimizer` must be an optimizer, got {optimizer!r}; pass for example `xpnet.SGD(0.5)`"
         )
-    found: list[Any] = [callbacks] if callable(callbacks) else list(callbacks)
-    if not all(map(callable, found)):
-        raise TypeError(f"`callbacks` must be callables, got {found!r}; pass for example `[print]`")
-    return found
+    if not all(map(callable, callbacks)):
+        raise TypeError(f"`callbacks` must be callables, got {callbacks!r}; pass for example `[print]`")

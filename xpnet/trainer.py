@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -69,6 +70,7 @@ class Trainer:
         self._dropout = Stream(seed, "dropout")
         # Only dropout masks need the number of a step; a loop of compiled steps is faster without it.
         self._next_step = 1 if _may_draw(self._trunk) else None
+        self._epochs = 0  # with this optimizer
         self.put(train)
         self.compiled = checked_at_first(xp, compile_step(xp, self._step))
 
@@ -104,6 +106,7 @@ class Trainer:
             Called with 1 after each step.
         """
         xp = self.xp
+        self._epochs += 1
         indices = xp.asarray(order)
 
         def batches() -> Iterator[tuple[Any, ...]]:
@@ -119,22 +122,51 @@ class Trainer:
         """Return copies of the parameters, which later steps do not change."""
         return {name: self.xp.asarray(p, copy=True) for name, p in self.params.items()}
 
+    def use(self, optimizer: Optimizer) -> None:
+        """Take the next steps with this optimizer, which continues from the state of the old one."""
+        if optimizer != self._optimizer:
+            self._optimizer, self._epochs = optimizer, 0
+            self.rehearse()
+
+    def state(self) -> dict[str, Any]:
+        """Return what training needs to continue besides `params`; the next step may overwrite its arrays."""
+        return {
+            "optimizer": self._state,
+            "next_step": self._next_step,
+            "dropout": self._dropout.state(),
+            "epochs": self._epochs,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Continue from the `state` of another trainer with the same arguments.
+
+        Its arrays may be overwritten. `rehearse` then makes the next steps bit for bit those of the other.
+        """
+        self._state, self._next_step = state["optimizer"], state["next_step"]
+        self._dropout.restore(state["dropout"])
+        self._epochs = state["epochs"]
+
     def rehearse(self) -> None:
         """Take steps of each size on copies, so that everything is compiled.
 
-        Take none if layers or the optimizer are not from `xpnet`: extra calls might change their state.
+        If layers or the optimizer are not from `xpnet`, extra calls might change their state: take only as
+        many as there were, because a program need not round as the calls before it do.
         """
         xp = self.xp
-        if not Captured(xp, self._step).own:
+        own = Captured(xp, self._step).own
+        if not own and not self._epochs:
             return
         params = {name: xp.asarray(p, copy=True) for name, p in self.params.items()}
         state = self._optimizer.init(xp, self._trained(params))
         total = xp.zeros((), dtype=self._images.dtype)
         carry = params, state, total, self._next_step
-        sizes = {end - begin for begin, end in spans(len(self._images), self._batch_size)}
-        for size in sorted(sizes, reverse=True):
+        drawn = self._dropout.state()  # a layer of a user may draw on the host
+        sizes = Counter(end - begin for begin, end in spans(len(self._images), self._batch_size))
+        for size, steps in sorted(sizes.items(), reverse=True):
             batch = self._images.images, self._targets.arrays, xp.arange(size, dtype=xp.int32)
-            carry = xp.fold(self.compiled, carry, [batch] * REHEARSALS)
+            times = REHEARSALS if own else min(REHEARSALS, steps * self._epochs)
+            carry = xp.fold(self.compiled, carry, [batch] * times)
+        self._dropout.restore(drawn)
         xp.synchronize()
 
     def close(self) -> None:
