@@ -7,6 +7,7 @@ import time
 import tracemalloc
 
 import numpy as np
+import parts_of_ones_own  # noqa: F401  (registers the layers that files name)
 import pytest
 
 import xpnet
@@ -140,6 +141,57 @@ def test_description_that_is_not_ours_is_refused(refused, change, found):
     arrays = {"0.weight": tensor(), "0.bias": tensor(shape=[1], begin=8, end=12)}
     content = packed({"__metadata__": described() | change, **arrays}, bytes(12))
     assert found in refused(content)
+
+
+SCALED = "parts_of_ones_own:Scaled"
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "found"),
+    [
+        (SCALED, {"features": 2, "other": 1}, "'Scaled' has the fields"),
+        (SCALED, {"features": 2, "o" * 74_000: 1}, "'Scaled' has the fields"),
+        (SCALED, {"start": 2}, "'Scaled' does not take its fields: TypeError"),
+        (SCALED, {"features": 2, "names": {"layer": "Tuple"}}, "unknown layer"),
+        (SCALED, {"features": 2, "names": {}}, "cannot be read"),
+        (SCALED, {"features": 2, "names": [[[{"own": "Mine"}]]]}, "pass the model that was saved"),
+        (SCALED, {"features": 2, "names": {"part": "SGD", "fields": {"lr": -1}}}, "`lr` must be"),
+        (SCALED, {"features": 2, "names": {"part": "Linear", "fields": {}}}, "unknown part 'Linear'"),
+        (SCALED, {"features": 2, "names": {"part": ["SGD"], "fields": {}}}, "cannot be read"),
+        (SCALED, [1, 2], "cannot be read"),
+        (SCALED, None, "cannot be read"),
+        ("parts_of_ones_own:Twice", {"layer": 5}, "cannot be read"),
+        ("parts_of_ones_own:Strange", {"code": 5}, "KeyError"),
+        ("parts_of_ones_own:Strange", {"code": "import os"}, "RuntimeError"),
+        ("other:Scaled", {"features": 2}, "`other` defines it: import that"),
+        ("m" * 74_000 + ":Scaled", {}, " defines it: import that"),
+        ("m:" + "S" * 74_000, {}, "`m` defines it: import that"),
+        ("os; import sys:Scaled", {}, "is no name of a class"),
+        ("\x1b[31m:Scaled\n", {}, "is no name of a class"),
+        (":", {}, "is no name of a class"),
+        ("Scaled", {}, "is no name of a class"),
+        (5, {}, "is no name of a class"),
+        (None, {}, "is no name of a class"),
+        ([SCALED], {}, "is no name of a class"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_description_of_a_registered_layer_that_is_wrong_is_refused(refused, name, fields, found):
+    layer = json.dumps({"registered": name, "fields": fields})
+    model = f'{{"layer": "Sequential", "layers": [{layer}, {LINEAR}]}}'
+    arrays = {"1.weight": tensor(), "1.bias": tensor(shape=[1], begin=8, end=12)}
+    assert found in refused(packed({"__metadata__": described(model), **arrays}, bytes(12)))
+
+
+def test_depth_of_registered_layers_costs_no_time(refused):
+    layer = json.dumps({"registered": SCALED, "fields": {"features": 2}})
+    for levels in (MOST_LEVELS, 5000):
+        begin = '{"registered": "parts_of_ones_own:Twice", "fields": {"layer": '
+        text = begin * levels + layer + "}}" * levels
+        message = refused(
+            packed({"__metadata__": described(f'{{"layer": "Sequential", "layers": [{text}]}}')})
+        )
+        assert "models are nested more than 100 deep" in message or "nest too deep" in message
 
 
 @pytest.mark.parametrize("levels", [30, MOST_LEVELS, MOST_LEVELS + 1, 5000])

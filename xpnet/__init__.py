@@ -26,6 +26,7 @@ from xpnet.networks import lenet5
 from xpnet.normalisation_layers import BatchNorm, LayerNorm
 from xpnet.optim import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop
 from xpnet.random import Stream
+from xpnet.registry import register
 from xpnet.run import Epoch, Run, load
 from xpnet.train import fit
 
@@ -96,6 +97,7 @@ __all__ = [
     "predict",
     "predict_outputs",
     "predict_proba",
+    "register",
     "schedules",
 ]
 

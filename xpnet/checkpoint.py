@@ -6,7 +6,6 @@ The checkpoints of a training are such files too, with more in them: what the tr
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -17,11 +16,11 @@ import numpy as np
 import safetensors
 import safetensors.numpy
 
+from xpnet.descriptions import UnknownPartError, build, describe, fits
 from xpnet.errors import fitted, shortened
 from xpnet.files import from_json, json_text, write_whole
 from xpnet.layer import Params
-from xpnet.layers import LAYERS
-from xpnet.models import MOST_LEVELS, Residual, Sequential
+from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.packing import Tensors, unpack
 from xpnet.sealed import CHECKPOINT, MODEL, as_array, check_format, damaged, in_order, opened, sha256
@@ -35,14 +34,6 @@ _SECONDS = re.compile(r'"seconds": [^,}]*')
 
 # What safetensors calls the dtypes that a model could mix.
 _NAMES = {"F16": "float16", "F32": "float32", "F64": "float64", "I32": "int32", "I64": "int64", "U8": "uint8"}
-_GROUPS: dict[str, Any] = {"Sequential": Sequential, "Residual": Residual}
-_LAYERS: dict[str, Any] = {**LAYERS, **_GROUPS}
-
-
-class _OwnLayerError(Exception):
-    def __init__(self, kind: Any) -> None:
-        super().__init__(kind)
-        self.kind = kind
 
 
 def _seal(metadata: dict[str, str], tensors: dict[str, np.ndarray]) -> str:
@@ -78,7 +69,8 @@ def save(
 ) -> None:
     """Write a model and its parameters to `path`, whole or not at all.
 
-    For a layer of your own class, the file has only the name, so `load` must be given the model.
+    For a layer of your own class that is not registered, the file has only the name, so `load` must be given
+    the model.
 
     Parameters
     ----------
@@ -93,6 +85,8 @@ def save(
     ------
     OSError
         If the file cannot be written.
+    TypeError
+        If a field of a registered class cannot be written as JSON.
     """
     # `ascontiguousarray` would add a dimension to an array without any.
     tensors = {name: np.asarray(xp.to_host(params[name]), order="C") for name in _shapes(model)}
@@ -187,18 +181,17 @@ def _described(
     """Return the model that a file describes, which is `model` if given, and what was saved about it."""
     try:
         description, about = from_json(metadata["model"]), from_json(metadata["about"])
-        found = _build(description, MOST_LEVELS) if model is None else model
-    except _OwnLayerError as e:
-        template = (
-            "{path} has a layer {kind}, whose class is not from xpnet; "
-            "pass the model that was saved, as in `xpnet.load(path, model=model)`"
-        )
-        raise ValueError(fitted(template, kind=repr(e.kind), path=repr(os.fsdecode(path)))) from e
-    except (KeyError, TypeError, ValueError) as e:
+        found = build(description) if model is None else model
+    except UnknownPartError as e:
+        kind, advice = e.args
+        template = "{path} has a layer {kind}, {advice}"
+        quotes = {"kind": repr(kind), "path": repr(os.fsdecode(path)), "advice": advice}
+        raise ValueError(fitted(template, **quotes)) from e
+    except Exception as e:  # The class of a registered layer may raise anything.
         raise damaged(path, f"its description cannot be read: {e!r}") from e
     if not isinstance(found, Sequential):
         raise damaged(path, f"it holds a {type(found).__name__}, not a Sequential")
-    if model is not None and from_json(json_text(describe(model))) != description:
+    if model is not None and not fits(model, description):
         template = "`model` is not the one of {path}, which is {description}"
         raise ValueError(fitted(template, description=json.dumps(description), path=repr(os.fsdecode(path))))
     return found, about
@@ -226,37 +219,3 @@ def _difference(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int
 
 def _shape(shape: tuple[int, ...] | None) -> str:
     return "missing" if shape is None else f"of shape {shortened(shape, 40)}"
-
-
-def describe(layer: Any) -> dict[str, Any]:
-    """Return a layer as JSON, from which `load` builds it unless its class is not from xpnet."""
-    kind = type(layer).__name__
-    if _LAYERS.get(kind) is not type(layer):
-        return {"own": kind, "fields": _fields(layer)}
-    if kind in _GROUPS:
-        return {"layer": kind, "layers": [describe(part) for part in layer.layers]}
-    return {"layer": kind, **dataclasses.asdict(layer)}
-
-
-def _fields(layer: Any) -> str | None:
-    """Return the fields of a user's layer as text, to compare them; None if they may change."""
-    made = getattr(layer, "__dataclass_params__", None)
-    if made is None or not made.frozen:
-        return None
-    fields = {field.name: getattr(layer, field.name) for field in dataclasses.fields(layer) if field.repr}
-    return re.sub(r" at 0x[0-9A-Fa-f]+", "", repr(fields))  # addresses, which differ between processes
-
-
-def _build(description: dict[str, Any], levels: int) -> Any:
-    """Return the layer that a description stands for, with models nested at most `levels` deep."""
-    options = dict(description)
-    if "own" in options:
-        raise _OwnLayerError(options["own"])
-    kind = options.pop("layer")
-    if kind not in _LAYERS:
-        raise ValueError(f"unknown layer {kind!r}")
-    if kind in _GROUPS:
-        if levels == 0:
-            raise ValueError(f"models are nested more than {MOST_LEVELS} deep")
-        return _GROUPS[kind](*(_build(part, levels - 1) for part in options["layers"]))
-    return _LAYERS[kind](**options)

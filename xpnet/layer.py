@@ -17,9 +17,12 @@ running means of `BatchNorm`. It then has
 - ``y, pullback, state = layer.train(xp, params, x, stream=...)``, which is called in training in the place of
   the layer itself; `state` is a dict of the new state, which may have the memory of the old one.
 
-A layer without state needs none of these. `Sequential` and `Residual` have all of them. A layer of your own
-must compute its new state on the device with functions of `xp`, and keep nothing itself; if it calls only
-`xp.nn`, its step is compiled like any other.
+A layer without state needs none of these. `Sequential` and `Residual` have all of them.
+
+A dataclass of your own is saved and loaded like the layers of `xpnet` after `xpnet.register`. If it never draws
+random numbers, it says so by ``draws = False`` in its class. A layer of your own must compute its new state on
+the device with functions of `xp`, and keep nothing itself; if it calls only `xp.nn`, its step is compiled like
+any other.
 """
 
 from __future__ import annotations

@@ -190,7 +190,8 @@ class Run:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write model, parameters and history to a safetensors file, whole or not at all.
 
-        For a layer of your own class, the file has only its name and parameters: pass the model to `load`.
+        Of a layer of your own class, the file has the name, the fields and the parameters if the class is
+        registered, see `xpnet.register`; else pass the model to `load`.
 
         Files of equal runs have equal bytes, except for the seconds of the history and `about_sha256` in the
         metadata. `sha256` in the metadata covers model, parameters and history without the seconds, so it is
@@ -200,6 +201,8 @@ class Run:
         ------
         OSError
             If the file cannot be written.
+        TypeError
+            If a field of a registered layer cannot be written as JSON.
         """
         checkpoint.save(path, self.xp, self.model, self.params, self.about())
 
@@ -293,8 +296,8 @@ def load(
     xp : Namespace, optional
         If omitted, ``xpnet.backend()``.
     model : Sequential, optional
-        The model that was saved. It is needed if the class of a layer is your own, because the file holds no
-        code. If omitted, the model is built from the file.
+        The model that was saved. If omitted, the model is built from the file, which holds no code: register
+        classes of your own before, see `xpnet.register`.
 
     Raises
     ------

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.checkpoint import describe
+from xpnet.descriptions import describe
 from xpnet.datasets import Dataset
 from xpnet.errors import shortened
 from xpnet.models import Sequential

@@ -11,6 +11,7 @@ import numpy
 import pytest
 import safetensors.numpy
 from fuzzing import altered, bounded_memory, damaged
+from parts_of_ones_own import Scaled, Twice
 
 import xpnet
 from xpnet import checkpoint, datasets
@@ -107,7 +108,8 @@ def test_model_loader_survives_damage(fuzzer, tmp_path, numpy_xp):
 
 
 def saved_model(xp, path):
-    model = xpnet.Sequential(xpnet.Linear(3, 2), xpnet.Sequential(xpnet.ReLU(), xpnet.Linear(2, 2)))
+    inner = xpnet.Sequential(xpnet.ReLU(), Twice(Scaled(2, 0.5, ("a", (1, None)))), xpnet.Linear(2, 2))
+    model = xpnet.Sequential(xpnet.Linear(3, 2), inner)
     history = [xpnet.Epoch(1, 0.5, None, None, 0.1), xpnet.Epoch(2, 0.5, 0.4, 0.9, 0.1)]
     inputs = xpnet.inputs.Inputs("uint8", 0.0, 1.0, 30, "mnist")
     params = model.init(xp, 0)

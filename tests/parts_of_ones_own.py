@@ -1,0 +1,114 @@
+"""Registered layers, an optimizer and a loss of one's own, built of standard functions of `xp`."""
+
+import dataclasses
+
+import xpnet
+from xpnet.layer import Unparametrised
+
+
+@xpnet.register
+@dataclasses.dataclass(frozen=True)
+class Scaled:
+    """``y = scale * x``, a column each."""
+
+    features: int
+    start: float = 1.0
+    names: tuple = ()
+
+    @property
+    def shapes(self):
+        return {"scale": (self.features,)}
+
+    def init(self, xp, seed, *, dtype="float32"):
+        return {"scale": xp.full((self.features,), self.start, dtype=getattr(xp, dtype))}
+
+    def __call__(self, xp, params, x, *, stream=None):
+        scale = params["scale"]
+
+        def pullback(dy, *, input_gradient=True):
+            dx = dy * scale if input_gradient else None
+            return dx, {"scale": xp.sum(dy * x, axis=0)}
+
+        return x * scale, pullback
+
+
+@xpnet.register
+@dataclasses.dataclass(frozen=True)
+class Twice:
+    """A layer, applied to what it gives."""
+
+    layer: object
+
+    @property
+    def shapes(self):
+        return self.layer.shapes
+
+    def init(self, xp, seed, *, dtype="float32"):
+        return self.layer.init(xp, seed, dtype=dtype)
+
+    def __call__(self, xp, params, x, *, stream=None):
+        y, first = self.layer(xp, params, x)
+        z, second = self.layer(xp, params, y)
+
+        def pullback(dz, *, input_gradient=True):
+            dy, late = second(dz)
+            dx, early = first(dy, input_gradient=input_gradient)
+            return dx, {name: early[name] + late[name] for name in late}
+
+        return z, pullback
+
+
+@xpnet.register
+@dataclasses.dataclass(frozen=True)
+class Centred(Unparametrised):
+    """``x - mean``, where `mean` is a running mean of the columns: a layer with state."""
+
+    features: int
+    share: float = 0.1
+    draws = False
+
+    @property
+    def state_shapes(self):
+        return {"mean": (self.features,)}
+
+    def init(self, xp, seed, *, dtype="float32"):
+        return {"mean": xp.zeros((self.features,), dtype=getattr(xp, dtype))}
+
+    def __call__(self, xp, params, x, *, stream=None):
+        return x - params["mean"], lambda dy, *, input_gradient=True: (dy, {})
+
+    def train(self, xp, params, x, *, stream=None):
+        mean = (1 - self.share) * params["mean"] + self.share * xp.mean(x, axis=0)
+        return x - mean, lambda dy, *, input_gradient=True: (dy, {}), {"mean": mean}
+
+
+@xpnet.register
+@dataclasses.dataclass(frozen=True)
+class Noisy(Unparametrised):
+    """``x * (1 + mask)`` with a mask of zeros and ones in training: a layer with random numbers."""
+
+    rate: float = 0.25
+    draws = True
+
+    def __call__(self, xp, params, x, *, stream=None):
+        if stream is None:
+            return x, lambda dy, *, input_gradient=True: (dy, {})
+        key, step = stream.next_key()
+        factor = 1 + xp.sign(xp.nn.dropout(xp.ones_like(x), key, step, self.rate))
+        return x * factor, lambda dy, *, input_gradient=True: (dy * factor, {})
+
+
+@xpnet.register
+@dataclasses.dataclass(frozen=True)
+class Strange(Unparametrised):
+    """A layer whose class raises errors of its own kinds."""
+
+    code: object
+
+    def __post_init__(self):
+        if isinstance(self.code, str):
+            raise RuntimeError(self.code)
+
+    @property
+    def n_in(self):
+        return {}[self.code]
