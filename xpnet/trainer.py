@@ -17,6 +17,7 @@ from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
 from xpnet.problem import Problem
 from xpnet.random import Stream
+from xpnet.registry import is_plain_data
 from xpnet.replay.captured import Captured
 from xpnet.replay.foreign import checked_at_first, compile_step
 from xpnet.targets import accumulated
@@ -149,11 +150,12 @@ class Trainer:
     def rehearse(self) -> None:
         """Take steps of each size on copies, so that everything is compiled.
 
-        If layers or the optimizer are not from `xpnet`, extra calls might change their state: take only as
-        many as there were, because a program need not round as the calls before it do.
+        If layers, the loss or the optimizer are neither from `xpnet` nor of a class that is registered and
+        frozen, extra calls might change their state: take only as many as there were, because a program need
+        not round as the calls before it do.
         """
         xp = self.xp
-        own = Captured(xp, self._step).own
+        own = Captured(xp, self._step, is_plain=is_plain_data).own
         if not own and not self._epochs:
             return
         params = {name: xp.asarray(p, copy=True) for name, p in self.params.items()}
@@ -205,7 +207,13 @@ class Trainer:
 
 
 def _may_draw(layer: Any) -> bool:
-    """Return whether a layer may draw random numbers in training: one of `DRAWING`, or a layer of a user."""
-    if type(layer) in (Sequential, Residual):
+    """Return whether a layer may draw random numbers in training.
+
+    `DRAWING` do, and a user's layers may, except registered ones that have ``draws = False``.
+    """
+    kind = type(layer)
+    if kind in (Sequential, Residual):
         return any(map(_may_draw, layer.layers))
-    return type(layer) in DRAWING or type(layer) not in LAYERS.values()
+    if is_plain_data(kind) and not getattr(layer, "draws", True):
+        return False
+    return kind in DRAWING or kind not in LAYERS.values()

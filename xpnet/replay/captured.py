@@ -24,17 +24,25 @@ class Captured:
     xp : Namespace
         Assumed not to change, nor its functions.
     step : callable
+    is_plain : callable, optional
+        See `Search`.
 
     Attributes
     ----------
     own : bool
-        Whether the step consists only of code of `xpnet`.
+        Whether the step consists only of code of `xpnet`, and of what counts as such.
     """
 
-    def __init__(self, xp: Namespace, step: Callable[..., Any]) -> None:
+    def __init__(
+        self,
+        xp: Namespace,
+        step: Callable[..., Any],
+        *,
+        is_plain: Callable[[type], bool] = lambda kind: False,
+    ) -> None:
         names = Names(set(), set())
         while True:  # What one more name reaches may name others.
-            search = Search(xp, names)
+            search = Search(xp, names, is_plain)
             try:
                 search.look(step)
             except Exception as e:  # A user's object may raise when it is inspected; the step still runs.

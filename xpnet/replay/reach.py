@@ -82,15 +82,24 @@ class Names:
 class Search:
     """A search through everything that a step reaches. Of an object, it follows the attributes in `names`.
 
+    Parameters
+    ----------
+    xp : Namespace
+    names : Names
+    is_plain : callable
+        Returns whether a class counts as one of `xpnet`, together with all that its objects reach.
+
     Attributes
     ----------
     names : Names
         Together with the names in the code that was found.
     """
 
-    def __init__(self, xp: Namespace, names: Names) -> None:
+    def __init__(self, xp: Namespace, names: Names, is_plain: Callable[[type], bool]) -> None:
         self.names = Names({*names.users}, {*names.own})
         self.own = True
+        self._is_plain = is_plain
+        self._of_plain = False  # whether what is looked at was reached through an object of a plain class
         self.refusal = ""
         self.watches: list[Watch] = []
         self.streams: list[Stream] = []
@@ -100,20 +109,21 @@ class Search:
         self._libraries = sys.stdlib_module_names | {"numpy", "array_api_compat", library}
         self._classes: set[tuple[type, bool]] = set()
         self._seen = {id(x): x for x in (xp.nn, *vars(xp.nn).values())}
-        self._queue: collections.deque[tuple[Any, str, bool]] = collections.deque()
+        self._queue: collections.deque[tuple[Any, str, bool, bool]] = collections.deque()
         self._made_of: list[tuple[Any, str, str]] = []  # objects; where their class or code is
 
     def look(self, step: Any) -> None:
         """Search a step and everything that it reaches."""
         self._put([(step, "the step")], True)
         while self._queue:
-            x, name, watched = self._queue.popleft()
+            x, name, watched, of_plain = self._queue.popleft()
             if _is_constant(x) or id(x) in self._seen:
                 continue
             self._seen[id(x)] = x
             if len(self._seen) > _MOST_OBJECTS:
                 self._refuse(f"the step reaches more than {_MOST_OBJECTS} objects besides its arguments")
                 return
+            self._of_plain = of_plain or self._is_plain(x if isinstance(x, type) else type(x))
             self._look_at(x, name, watched)
         self._watch_what_things_are()
 
@@ -159,7 +169,7 @@ class Search:
         if self._is_of_a_library(f):
             return
         own = _is_own(f)
-        self.own &= own
+        self.own &= own or self._of_plain
         code = {*anatomy.names(f.__code__)}
         (self.names.own if own else self.names.users).update(code)
         cells = dict(zip(f.__code__.co_freevars, f.__closure__ or (), strict=True))
@@ -207,7 +217,7 @@ class Search:
         for cls in classes:
             if self._is_of_a_library(cls):
                 continue
-            self.own &= _is_own(cls)
+            self.own &= _is_own(cls) or self._of_plain
             special = [name for name, x in vars(cls).items() if anatomy.is_special(name, x, is_made=is_made)]
             names = [*filter(wants, vars(cls)), *special]
             found += names
@@ -272,7 +282,7 @@ class Search:
             self.watches.append(Watch(lambda: [getattr(x, name) for x, name, _ in made_of], "", names))
 
     def _put(self, items: Iterable[tuple[Any, str]], watched: bool) -> None:
-        self._queue.extend((x, name, watched) for x, name in items)
+        self._queue.extend((x, name, watched, self._of_plain) for x, name in items)
 
     def _refuse(self, reason: str) -> None:
         self.refusal = self.refusal or reason
