@@ -19,10 +19,10 @@ running means of `BatchNorm`. It then has
 
 A layer without state needs none of these. `Sequential` and `Residual` have all of them.
 
-A dataclass of your own is saved and loaded like the layers of `xpnet` after `xpnet.register`. If it never draws
-random numbers, it says so by ``draws = False`` in its class. A layer of your own must compute its new state on
-the device with functions of `xp`, and keep nothing itself; if it calls only `xp.nn`, its step is compiled like
-any other.
+A dataclass of your own is saved and loaded like the layers of `xpnet` after `xpnet.register`. If it never
+draws random numbers, it says so by ``draws = False`` in its class. A layer of your own must compute its new
+state on the device with functions of `xp`, and keep nothing itself. If it calls only functions of `xp` and of
+`xp.nn`, and operators of arrays, its step is compiled like any other: see `Namespace.compile`.
 """
 
 from __future__ import annotations

@@ -89,6 +89,7 @@ def _compile(step: Any) -> Replayed:
         functools.partial(program.NumbaProgram, images=images.CompressedImages()),
         plain=twins.xp,
         reason=settings.why_no_steps(),
+        takes_all=True,
     )
 
 

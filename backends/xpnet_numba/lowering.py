@@ -46,6 +46,8 @@ class Rules:
     ----------
     table : dict
         The rules, which add an `Operation` for each task, by the names of functions.
+    others : tuple
+        The rules for calls of other functions.
     dtype : NumPy dtype or None
         That of all floating-point arrays; None if they have several.
     compressed : dict of Value to tuple of Value
@@ -79,6 +81,7 @@ class Rules:
             name: [_if(self._is_ours, rules[name]), self._host] if name in rules else [self._host]
             for name in nn.FUNCTIONS
         }
+        self.others = (self._host,)
 
     def _is_ours(self, call: Call) -> bool:
         """Return whether operations take the arrays of a call: kernels trust dtypes and shapes."""

@@ -42,7 +42,7 @@ class NumbaProgram:
 
     def __init__(self, trace: Trace, images: CompressedImages) -> None:
         rules = Rules(trace)
-        operations = in_stages(lower(trace, rules.table))
+        operations = in_stages(lower(trace, rules.table, rules.others))
         used = itertools.chain(*(operation.operands for operation in operations))
         values = dict.fromkeys(itertools.chain(trace.arguments, *rules.compressed.values(), used))
         self.changed = trace.changed

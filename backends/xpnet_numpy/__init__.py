@@ -17,7 +17,8 @@ from xpnet_numpy.program import NumPyProgram
 
 
 def _compile(step: Any) -> Replayed:
-    return Replayed(step, functools.partial(NumPyProgram, stacks=weakref.WeakValueDictionary()))
+    make_program = functools.partial(NumPyProgram, stacks=weakref.WeakValueDictionary())
+    return Replayed(step, make_program, takes_all=True)
 
 
 xp: Namespace = Namespace("numpy", standard.NUMPY, compile=_compile, advice=blas_advice)

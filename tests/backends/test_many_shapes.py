@@ -111,11 +111,11 @@ def test_call_that_is_not_replayed_leaves_other_calls_replayed(xp, recordings, f
 
 
 def test_fault_of_the_step_ends_its_replay(xp, recordings):
-    compiled = xp.compile(lambda xp, x: xp.nn.relu(x + 1))
+    compiled = xp.compile(lambda xp, x: xp.nn.relu(x + float(x[0])))
     for size in (3, 3, 4, 5):
         compiled(xp, numpy.ones(size, numpy.float32))
-    assert len(recordings) == 1
-    assert "nor was made by `xp.nn`" in compiled.report
+    assert len(recordings) == 2
+    assert "reads a value on the host" in compiled.report
 
 
 def test_program_that_fails_in_its_trial_is_refused_for_its_shapes_only(xp, monkeypatch):

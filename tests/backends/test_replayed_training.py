@@ -171,15 +171,36 @@ def test_rule_of_ones_own_trains_as_in_the_twin(xp, update):
     assert_trained_alike(mine, plain)
 
 
-def test_report_names_what_a_rule_of_ones_own_computed(xp):
+def compiled_with(xp, update):
+    """Return a step that was trained with a rule, and how often its Python ran."""
     data = xpnet.Dataset(make_images("dense", (37, 12)), numpy.arange(37) % 3)
-    trainer, calls = make_trainer(xp, xpnet.mlp(12, 3), data, optimizer=Own(with_new_arrays))
+    trainer, calls = make_trainer(xp, xpnet.mlp(12, 3), data, optimizer=Own(update))
     train(trainer, 37)
-    assert trainer.compiled.report == (
-        "the step returns an array that neither came as an argument nor was made by `xp.nn` of the step's "
-        "own `xp`"
-    )
-    assert len(calls) == 12
+    return trainer.compiled, len(calls)
+
+
+def test_rule_of_functions_of_the_library_is_compiled(xp):
+    compiled, runs = compiled_with(xp, with_new_arrays)
+    assert compiled.report == ""
+    # Traced once in vain; then each of the two batch sizes is traced and tried.
+    assert runs == 1 + 2 * 2
+    assert len(compiled.programs) == 2
+
+
+REASONS = {
+    in_place: "p -= 0.1 * grad` changes an array in place, other than by `xp.nn`",
+    by_out: "return numpy.subtract(p, 0.1 * grad, out=p)` writes to an array, other than by `xp.nn`",
+    with_decay_of_the_gradient_in_place: "grad *= 0.5` changes an array in place, other than by `xp.nn`",
+    with_a_rate_divided_by_the_step: "return xp.nn.sgd_step(p, grad, 0.1 / (step + 1))` computes with a",
+}
+
+
+@pytest.mark.parametrize("update", REASONS)
+def test_report_names_the_line_of_a_rule_that_is_not_compiled(xp, update):
+    compiled, runs = compiled_with(xp, update)
+    number = update.__code__.co_firstlineno + 1
+    assert compiled.report.startswith(f"`test_replayed_training.py:{number}: {REASONS[update]}")
+    assert runs >= 12
 
 
 def test_more_shapes_than_there_are_programs_take_turns(xp):

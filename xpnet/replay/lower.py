@@ -80,7 +80,7 @@ Rule = Callable[[Lowering, Call], bool]
 False."""
 
 
-def lower(trace: Trace, rules: Mapping[str, Sequence[Rule]]) -> list[Any]:
+def lower(trace: Trace, rules: Mapping[str, Sequence[Rule]], others: Sequence[Rule] = ()) -> list[Any]:
     """Return the tasks of a trace.
 
     Parameters
@@ -89,10 +89,14 @@ def lower(trace: Trace, rules: Mapping[str, Sequence[Rule]]) -> list[Any]:
     rules : mapping
         By the name of a function: what can become of its calls. The first rule that takes a call wins, so
         those for longer patterns come first. A call that no rule takes is called as it was recorded.
+    others : sequence, optional
+        The same for all functions that have no rules.
     """
     lowering = Lowering(trace)
     for call in trace.calls:
-        if not lowering.is_taken(call) and not any(rule(lowering, call) for rule in rules.get(call.name, ())):
+        if not lowering.is_taken(call) and not any(
+            rule(lowering, call) for rule in rules.get(call.name, others)
+        ):
             lowering.add_call(call)
     return lowering.tasks
 

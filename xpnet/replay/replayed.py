@@ -14,12 +14,14 @@ from typing import Any
 import numpy
 
 from xpnet.compiled import Bound
+from xpnet.errors import shortened
 from xpnet.folding import fold, next_carry
 from xpnet.namespace import Namespace
 from xpnet.replay.captured import Captured, Patience
+from xpnet.replay.lines import running_line
 from xpnet.replay.nearness import TOLERANCE
 from xpnet.replay.program import Program, Replay
-from xpnet.replay.trace import NotReplayableError, Trace, Value
+from xpnet.replay.trace import NotReplayableError, Trace, UnknownArrayError, Value
 from xpnet.replay.tracing import Check, fault_of, trace
 from xpnet.replay.tree import leaves
 from xpnet.replay.trial import Trial
@@ -69,6 +71,9 @@ class Replayed:
         On which the step runs while it is traced and tried, if not on its own.
     reason : str, optional
         Why it is never replayed, if that is known.
+    takes_all : bool
+        Whether programs can carry out calls of the library's own functions. Then a step that does more with
+        arrays than to call `xp.nn` is traced as a whole, in its second call.
 
     Attributes
     ----------
@@ -86,6 +91,7 @@ class Replayed:
         *,
         plain: Namespace | None = None,
         reason: str = "",
+        takes_all: bool = False,
     ) -> None:
         self.report = reason
         self.check: Check | None = None
@@ -95,6 +101,8 @@ class Replayed:
         self._xp = step.xp
         self._make_program = make_program
         self._plain = plain or self._xp
+        self._may_be_whole = takes_all
+        self._whole = False  # whether all that the step does with arrays is recorded, see `trace`
         self._replays: list[Replay] = []
         self._trusted: dict[Replay, int] = {}  # and how often each has run
         self._refused: set[Replay] = set()  # for calls that run as they are written
@@ -204,6 +212,8 @@ class Replayed:
         if not self._may_record(values) if replay is None else replay in self._refused:
             return self._with_python(self._as_written, *args, **kwargs)
         if replay is None:
+            if self._whole:
+                return self._with_python(self._record_whole, values, args, kwargs)
             return self._with_python(self._record, args, kwargs)
         return self._with_python(self._try, replay, values, args, kwargs)
 
@@ -230,17 +240,44 @@ class Replayed:
             result, traced = trace(self._xp, self._step, args, kwargs, plain=self._plain, check=self.check)
         except NotReplayableError as e:
             reason, result = e.args
-            self._give_up(captured.fault() or reason)
+            # Another trace calls the step once more, so it must not change what it reaches.
+            if captured.fault() or not isinstance(e, UnknownArrayError) or captured.change():
+                self._give_up(captured.fault() or reason)
+            else:
+                self._give_up_or_look_again(reason)
             return result
+        if self._accepts(captured):
+            self._add(traced)
+        return result
+
+    def _record_whole(self, values: list[Any], args: Any, kwargs: Any) -> Any:
+        """Do what the step does, after it was traced as a whole and its program was tried on copies."""
+        captured = Captured(self._xp, self._step)
+        replay = None
+        try:
+            traced = trace(
+                self._xp, self._step, args, kwargs, plain=self._plain, check=self.check, whole=True
+            )[1]
+        except Exception as e:
+            result = self._as_written(*args, **kwargs)  # This may raise as well, because of what it is given.
+            self._give_up(captured.fault() or _reason_of(e))
+            return result
+        if self._accepts(captured):
+            replay = self._add(traced)
+        if replay is None or replay in self._refused:
+            return self._as_written(*args, **kwargs)
+        return self._try(replay, values, args, kwargs)
+
+    def _accepts(self, captured: Captured) -> bool:
+        """Return whether a trace may be used, given what the step reached before; if not, give it up."""
         fault, changed = captured.fault(), captured.change()
         if fault or changed:
             self._give_up(fault or self._patience.changed_by_the_step(changed))
-            return result
+            return False
         self._captured = captured or None
-        self._add(traced)
-        return result
+        return True
 
-    def _add(self, traced: Trace) -> None:
+    def _add(self, traced: Trace) -> Replay:
         """Make a program of a trace; the one that was used least recently makes room."""
         try:
             self._check_dtypes(traced)
@@ -254,6 +291,7 @@ class Replayed:
             self._in_vain = 0 if is_worth_it else self._in_vain + 1
             self._refused.discard(dropped)
         del self._replays[_MOST_PROGRAMS:]
+        return replay
 
     def _refuse(self, replay: Replay, error: Exception) -> None:
         """Leave calls of these shapes to the step from now on."""
@@ -265,6 +303,12 @@ class Replayed:
         self.report = report
         self._ended = bool(report)
         self._drop_programs()
+
+    def _give_up_or_look_again(self, report: str) -> None:
+        """Drop the programs; the next call is traced as a whole, or all is left to the step."""
+        again = self._may_be_whole and not self._whole
+        self._whole = again or self._whole
+        self._give_up("" if again else report)
 
     def _drop_programs(self) -> None:
         self._captured = None
@@ -297,7 +341,7 @@ class Replayed:
         elif trial.confirms(result):
             self._trusted[replay] = 0
         else:
-            self._give_up(_OTHER_RESULTS)
+            self._give_up_or_look_again(_OTHER_RESULTS)
         return result
 
 
@@ -327,3 +371,11 @@ if hasattr(os, "register_at_fork"):
 
 def _text(error: Exception) -> str:
     return str(error) if isinstance(error, NotReplayableError) else f"{type(error).__name__}: {error}"
+
+
+def _reason_of(error: Exception) -> str:
+    """Return why a step that raised this cannot be traced as a whole."""
+    if isinstance(error, NotReplayableError):
+        return str(error.args[0])
+    found = f"{type(error).__name__}: {error}"
+    return f"{running_line(error)} cannot be recorded: {shortened(found, 150)}"

@@ -22,6 +22,10 @@ class NotReplayableError(Exception):
     """Says why a step cannot be replayed."""
 
 
+class UnknownArrayError(NotReplayableError):
+    """Says so of a step that does more with arrays than to call `xp.nn`."""
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Value:
     """An array of the step; the same one only if it is the same object.

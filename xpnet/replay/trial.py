@@ -15,7 +15,7 @@ from xpnet.replay.tree import is_array, leaves
 Array = Any
 
 # Arrays of so many elements that a program does not change are the images of a data set: too many to copy.
-_DATA_SET = 2**24
+DATA_SET = 2**24
 _DRAWS = 4
 
 
@@ -90,7 +90,7 @@ class Trial:
         """Return whether a leaf is what a step might change: floats, but not the images of a data set."""
         if not is_array(value):
             return False
-        return changed or (self._xp.isdtype(value.dtype, "real floating") and value.size < _DATA_SET)
+        return changed or (self._xp.isdtype(value.dtype, "real floating") and value.size < DATA_SET)
 
     def _are_as_before(self, values: list[Any]) -> bool:
         """Return whether the arrays that should stay as they were hold what they held."""
