@@ -112,3 +112,34 @@ class Strange(Unparametrised):
     @property
     def n_in(self):
         return {}[self.code]
+
+
+@xpnet.register
+@dataclasses.dataclass(frozen=True)
+class Lion:
+    """Steps of one length, by the sign of a momentum (Chen et al., 2023)."""
+
+    lr: float = 1e-3
+    beta1: float = 0.9
+    beta2: float = 0.99
+
+    def init(self, xp, params):
+        return {"momentum": {name: xp.zeros_like(p) for name, p in params.items()}}
+
+    def __call__(self, xp, params, grads, state):
+        new, momentum = {}, {}
+        for name, p in params.items():
+            m, g = state["momentum"][name], grads[name]
+            new[name] = p - self.lr * xp.tanh(1e4 * (self.beta1 * m + (1 - self.beta1) * g))
+            momentum[name] = self.beta2 * m + (1 - self.beta2) * g
+        return new, {"momentum": momentum}
+
+
+def logistic(xp, outputs, labels):
+    """Return the mean cross-entropy of a softmax and its gradient, of standard functions."""
+    shifted = outputs - xp.max(outputs, axis=1, keepdims=True)
+    log_sums = xp.log(xp.sum(xp.exp(shifted), axis=1, keepdims=True))
+    classes = xp.arange(outputs.shape[1], dtype=labels.dtype)
+    wanted = xp.astype(labels[:, None] == classes, outputs.dtype)
+    loss = xp.sum(wanted * (log_sums - shifted)) / outputs.shape[0]
+    return loss, (xp.exp(shifted - log_sums) - wanted) / outputs.shape[0]

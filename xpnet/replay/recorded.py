@@ -26,7 +26,12 @@ _METHODS = frozenset(
         *("clip", "round", "dot", "trace", "cumsum", "cumprod", "take", "conj", "conjugate", "to_device"),
     )
 )
-_READING = frozenset(("item", "tolist", "tobytes", "dump", "dumps", "tofile", "data", "ctypes", "flat"))
+_READING = frozenset(
+    (
+        *("item", "tolist", "tobytes", "dump", "dumps", "tofile", "data", "ctypes", "flat"),
+        *("__array_struct__", "__array_interface__", "__buffer__", "__dlpack__"),
+    )
+)
 _CHANGING = frozenset(("fill", "put", "sort", "partition", "resize", "itemset", "setfield", "byteswap"))
 
 
