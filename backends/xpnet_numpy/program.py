@@ -42,7 +42,7 @@ class NumPyProgram:
 
     def __init__(self, trace: Trace, stacks: MutableMapping[Any, Stack]) -> None:
         rules = _Rules(stacks)
-        self._tasks = Tasks(lower(trace, rules.table), trace.arguments)
+        self._tasks = Tasks(lower(trace, rules.table, [rules.write_library]), trace.arguments)
         self._own, slots = self._tasks.values, self._tasks.slots
         self._given = {leaf: slots[value] for leaf, value in trace.given.items()}
         self.changed = trace.changed
@@ -97,6 +97,15 @@ class _Rules:
         self.table = {
             name: [rule, _call_twin] if (rule := special.get(name)) else [_call_twin] for name in nn.FUNCTIONS
         }
+
+    def write_library(self, lowering: Lowering, call: Call) -> bool:
+        """Write the result of a function of the library into an array of the program."""
+        if not getattr(call.run, "writes", False) or not lowering.trace.returned.isdisjoint(call.results):
+            return False
+        results = [value for value in call.results if value is not None]
+        lowering.add(Task(call.name, call.run.into, (*call.arrays.values(), *results)), at=call)  # type: ignore[attr-defined]
+        self.written.update(results)
+        return True
 
     def _write(self, lowering: Lowering, call: Call) -> bool:
         """Write the results into arrays of the program."""

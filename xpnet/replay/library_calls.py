@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import operator
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -78,34 +79,63 @@ def value_of(array: Array) -> Value:
 def call_of(
     name: str, function: Callable[..., Any], args: Any, options: Any, results: Sequence[Value]
 ) -> Call:
-    """Return a call of a library's function for a trace.
-
-    What the call runs returns arrays that are stored row by row and share no memory with its arguments.
-    """
+    """Return a call of a library's function for a trace; it runs a `LibraryRun`."""
+    function, args = _as_ufunc(function, args)
     flat = leaves((args, options))
     places = [i for i, x in enumerate(flat) if type(x) is Recorded]
     arrays = {f"x{n}": flat[i].value for n, i in enumerate(places)}
     run = _run(
         function, (args, options), [None if i in places else plain_of(x) for i, x in enumerate(flat)], places
     )
-    shapes = [(value.shape, value.dtype) for value in results]
+    values = tuple(results)
+    return Call(_declared(name, [*arrays]), LibraryRun(name, function, run, values), arrays, {}, values)
 
-    def settled(*arrays: Array) -> Any:
-        found = results_of(run(arrays))
-        made = [_new(numpy.asarray(x), arrays) for x in found]
-        if [(x.shape, x.dtype) for x in made] != shapes:
+
+class LibraryRun:
+    """A recorded call of a library's function, as a function of arrays.
+
+    Parameters
+    ----------
+    name : str
+    function : callable
+        Of the library.
+    run : callable
+        Takes the arrays, and further options, and calls the function.
+    results : sequence of Value
+
+    Attributes
+    ----------
+    writes : bool
+        Whether `into` can be called.
+    """
+
+    def __init__(
+        self, name: str, function: Callable[..., Any], run: Callable[..., Any], results: Sequence[Value]
+    ) -> None:
+        self._name = name
+        self._run = run
+        self._forms = [(value.shape, value.dtype) for value in results]
+        self.writes = isinstance(function, numpy.ufunc) and len(results) == 1
+
+    def __call__(self, *arrays: Array) -> Any:
+        """Return new arrays, which are stored row by row and share no memory with those given."""
+        found = [numpy.asarray(x) for x in results_of(self._run(arrays))]
+        if [(x.shape, x.dtype) for x in found] != self._forms:
             raise ValueError(
-                f"`{name}` gives other shapes or dtypes than before with arguments of the same shapes; "
+                f"`{self._name}` gives other shapes or dtypes than before with arguments of the same shapes; "
                 "a compiled step needs shapes that do not depend on values"
             )
+        made = [x if _is_new(x, arrays) else x.copy() for x in found]
         return tuple(made) if len(made) > 1 else made[0]
 
-    return Call(_declared(name, [*arrays]), settled, arrays, {}, tuple(results))
+    def into(self, *arrays: Array) -> None:
+        """Fill the last array with the result."""
+        self._run(arrays[:-1], out=arrays[-1])
 
 
 def _run(
     function: Callable[..., Any], tree: tuple[Any, Any], flat: list[Any], places: list[int]
-) -> Callable[[Sequence[Array]], Any]:
+) -> Callable[..., Any]:
     """Return what calls a function with arrays at these places among the leaves of its arguments."""
     args, options = tree
     is_flat = not options and not any(type(x) in (dict, tuple, list) for x in args)
@@ -113,22 +143,52 @@ def _run(
     kept, first = (flat[2:-1], 2) if is_flat else (flat, 0)
     at = [i - first for i in places]
 
-    def run(arrays: Sequence[Array]) -> Any:
+    def run(arrays: Sequence[Array], **further: Any) -> Any:
         given = kept.copy()
         for i, array in zip(at, arrays, strict=True):
             given[i] = array
         if is_flat:
-            return function(*given)
+            return function(*given, **further)
         args, options = rebuilt(tree, iter(given))
-        return function(*args, **options)
+        return function(*args, **options, **further)
 
     return run
 
 
-def _new(x: Array, arrays: Sequence[Array]) -> Array:
-    """Return an array, or a copy if it is a view or not stored row by row."""
-    is_new = x.flags.owndata and x.flags.c_contiguous and all(x is not array for array in arrays)
-    return x if is_new else x.copy()
+def _is_new(x: Array, arrays: Sequence[Array]) -> bool:
+    """Return whether an array is stored row by row and is no view."""
+    return x.flags.owndata and x.flags.c_contiguous and all(x is not array for array in arrays)
+
+
+def _as_ufunc(function: Callable[..., Any], args: Any) -> tuple[Callable[..., Any], Any]:
+    """Return the universal function that an operator of arrays is, if there is one, and its arguments."""
+    # Powers stay operators, which are faster than the function, except for squares.
+    if function is operator.__pow__ and type(args[1]) is int and args[1] == 2:
+        return numpy.square, args[:1]
+    return _UFUNCS.get(function, function), args
+
+
+_UFUNCS: dict[Callable[..., Any], numpy.ufunc] = {
+    operator.__add__: numpy.add,
+    operator.__sub__: numpy.subtract,
+    operator.__mul__: numpy.multiply,
+    operator.__truediv__: numpy.true_divide,
+    operator.__floordiv__: numpy.floor_divide,
+    operator.__mod__: numpy.remainder,
+    operator.__matmul__: numpy.matmul,
+    operator.__and__: numpy.bitwise_and,
+    operator.__or__: numpy.bitwise_or,
+    operator.__xor__: numpy.bitwise_xor,
+    operator.__neg__: numpy.negative,
+    operator.__abs__: numpy.absolute,
+    operator.__invert__: numpy.invert,
+    operator.__eq__: numpy.equal,
+    operator.__ne__: numpy.not_equal,
+    operator.__lt__: numpy.less,
+    operator.__le__: numpy.less_equal,
+    operator.__gt__: numpy.greater,
+    operator.__ge__: numpy.greater_equal,
+}
 
 
 def _declared(name: str, parameters: Sequence[str]) -> Function:

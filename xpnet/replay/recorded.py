@@ -84,7 +84,8 @@ class Recorded:
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if method == "at":
             self.recorder.refuse(CHANGES)
-        return self.recorder.call(f"xp.{function.__name__}", getattr(function, method), inputs, options)
+        called = function if method == "__call__" else getattr(function, method)
+        return self.recorder.call(f"xp.{function.__name__}", called, inputs, options)
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
         return self.recorder.call(f"xp.{function.__name__}", function, args, options)
