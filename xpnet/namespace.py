@@ -151,17 +151,21 @@ class Namespace:
 
         What a step must do:
 
-        - Call the functions of the `xp` that it is given.
-        - Read no values from arrays.
+        - Call the functions of the `xp` that it is given: those of `xp.nn`, and those of the library.
+        - Read no values from arrays, and make no shapes depend on them.
+        - Change arrays in place by functions of `xp.nn` only.
         - Add to a whole number that it is given, pass it on as the number of an optimizer's step, return it;
           do nothing else with it.
         - Leave the images of a data set as they are between calls.
         - Gather within range. Out of range, a step may raise an error and its program take another row.
 
         The shipped backends run the Python of a step in its first two calls with new shapes. From the third
-        call on they replay the calls of `nn` that they recorded. They watch what the step captures: its
-        variables, globals and defaults, the attributes that its code names, the items of containers and the
-        values of NumPy arrays among them.
+        call on they replay the calls of `nn` that they recorded. On NumPy and Numba, these can be calls of
+        the library's functions, operators and methods of arrays too; the Python of such a step runs once more
+        in the second call, on arrays that record what is done with them.
+
+        They watch what the step captures: its variables, globals and defaults, the attributes that its code
+        names, the items of containers and the values of NumPy arrays among them.
 
         - A change of a captured value takes effect at the next call, or at the next item of a fold.
         - A captured value that cannot be watched is never replayed: a generator of random numbers, an
@@ -174,7 +178,8 @@ class Namespace:
         - A step whose program gives other results is never replayed. The second call compares them.
 
         A step that is not replayed runs as it is written. The attribute `report` of what comes back says why,
-        or why the last such call was not replayed; it is empty if there was none. Some calls run as they are
+        or why the last such call was not replayed, with the line of code that is the reason if there is one;
+        it is empty if there was no such call. Some calls run as they are
         written while others are still replayed:
 
         - those that are given one array twice, or views of memory that the step changes, or an array that is
