@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.descriptions import describe
 from xpnet.datasets import Dataset
+from xpnet.descriptions import describe
 from xpnet.errors import shortened
 from xpnet.models import Sequential
 
