@@ -1,6 +1,5 @@
 """Trainings and steps for the tests of backends that replay, with twins that run as written."""
 
-import dataclasses
 import itertools
 
 import numpy
@@ -105,6 +104,16 @@ def noting(function):
     return function
 
 
+def with_function(criterion, function):
+    """Return a loss like another one, but with this function, which counts as part of `xpnet`."""
+
+    @noting
+    def called(self, xp, outputs, targets):
+        return function(xp, outputs, targets)
+
+    return type("Own", (type(criterion),), {"function": called, "__module__": "xpnet.losses"})()
+
+
 def make_trainer(
     xp,
     model,
@@ -128,7 +137,7 @@ def make_trainer(
 
     params = model.init(PLAIN, seed, dtype=dtype)
     params = {name: xp.asarray(p, copy=True) for name, p in params.items()}
-    problem = Problem(model, dataclasses.replace(criterion, function=function), scaling or Scaling(), dtype)
+    problem = Problem(model, with_function(criterion, function), scaling or Scaling(), dtype)
     options = {"optimizer": optimizer, "batch_size": batch_size, "seed": seed}
     return Trainer(xp, problem, params, data, **options), calls
 
