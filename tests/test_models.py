@@ -41,7 +41,7 @@ def test_parameters_carry_the_number_of_their_layer():
 
 
 def test_model_is_plain_data():
-    assert repr(Sequential(ReLU())) == "Sequential(layers=(ReLU(),))"
+    assert repr(Sequential(ReLU())) == "Sequential(ReLU())"
     assert Sequential(ReLU()) == Sequential(ReLU())
     assert len({Sequential(ReLU()), Sequential(ReLU())}) == 1
 

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from xpnet import checks, widths
+from xpnet import checks, reprs, widths
 from xpnet.checks import float_name
 from xpnet.layer import (
     Layer,
@@ -69,6 +69,8 @@ class Sequential:
     _widths: tuple[int | None, Shape | None] = dataclasses.field(repr=False, compare=False)
     _takes_images: bool = dataclasses.field(repr=False, compare=False)
     _levels: int = dataclasses.field(repr=False, compare=False)
+
+    __repr__ = reprs.of_group
 
     def __init__(self, *layers: Layer) -> None:
         if not layers:
@@ -207,6 +209,8 @@ class Residual:
     """
 
     inner: Sequential
+
+    __repr__ = reprs.of_group
 
     def __init__(self, *layers: Layer) -> None:
         object.__setattr__(self, "inner", Sequential(*layers))

@@ -374,6 +374,9 @@ class _Functions(types.SimpleNamespace):
         late = "; it was declared after this namespace was made" if name in nn.FUNCTIONS else ""
         raise AttributeError(f"`xp.nn` of {self._xp.name!r} has no function {name!r}{late}")
 
+    def __repr__(self) -> str:
+        return f"<functions of xpnet.nn on {self._xp.name!r}>"
+
     def __copy__(self) -> _Functions:
         return self
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import checkpoint
+from xpnet import checkpoint, reprs
 from xpnet.batches import Scaling
 from xpnet.checks import choice, count, finite, set_fields
 from xpnet.checks import shape as checks_shape
@@ -137,6 +137,8 @@ class Run:
         if self.optimizer is None:
             raise ValueError("the run has no optimizer, because `fit` did not return it; set `run.optimizer`")
         return self.optimizer
+
+    __repr__ = reprs.of_run
 
     def evaluate(self, dataset: Dataset) -> Evaluation:
         """Return the loss, the accuracy and other figures on a data set.
