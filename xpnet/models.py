@@ -23,6 +23,7 @@ from xpnet.layer import (
 from xpnet.layers import ACTIVATIONS, Linear
 from xpnet.namespace import Namespace
 from xpnet.random import Stream, as_stream
+from xpnet.summary import summary
 
 Array = Any
 
@@ -71,6 +72,7 @@ class Sequential:
     _levels: int = dataclasses.field(repr=False, compare=False)
 
     __repr__ = reprs.of_group
+    summary = summary
 
     def __init__(self, *layers: Layer) -> None:
         if not layers:
