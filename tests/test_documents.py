@@ -41,7 +41,9 @@ def run(code, folder, *args):
 def test_opening_program_prints_the_accuracy_it_names(tmp_path, monkeypatch):
     monkeypatch.setenv("XPNET_BACKEND", "numpy")
     promised = float(re.search(r"test_accuracy\) +# ([\d.]+)", PROGRAMS[0]).group(1))
-    assert float(run(PROGRAMS[0], tmp_path)) == pytest.approx(promised, abs=5e-4)
+    *lines, accuracy = run(PROGRAMS[0], tmp_path).splitlines()
+    assert [line.split("   ")[0] for line in lines] == [f"epoch {i}/9" for i in range(1, 10)]
+    assert float(accuracy) == pytest.approx(promised, abs=5e-4)
     assert (tmp_path / "mnist.safetensors").exists()
 
 

@@ -28,7 +28,7 @@ def progress_bar(total: int, what: str, *, show: bool | None = None) -> Iterator
         If omitted, the bar is shown if standard output is a terminal. It is never shown if standard output is
         closed, or while another bar is shown.
     """
-    wanted = _is_terminal() if show is None else show
+    wanted = is_terminal() if show is None else show
     if not wanted or not _is_open() or not _shown.acquire(blocking=False):
         yield lambda steps: None
         return
@@ -39,7 +39,8 @@ def progress_bar(total: int, what: str, *, show: bool | None = None) -> Iterator
         _shown.release()
 
 
-def _is_terminal() -> bool:
+def is_terminal() -> bool:
+    """Return whether standard output is a terminal."""
     with contextlib.suppress(Exception):  # Standard output may be None or any object.
         return bool(sys.stdout.isatty())
     return False

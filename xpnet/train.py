@@ -15,6 +15,7 @@ from xpnet import checks
 from xpnet.batches import Scaling
 from xpnet.checkpoint_folder import Checkpoint
 from xpnet.datasets import Dataset
+from xpnet.epoch_lines import epoch_lines
 from xpnet.errors import TrainingDivergedError
 from xpnet.inputs import Inputs
 from xpnet.layer import Params
@@ -118,7 +119,8 @@ def fit(
         All other arguments and the data must be the same, but `epochs` may grow, and callbacks may change.
         If the folder has no checkpoint, the training begins anew.
     progress : bool, optional
-        Whether to show a progress bar. If omitted, it is shown if standard output is a terminal.
+        Whether to show a progress bar. If omitted, it is shown if standard output is a terminal; otherwise,
+        as in a notebook, a line is printed after each epoch, at most every half second after the first 10.
 
     Returns
     -------
@@ -222,9 +224,11 @@ def fit(
         for measure in measures.values():
             measure.rehearse(run.params, resumable.done)
         steps = (epochs - resumable.done) * -(-len(train) // batch_size)
-        with progress_bar(steps, "training", show=progress) as advance:
+        bar = progress_bar(steps, "training", show=progress)
+        with bar as advance, epoch_lines(epochs, show=progress) as tell:
             for number in range(resumable.done + 1, epochs + 1):
                 _train(run, number, trainer, measures, order.permutation(len(train)), advance)
+                tell(run.history[-1])
                 answers = [callback(run) for callback in callbacks]
                 trainer.use(run.optimizer)
                 resumable.epoch_done()

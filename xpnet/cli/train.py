@@ -33,12 +33,14 @@ from xpnet.cli.options import (
 )
 from xpnet.cli.outputs import Outputs, RescuedError
 from xpnet.datasets import Dataset
+from xpnet.epoch_lines import epoch_line
 from xpnet.errors import shortened
 from xpnet.evaluation import Evaluation
 from xpnet.files import write_whole
 from xpnet.layers import ACTIVATIONS, Activation
 from xpnet.optim import OPTIMIZERS, Optimizer, usual_lr
-from xpnet.run import Epoch, Run, in_reach
+from xpnet.progress import is_terminal
+from xpnet.run import Run, in_reach
 
 _AVERAGED = [name for name, kind in OPTIMIZERS.items() if hasattr(kind, "beta")]
 
@@ -165,8 +167,8 @@ def train(
             training,
             test=testing,
             optimizer=optimizer,
-            callbacks=[lambda run: say(_line(run.history[-1], config["epochs"]))],
-            progress=False if quiet else None,
+            callbacks=[lambda run: say(epoch_line(run.history[-1], config["epochs"]))],
+            progress=is_terminal() and not quiet,  # the lines are printed by the callback
             **{name: config[name] for name in ("epochs", "batch_size", "seed", "dtype")},
         )
         with in_reach(run):
@@ -263,13 +265,6 @@ def _usual_lr(config: dict[str, Any]) -> float:
     """Return the default learning rate of the network that `config` describes."""
     # At the rate that suits sigmoid units of a perceptron, 4, those of LeNet-5 learn nothing in an epoch.
     return usual_lr(config["optimizer"], config["activation"] if config.get("hidden") else None)
-
-
-def _line(epoch: Epoch, epochs: int) -> str:
-    return (
-        f"epoch {epoch.epoch:{len(str(epochs))}}/{epochs}   train loss {epoch.train_loss:.4f}   "
-        f"test loss {epoch.test_loss:.4f}   test accuracy {epoch.test_accuracy:.2%}   {epoch.seconds:#.3g} s"
-    )
 
 
 def _results(run: Run, config: dict[str, Any], evaluation: Evaluation) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from xpnet.layers import Linear, ReLU, Softmax
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Adam
+from xpnet.progress import is_terminal
 from xpnet.run import Run
 from xpnet.train import fit
 
@@ -61,6 +62,7 @@ def run(
         offset=-0.5,  # x/255 - 0.5
         seed=seed,
         callbacks=[tell],
+        progress=is_terminal(),
     )
     accuracy = trained.evaluate(test).accuracy
     first_five = trained.predict(test.images[:5]).tolist()

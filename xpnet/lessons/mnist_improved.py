@@ -29,6 +29,7 @@ from xpnet.datasets import mnist
 from xpnet.models import mlp
 from xpnet.namespace import Namespace
 from xpnet.optim import SGD, Momentum
+from xpnet.progress import is_terminal
 from xpnet.run import Run
 from xpnet.train import fit
 
@@ -69,6 +70,7 @@ def run(
             epochs=epochs,
             seed=seed,
             callbacks=[tell],
+            progress=is_terminal(),
             **options,
         )
         figures["train_cost"][name] = [epoch.train_loss for epoch in trained.history]

@@ -12,7 +12,7 @@ from xpnet.datasets import Dataset
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Momentum
-from xpnet.progress import progress_bar
+from xpnet.progress import is_terminal, progress_bar
 from xpnet.run import Run
 from xpnet.train import fit
 
@@ -91,6 +91,7 @@ def fit_in_two_stages(
             seed=own,
             params=params,
             callbacks=[functools.partial(_say_epoch, rate, say)],
+            progress=is_terminal(),
         )
         params = trained.params
     return trained
