@@ -27,7 +27,8 @@ images = random.integers(0, 256, (100, 60)).astype(numpy.uint8)
 images[random.random(images.shape) < 0.8] = 0
 data = xpnet.Dataset(images, numpy.arange(100) % 3)
 model = xpnet.mlp(60, 12, 3, activation="sigmoid")
-run = xpnet.fit(xp, model, data, test=data, optimizer=xpnet.Momentum(0.3), epochs=2, batch_size=32)
+options = {"optimizer": xpnet.Momentum(0.3), "epochs": 2, "batch_size": 32, "progress": False}
+run = xpnet.fit(xp, model, data, test=data, **options)
 digest = hashlib.sha256(b"".join(xp.to_host(p).tobytes() for p in run.params.values()))
 digest.update(repr([(e.train_loss, e.test_loss) for e in run.history]).encode())
 print(digest.hexdigest(), "numba" in sys.modules)
