@@ -51,7 +51,7 @@ def of_run(run: Any) -> str:
 
 def counted(n: int, what: str) -> str:
     """Return a number of things: ``"1 epoch"``, ``"9 epochs"``."""
-    return f"{n} {what}{'' if n == 1 else 's'}"
+    return f"{n:,} {what}{'' if n == 1 else 's'}"
 
 
 def _success(epoch: Any) -> str:

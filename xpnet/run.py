@@ -225,6 +225,12 @@ class Run:
             about["predicts_names"] = True
         return about
 
+    def plot(self, *, save: str | os.PathLike[str] | None = None) -> Any:
+        """Return a Matplotlib figure of the history: see `xpnet.plots.plot_history`."""
+        from xpnet import plots  # late, because it imports this module
+
+        return plots.plot_history(self, save=save)
+
     def _check(self, name: str, dataset: Any) -> None:
         """Raise if images seem to be scaled differently from those of training."""
         if self.inputs is not None and isinstance(dataset, Dataset):
