@@ -78,3 +78,18 @@ def test_predict_prints_probabilities_that_the_last_layer_makes(save, tmp_path):
     assert run("predict", path, "--index", "2", "--json", out).splitlines()[1].split()[3] == "94.28%"
     (found,) = json.loads(out.read_text())
     assert sum(found["probabilities"]) == pytest.approx(1.0)
+
+
+def test_evaluate_draws_each_picture_that_is_asked_for(save, tmp_path):
+    path = save("softmax_cross_entropy", SATURATED)
+    names = {f"--plot{what}": tmp_path / f"picture{what}.png" for what in ("", "-mistakes", "-filters")}
+    output = run("evaluate", path, *[part for option in names.items() for part in option])
+    assert output.splitlines()[-3:] == [f"drew {picture}" for picture in names.values()]
+    for picture in names.values():
+        assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_pictures_in_one_file_are_refused(save, tmp_path):
+    path = save("softmax_cross_entropy", SATURATED)
+    done = CliRunner().invoke(app, ["evaluate", str(path), "--plot", "x.png", "--plot-filters", "x.png"])
+    assert "`--plot`, `--plot-filters` name the same file" in done.output

@@ -44,6 +44,8 @@ def indices(value: str) -> slice | list[int]:
 @data_options
 @json_option("loss, accuracy, confusion matrix and names of the classes")
 @output_option("--plot", what="Draw the confusion matrix (PNG, SVG or PDF).")
+@output_option("--plot-mistakes", what="Draw misclassified images, the most probable mistakes first.")
+@output_option("--plot-filters", what="Draw the weights of the first layer as pictures.")
 def evaluate(
     model: pathlib.Path,
     backend: str | None,
@@ -52,15 +54,18 @@ def evaluate(
     max_bytes: int | None,
     json_path: pathlib.Path | None,
     plot: pathlib.Path | None,
+    plot_mistakes: pathlib.Path | None,
+    plot_filters: pathlib.Path | None,
 ) -> None:
     """Measure a saved MODEL on test images.
 
     Prints the loss, the accuracy, and precision, recall and F1 of each class. Pictures of a folder
     are resized to the size that the model was trained on.
     """
-    check_distinct(json=json_path, plot=plot)
-    if plot is not None:
-        plots.check(plot)
+    pictures = {"plot": plot, "plot-mistakes": plot_mistakes, "plot-filters": plot_filters}
+    check_distinct(json=json_path, **pictures)
+    for path in filter(None, pictures.values()):
+        plots.check(path)
     run = xpnet.load(model, xpnet.backend(backend))
     test = read_test(run, dataset, data, max_bytes)
     evaluation = run.evaluate(test)
@@ -69,6 +74,8 @@ def evaluate(
         del results["classes"]
     outputs = written_json(json_path, {"backend": run.xp.name, **results})
     outputs.write("drew", plot, lambda path: plots.confusion(evaluation, path))
+    outputs.write("drew", plot_mistakes, lambda path: plots.plot_mistakes(run, test, save=path))
+    outputs.write("drew", plot_filters, lambda path: plots.plot_filters(run, save=path))
     click.echo(f"test loss {evaluation.loss:.4f}   test accuracy {evaluation.accuracy:.2%}\n")
     click.echo(evaluation.report())
     outputs.say()
