@@ -18,6 +18,7 @@ from xpnet.errors import (
     UnknownBackendError,
 )
 from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, predict_proba
+from xpnet.gradients import GradientError, GradientReport, check_gradients
 from xpnet.image_layers import AvgPool2d, Conv2d, Flatten, GlobalAvgPool2d, MaxPool2d, Unflatten
 from xpnet.layers import GELU, Dropout, LeakyReLU, Linear, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from xpnet.models import Residual, Sequential, mlp
@@ -58,6 +59,8 @@ __all__ = [
     "Evaluation",
     "Flatten",
     "GlobalAvgPool2d",
+    "GradientError",
+    "GradientReport",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -82,6 +85,7 @@ __all__ = [
     "UnknownBackendError",
     "backend",
     "backends",
+    "check_gradients",
     "datasets",
     "evaluate",
     "fit",

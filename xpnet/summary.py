@@ -50,7 +50,7 @@ def summary(model: Any, shape: Any = None, *, dtype: str = "float32") -> Table:
         If the model does not take inputs of that shape, or the dtype is another one.
     """
     size = _SIZES[checks.choice(_SIZES)("dtype", dtype)]
-    entering = _entering(model, None if shape is None else checks.shape(shape))
+    entering = widths.entering(model, None if shape is None else checks.shape(shape))
     widths.through(model.layers, entering)  # raises if the input does not fit
     rows = [*itertools.islice(_rows(model, entering, size), _MOST_ROWS + 1)]
     if len(rows) > _MOST_ROWS:
@@ -62,15 +62,6 @@ def summary(model: Any, shape: Any = None, *, dtype: str = "float32") -> Table:
         f"bytes       {(parameters + state) * size:,} as {dtype}",
     ]
     return Table("\n".join([*_lines(rows), *totals]))
-
-
-def _entering(model: Any, shape: tuple[int, ...] | None) -> Shape | None:
-    """Return the shape of an input as it enters the model: see `images_for`."""
-    if shape is None:
-        return None if model.n_in is None else (model.n_in,)
-    if len(shape) > 1 and model.n_in is not None:
-        return (math.prod(shape),)
-    return (*shape, 1) if len(shape) == 2 else shape
 
 
 def _rows(group: Any, shape: Shape | None, size: int, numbers: tuple[int, ...] = ()) -> Iterator[Row]:

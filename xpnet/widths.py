@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,6 +40,19 @@ def through(layers: Sequence[Any], entering: Shape | None = None) -> tuple[int |
             giver = f"layer {i}"
         shape = made
     return n_in, shape
+
+
+def entering(model: Any, shape: tuple[int, ...] | None) -> Shape | None:
+    """Return the shape of an input as it enters a model, given that in a data set; None if it is not known.
+
+    Images enter a model of features as rows, and a model of images with their channels: see `images_for`.
+    """
+    n_in = width(model, "n_in")
+    if shape is None:
+        return None if n_in is None else (n_in,)
+    if len(shape) > 1 and n_in is not None:
+        return (math.prod(shape),)
+    return (*shape, 1) if len(shape) == 2 else shape
 
 
 def shape_after(layer: Any, shape: Shape | None) -> Shape | None:
