@@ -12,7 +12,7 @@ import xpnet
 from xpnet.lessons import LESSONS
 
 MODULES = {path.stem for path in pathlib.Path(xpnet.__file__).parent.glob("*.py")} - {"__init__", "__main__"}
-PACKAGES = {"datasets", "lessons", "nn"}
+PACKAGES = {"datasets", "lessons", "nn", "plots"}
 
 
 def python(program):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from xpnet.losses import find_loss
-from xpnet.run import Epoch
+from xpnet.plots.figures import drawn
+from xpnet.run import Epoch, Run
 
 # Okabe and Ito's blue, bluish green and vermilion: distinct to colour-blind readers, and as greys in print.
 _STYLES = {
@@ -17,12 +20,47 @@ _STYLES = {
 _MOST_MARKED = 50  # epochs; the markers of more would hide the curves
 
 
-def unit(loss: Any) -> str:
+def plot_history(
+    epochs: Run | Sequence[Epoch],
+    *,
+    loss: Any = None,
+    save: str | os.PathLike[str] | None = None,
+) -> Any:
+    """Return a figure of the losses of each epoch and, if there are any, accuracies and learning rates.
+
+    Parameters
+    ----------
+    epochs : Run or sequence of Epoch
+        At least one epoch.
+    loss : str, optional
+        Name of the loss that was minimised, for the unit of the axis. If omitted, that of the run; without a
+        run, no unit is shown.
+    save : str or path, optional
+        Where to write the figure; the suffix names the format: PNG, SVG or PDF.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    """
+    if isinstance(epochs, Run):
+        loss, epochs = epochs.loss if loss is None else loss, epochs.history
+    unit = _unit(loss)
+    if not epochs:
+        raise ValueError("`epochs` is empty, so there is nothing to draw; pass the `history` of a run")
+    return drawn(functools.partial(_draw, unit=unit), epochs, save)
+
+
+def history(epochs: Sequence[Epoch], path: str | os.PathLike[str], *, loss: str | None = None) -> None:
+    """Write what `plot_history` returns to `path`; the suffix names the format: PNG, SVG or PDF."""
+    plot_history(epochs, loss=loss, save=path)
+
+
+def _unit(loss: Any) -> str:
     """Return the unit of a loss, given by name or as an object; ``"mean loss"`` without a loss."""
     return "mean loss" if loss is None else str(getattr(loss, "unit", None) or find_loss(loss).unit)
 
 
-def draw(figure: Any, epochs: Sequence[Epoch], *, unit: str) -> None:
+def _draw(figure: Any, epochs: Sequence[Epoch], *, unit: str) -> None:
     """Draw a panel of losses and, if the epochs have any, one of accuracies and one of changing rates."""
     accuracies, rates = _accuracies(epochs), _curve(epochs, "lr")
     panels = 1 + bool(accuracies) + (len({*rates}) > 1)

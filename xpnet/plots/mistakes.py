@@ -10,9 +10,9 @@ import numpy as np
 
 from xpnet import checks, reprs
 from xpnet.datasets import Dataset
-from xpnet.figures import drawn
-from xpnet.image_plots import class_name, draw_images, image_shape
 from xpnet.losses import find_loss
+from xpnet.plots.figures import drawn
+from xpnet.plots.images import class_name, draw_images, image_shape
 from xpnet.run import Run
 
 

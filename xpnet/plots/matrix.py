@@ -1,73 +1,21 @@
-"""Plots of a training, an evaluation, mistakes and filters, as Matplotlib figures that notebooks show."""
+"""The confusion matrix of an evaluation."""
 
 from __future__ import annotations
 
-import functools
 import itertools
 import os
-from collections.abc import Sequence
 from typing import Any
 
-from xpnet import curves
 from xpnet.datasets import Dataset
 from xpnet.evaluation import Evaluation
-from xpnet.figures import check, drawn, save
-from xpnet.filters import plot_filters
-from xpnet.image_plots import class_name
-from xpnet.mistakes import plot_mistakes
-from xpnet.run import Epoch, Run
-
-__all__ = [
-    "check",
-    "confusion",
-    "drawn",
-    "history",
-    "plot_confusion",
-    "plot_filters",
-    "plot_history",
-    "plot_mistakes",
-    "save",
-]
+from xpnet.plots.figures import drawn
+from xpnet.plots.images import class_name
+from xpnet.run import Run
 
 _MOST_NUMBERED = 20  # classes; with more, the numbers in the cells of a confusion matrix would overlap
 _MOST_TICKS = 40
 _DARK = 0.7  # share of the most mistakes from which white is easier to read than black
 _RIGHT = "0.9"  # a light grey, which is not in the scale of the mistakes
-
-
-def plot_history(
-    epochs: Run | Sequence[Epoch],
-    *,
-    loss: Any = None,
-    save: str | os.PathLike[str] | None = None,
-) -> Any:
-    """Return a figure of the losses of each epoch and, if there are any, accuracies and learning rates.
-
-    Parameters
-    ----------
-    epochs : Run or sequence of Epoch
-        At least one epoch.
-    loss : str, optional
-        Name of the loss that was minimised, for the unit of the axis. If omitted, that of the run; without a
-        run, no unit is shown.
-    save : str or path, optional
-        Where to write the figure; the suffix names the format: PNG, SVG or PDF.
-
-    Returns
-    -------
-    figure : matplotlib.figure.Figure
-    """
-    if isinstance(epochs, Run):
-        loss, epochs = epochs.loss if loss is None else loss, epochs.history
-    unit = curves.unit(loss)
-    if not epochs:
-        raise ValueError("`epochs` is empty, so there is nothing to draw; pass the `history` of a run")
-    return drawn(functools.partial(curves.draw, unit=unit), epochs, save)
-
-
-def history(epochs: Sequence[Epoch], path: str | os.PathLike[str], *, loss: str | None = None) -> None:
-    """Write what `plot_history` returns to `path`; the suffix names the format: PNG, SVG or PDF."""
-    plot_history(epochs, loss=loss, save=path)
 
 
 def plot_confusion(

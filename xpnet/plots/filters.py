@@ -11,10 +11,10 @@ import numpy as np
 
 from xpnet import checks, reprs, widths
 from xpnet.errors import shortened
-from xpnet.figures import drawn
-from xpnet.image_plots import completed, draw_images, image_shape
 from xpnet.layer import Params, Shape
 from xpnet.models import Sequential
+from xpnet.plots.figures import drawn
+from xpnet.plots.images import completed, draw_images, image_shape
 from xpnet.run import Run
 
 

@@ -57,7 +57,7 @@ def save(figure: Any, path: str | os.PathLike[str]) -> None:
 
 def _new_figure(**options: Any) -> Any:
     try:
-        from xpnet.shown import ShownFigure
+        from xpnet.plots.shown import ShownFigure
     except ImportError as e:
         raise ImportError(
             f"a picture needs Matplotlib: {e}; install it with `pip install 'xpnet[plot]'`"
