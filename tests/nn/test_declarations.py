@@ -17,7 +17,7 @@ from xpnet.nn import declared
 XP = checked(xpnet.Namespace("strict", array_api_strict))
 functions = pytest.mark.parametrize("function", nn.FUNCTIONS.values(), ids=lambda f: f.name)
 SIZES = {"*": (4, 6)}
-BROADCASTING = {"batch_norm"}
+BROADCASTING = {"batch_norm", "standardize"}
 """Functions whose twins also take arrays of one shape, element by element."""
 
 

@@ -76,6 +76,7 @@ FORMULAS = {
     "softmax": lambda z: np.exp(log_softmax(z)),
     "softmax_cross_entropy": mean_cross_entropy,
     "squared_error": lambda y, t: (np.mean((y - t) ** 2), 2 * (y - t) / y.size),
+    "standardize": lambda x, mean, deviation: (x - mean) / deviation,
     "tanh": lambda z: 1 - 2 * sigmoid(-2 * z),
 }
 

@@ -1,10 +1,55 @@
-"""Layer normalisation and its gradients (Ba, Kiros and Hinton, "Layer Normalization", 2016)."""
+"""Standardising by what was measured before; layer normalisation (Ba, Kiros and Hinton, 2016); gradients."""
 
 from typing import Any
 
 from xpnet.nn.declaration import function
 
 Array = Any
+
+
+@function(
+    "x: batch ... features, mean: features, deviation: float[1e-9 inf] features -> y: batch ... features",
+    gradient="standardize_backward",
+)
+def standardize(xp: Any, x: Array, mean: Array, deviation: Array) -> Array:
+    """Return ``(x - mean) / deviation``.
+
+    Parameters
+    ----------
+    x : array, shape (batch, features) or (batch, height, width, features), float
+    mean, deviation : array, shape (features,)
+        No deviation is 0.
+
+    Returns
+    -------
+    y : array, shape of `x`
+    """
+    return (x - mean) / deviation
+
+
+@function(
+    "x: batch ... features, mean: features, deviation: float[1e-9 inf] features, dy: batch ... features"
+    " -> dx: batch ... features, d_mean: features, d_deviation: features"
+)
+def standardize_backward(
+    xp: Any, x: Array, mean: Array, deviation: Array, dy: Array
+) -> tuple[Array, Array, Array]:
+    """Return the gradients of ``standardize(x, mean, deviation)``.
+
+    Parameters
+    ----------
+    x : array, shape (batch, features) or (batch, height, width, features), float
+    mean, deviation : array, shape (features,)
+    dy : array, shape of `x`
+
+    Returns
+    -------
+    dx : array, shape of `x`
+    d_mean, d_deviation : array, shape (features,)
+    """
+    dx = dy / deviation
+    rows = tuple(range(x.ndim - 1))
+    return dx, -xp.sum(dx, axis=rows), -xp.sum(dx * ((x - mean) / deviation), axis=rows)
 
 
 @function(
