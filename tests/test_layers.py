@@ -21,6 +21,7 @@ from xpnet import (
     Sequential,
     Sigmoid,
     Softmax,
+    Standardize,
     Stream,
     Tanh,
     Unflatten,
@@ -34,6 +35,7 @@ WITH_OPTIONS = {
     "Dropout": Dropout(0.4),
     "BatchNorm": BatchNorm(4),
     "LayerNorm": LayerNorm(4),
+    "Standardize": Standardize(4),
     "Conv2d": Conv2d(2, 3, 3, stride=(2, 1)),
     "Unflatten": Unflatten(2, 2),
 }
@@ -45,7 +47,7 @@ IMAGES = {
     "means": AvgPool2d((2, 1), padding=((1, 0), (0, 0))),
     "residual": Residual(Conv2d(2, 2, 3), ReLU(), Conv2d(2, 2, 1)),
     "network": Sequential(Conv2d(2, 3, 2), ReLU(), MaxPool2d(), Conv2d(3, 2, 1), GlobalAvgPool2d()),
-    "normalised": Residual(BatchNorm(2), LayerNorm(2)),
+    "normalised": Residual(BatchNorm(2), LayerNorm(2), Standardize(2)),
     "two ways": Sequential(Flatten(), Residual(Linear(40, 40), Tanh())),
 }
 
@@ -283,6 +285,7 @@ def test_softmax_takes_rows(xp, shape):
         (Flatten(), (2, 784), r"takes images \(batch, height, width, channels\)"),
         (Unflatten(28, 28), (2, 28, 28, 1), r"takes \(batch, 784\)"),
         (LayerNorm(4), (2, 5), r"takes \(batch, 4\)"),
+        (Standardize(4), (2, 5), r"takes \(batch, 4\)"),
         (
             Conv2d(1, 8, 5, padding="valid"),
             (2, 4, 6, 1),

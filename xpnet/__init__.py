@@ -24,7 +24,7 @@ from xpnet.layers import GELU, Dropout, LeakyReLU, Linear, ReLU, Sigmoid, SiLU, 
 from xpnet.models import Residual, Sequential, mlp
 from xpnet.namespace import Namespace
 from xpnet.networks import lenet5
-from xpnet.normalisation_layers import BatchNorm, LayerNorm
+from xpnet.normalisation_layers import BatchNorm, LayerNorm, Standardize
 from xpnet.optim import SGD, Adam, AdamW, Momentum, Nesterov, RMSprop
 from xpnet.random import Stream
 from xpnet.registry import register
@@ -78,6 +78,7 @@ __all__ = [
     "SiLU",
     "Sigmoid",
     "Softmax",
+    "Standardize",
     "Stream",
     "Tanh",
     "TrainingDivergedError",

@@ -1,14 +1,17 @@
-"""The layers that normalise: rows of features, or images by their channels."""
+"""The layers that normalise or standardise: rows of features, or images by their channels."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import numpy as np
 
 from xpnet.checks import count, float_name, fraction, positive, set_fields
 from xpnet.layer import Array, Params, Pullback, Shape, check_float, check_gradient, param
+from xpnet.moments import mean_and_deviation
 from xpnet.namespace import Namespace
 from xpnet.random import Stream
 
@@ -136,7 +139,71 @@ class BatchNorm:
         return [param(xp, params, name, (self.n,), x) for name in (*self.shapes, *self.state_shapes)]
 
 
-LAYERS = LayerNorm, BatchNorm
+@dataclasses.dataclass(frozen=True)
+class Standardize:
+    """Features or channels less their mean, over their standard deviation, as the training inputs have them.
+
+    Mean and deviation are the state `mean` and `deviation`. As the first layer of a model, it gets them from
+    `adapt` when training begins; both training and use apply them, and nothing changes them later.
+
+    Parameters
+    ----------
+    n : int
+        Number of features or channels, the shape of the state.
+    """
+
+    n: int
+    shapes: ClassVar[dict[str, tuple[int, ...]]] = {}
+
+    def __post_init__(self) -> None:
+        set_fields(self, n=count)
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The names and shapes of the state."""
+        return {"mean": (self.n,), "deviation": (self.n,)}
+
+    def output_shape(self, shape: Shape | None) -> Shape | None:
+        """Return the shape of an output, or raise ValueError if the layer does not take such an input."""
+        return _checked_shape(shape, self.n)
+
+    def init(self, xp: Namespace, seed: int | Stream, *, dtype: Any = "float32") -> Params:
+        """Return `mean` of zeros and `deviation` of ones, which change nothing."""
+        return _initial(xp, self.n, dtype, mean=0, deviation=1)
+
+    def adapt(self, xp: Namespace, inputs: Iterable[np.ndarray], dtype: Any) -> Params:
+        """Return the state that standardises the training inputs; `xpnet.adapting` calls this.
+
+        Parameters
+        ----------
+        inputs : iterable of NumPy arrays, shape (batch, n) or (batch, height, width, n), float
+            Blocks of rows as they enter the model. The deviation of what is constant is 1.
+        """
+        found = zip(self.state_shapes, mean_and_deviation(inputs, self.n, float_name(xp, dtype)), strict=True)
+        return {name: xp.asarray(values) for name, values in found}
+
+    def __call__(
+        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+    ) -> tuple[Array, Pullback]:
+        """Return the output, shape of `x`, and its pullback."""
+        _check_channels(xp, x, self.n)
+        mean, deviation = (param(xp, params, name, (self.n,), x) for name in self.state_shapes)
+        y = xp.nn.standardize(x, mean, deviation)
+
+        def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
+            check_gradient(xp, dy, y)
+            return (xp.nn.standardize_backward(x, mean, deviation, dy)[0] if input_gradient else None), {}
+
+        return y, pullback
+
+    def train(
+        self, xp: Namespace, params: Params, x: Array, *, stream: Stream | None = None
+    ) -> tuple[Array, Pullback, Params]:
+        """Return the output, shape of `x`, its pullback, and the state as it is."""
+        return *self(xp, params, x), {name: params[name] for name in self.state_shapes}
+
+
+LAYERS = LayerNorm, BatchNorm, Standardize
 
 
 def _initial(xp: Namespace, n: int, dtype: Any, **values: int) -> Params:

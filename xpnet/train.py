@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import checks
+from xpnet.adapting import adapted_params
 from xpnet.batches import Scaling
 from xpnet.checkpoint_folder import Checkpoint
 from xpnet.datasets import Dataset
@@ -104,7 +105,8 @@ def fit(
     scale, offset : float
         uint8 pixels enter the model as ``pixel * scale + offset``; float images as they are.
     params : dict of arrays of `xp`, optional
-        Initial parameters, of that dtype; they are copied. If omitted, new ones are drawn.
+        Initial parameters, of that dtype; they are copied. If omitted, new ones are drawn, and a first layer
+        such as `Standardize` is adapted to `train`.
     callbacks : iterable of callable
         Each is called with the run after every epoch; training ends if one returns a true value. Later epochs
         do not change these arrays and entries, so ``best = dict(run.params)`` keeps the parameters. What it
@@ -201,7 +203,7 @@ def fit(
             return run
         if not resumable.done:
             run.params = (
-                model.init(xp, seed, dtype=dtype)
+                adapted_params(xp, model, model.init(xp, seed, dtype=dtype), images_for(model, train), scaling)
                 if params is None
                 else _checked_copy(xp, model, params, dtype)
             )
