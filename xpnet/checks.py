@@ -109,6 +109,14 @@ def part(name: str, value: Any) -> float:
     return found
 
 
+def share(name: str, value: Any) -> float:
+    """Return `value` as a float in (0, 1), or raise a ValueError."""
+    found = _real(value)
+    if not 0 < found < 1:
+        raise ValueError(f"`{name}` must be in (0, 1), got {_shown(value)}")
+    return found
+
+
 def finite(name: str, value: Any) -> float:
     """Return `value` as a finite float, or raise a ValueError."""
     found = _real(value)

@@ -202,11 +202,11 @@ def fit(
         if resumable.done == epochs or resumable.is_over:
             return run
         if not resumable.done:
-            run.params = (
-                adapted_params(xp, model, model.init(xp, seed, dtype=dtype), images_for(model, train), scaling)
-                if params is None
-                else _checked_copy(xp, model, params, dtype)
-            )
+            if params is None:
+                drawn = model.init(xp, seed, dtype=dtype)
+                run.params = adapted_params(xp, model, drawn, images_for(model, train), scaling)
+            else:
+                run.params = _checked_copy(xp, model, params, dtype)
             run.initial_sha256 = sha256(xp.to_host(p) for p in run.params.values())
         start = time.perf_counter()
         trainer = Trainer(

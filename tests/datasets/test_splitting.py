@@ -62,3 +62,88 @@ def test_shuffled_has_the_same_samples_in_another_order():
     assert (data.labels[found.images.ravel().astype(int)] == found.labels).all()
     assert 5 < found.labels[:20].sum() < 15
     assert (found.images == shuffled(data).images).all()
+
+
+def weighted(targets):
+    n = len(targets)
+    inputs = numpy.arange(n, dtype=numpy.float32)[:, None]
+    return Dataset(inputs, targets, sample_weight=numpy.arange(n) + 1.0, name="numbers")
+
+
+def test_method_splits_as_the_function_does():
+    data = numbered(10, 40, 5)
+    for ours, theirs in zip(data.split(0.3, seed=4), split(data, share=0.3, seed=4), strict=True):
+        assert (ours.inputs == theirs.inputs).all()
+        assert (ours.labels == theirs.labels).all()
+
+
+@pytest.mark.parametrize("stratify", [None, True, False])
+def test_rows_keep_their_targets_and_weights(stratify):
+    data = weighted(numpy.arange(40) % 4)
+    parts = data.split(0.2, stratify=stratify)
+    assert [len(part) for part in parts] == [32, 8]
+    for part in parts:
+        rows = part.inputs[:, 0].astype(int)
+        assert (part.targets == rows % 4).all()
+        assert (part.sample_weight == rows + 1).all()
+    assert sorted(numpy.concatenate([part.inputs[:, 0] for part in parts])) == [*range(40)]
+
+
+def test_split_without_classes_keeps_the_share_of_all_rows():
+    targets = numpy.arange(40).reshape(20, 2) / 7
+    first, second = weighted(targets).split(0.25)
+    assert (len(first), len(second)) == (15, 5)
+    for part in (first, second):
+        assert (part.targets == targets[part.inputs[:, 0].astype(int)]).all()
+    assert (numpy.diff(first.inputs[:, 0]) < 0).any()
+
+
+def test_split_that_is_not_stratified_does_not_look_at_classes():
+    data = numbered(1, 1, 1, 1)
+    assert [len(part) for part in data.split(0.5, stratify=False)] == [2, 2]
+    counts = {
+        tuple(numpy.bincount(numbered(20, 20).split(0.5, seed=i, stratify=False)[1].labels)) for i in range(9)
+    }
+    assert len(counts) > 1
+
+
+@pytest.mark.parametrize(("share", "sizes"), [(1e-9, [5, 1]), (0.999999, [1, 5])])
+def test_each_part_has_a_sample(share, sizes):
+    assert [len(part) for part in weighted(numpy.ones((6, 1))).split(share)] == sizes
+
+
+def test_stratified_split_names_a_class_that_cannot_be_in_both_parts():
+    with pytest.raises(
+        ValueError, match=r"^class 'class 1' has one sample, but a stratified split needs one for each"
+    ):
+        numbered(5, 1, 1).split(0.2, stratify=True)
+    with pytest.raises(
+        ValueError, match=r"^class 'class 1' has no sample, but a stratified split needs one for each"
+    ):
+        numbered(5, 0, 5).split(0.2, stratify=True)
+    with pytest.raises(
+        ValueError, match=r"^class 7 has one sample, but .*; add some, or pass `stratify=False`"
+    ):
+        weighted(numpy.array([0, 0, 7])).split(0.2, stratify=True)
+    assert [len(part) for part in weighted(numpy.array([0, 0, 7, 7])).split(0.5, stratify=True)] == [2, 2]
+
+
+def test_stratified_split_needs_classes():
+    data = weighted(numpy.ones((6, 1)))
+    with pytest.raises(
+        ValueError, match="`stratify` keeps the share of each class, but the targets are numbers"
+    ):
+        data.split(0.2, stratify=True)
+    with pytest.raises(TypeError, match="`stratify` must be True, False or None, got 'y'"):
+        data.split(0.2, stratify="y")
+
+
+@pytest.mark.parametrize("share", [0, 1, 2, -0.5, float("nan"), "0.2", None, True])
+def test_share_that_is_none_is_refused(share):
+    with pytest.raises(ValueError, match=r"`share` must be in \(0, 1\), got "):
+        numbered(5, 5).split(share)
+
+
+def test_single_sample_is_not_split():
+    with pytest.raises(ValueError, match="there is only one sample, so there is none to test on; add some"):
+        weighted(numpy.ones((1, 1))).split(0.2)

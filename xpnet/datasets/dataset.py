@@ -10,6 +10,7 @@ from typing import Any, SupportsIndex, overload
 import numpy
 
 from xpnet.datasets.arrays import checked_inputs
+from xpnet.datasets.parting import SEED, check_each_class, rows_of_parts, stratified
 from xpnet.datasets.targets import checked_classes, checked_targets, checked_weights
 
 
@@ -126,6 +127,34 @@ class Dataset:
         others = {"name": self.name, "classes": self.classes, "had_names": self.had_names}
         # Not through __init__, because the values have already been checked.
         return _set(object.__new__(Dataset), inputs, self.targets[rows], weights, **others)
+
+    def split(
+        self, share: float = 0.2, *, seed: int = SEED, stratify: bool | None = None
+    ) -> tuple[Dataset, Dataset]:
+        """Return two parts: the rest, in random order, and a part with this share, in the old order.
+
+        Parameters
+        ----------
+        share : float
+            Of the second part, in (0, 1). Both parts have at least one sample.
+        seed : int
+            In ``[0, 2**64)``. Equal seeds split equal targets alike.
+        stratify : bool, optional
+            Whether each class has its share in both parts, rounded; True refuses a class that cannot be in
+            both. If omitted, this is done if targets are class indices, and a class with a single sample is
+            only in the first part.
+
+        Raises
+        ------
+        ValueError
+            If `share` is out of range, if a part would be empty, or if `stratify` is True and targets are
+            numbers, or a class has fewer than two samples.
+        """
+        labels = self.targets if stratified(stratify, has_labels=self.has_labels) else None
+        if stratify:
+            check_each_class(self.targets, self.classes)
+        rest, part = rows_of_parts(len(self), labels, share=share, seed=seed)
+        return self.select(rest), self.select(part)
 
     def __len__(self) -> int:
         return len(self.inputs)
