@@ -1,4 +1,4 @@
-"""Batch and layer normalisation that write their results where they are told to: see `in_place`."""
+"""Normalisation that writes its results where it is told to: see `in_place`."""
 
 from __future__ import annotations
 
@@ -44,6 +44,12 @@ def batch_norm(
     numpy.subtract(x, mean, out=y)
     y *= scale / numpy.sqrt(variance + eps)
     y += shift
+
+
+def standardize(x: Array, mean: Array, deviation: Array, y: Array) -> None:
+    """See `xpnet.nn.standardize`."""
+    numpy.subtract(x, mean, out=y)
+    y /= deviation
 
 
 def layer_norm(x: Array, scale: Array, shift: Array, y: Array, *, eps: float) -> None:
