@@ -1,10 +1,23 @@
-"""Labelled images: the bundled MNIST, folders of IDX files or pictures, and your own arrays."""
+"""Data sets: the bundled MNIST, folders of IDX files or pictures, CSV files, your own arrays."""
 
 from xpnet.datasets.dataset import Dataset
+from xpnet.datasets.encoding import Encoding
 from xpnet.datasets.folder import idx_folder
 from xpnet.datasets.mnist import mnist
 from xpnet.datasets.parts import image_parts
 from xpnet.datasets.pictures import image_folder
 from xpnet.datasets.splitting import shuffled, split
+from xpnet.datasets.table import Table, csv_file
 
-__all__ = ["Dataset", "idx_folder", "image_folder", "image_parts", "mnist", "shuffled", "split"]
+__all__ = [
+    "Dataset",
+    "Encoding",
+    "Table",
+    "csv_file",
+    "idx_folder",
+    "image_folder",
+    "image_parts",
+    "mnist",
+    "shuffled",
+    "split",
+]
