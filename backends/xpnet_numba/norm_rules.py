@@ -37,6 +37,7 @@ class NormRules:
             "batch_norm": self._normalise,
             "batch_norm_training": self._normalise_batch,
             "batch_norm_training_backward": self._differentiate_batch,
+            "standardize": self._standardize,
         }
 
     def _normalise_rows(self, lowering: Lowering, call: Call) -> bool:
@@ -51,6 +52,11 @@ class NormRules:
         self._add(lowering, call, "differentiate_normal_rows", call.numbers, **arrays)
         for terms, total in ((products, d_scale), (dy, d_shift)):
             self._add(lowering, call, "add_rows", {}, x=self._sums(lowering, call, terms), total=total)
+        return True
+
+    def _standardize(self, lowering: Lowering, call: Call) -> bool:
+        (y,) = call.results
+        self._add(lowering, call, "standardize_rows", {}, **call.arrays, y=y)
         return True
 
     def _normalise(self, lowering: Lowering, call: Call) -> bool:

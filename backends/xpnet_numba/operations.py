@@ -344,6 +344,11 @@ _DECLARED = {
             f"x: {_ROWS}, scale: channels, dy: {_ROWS} -> dx: {_ROWS}, products: {_ROWS}; eps",
             rows="batch",
         ),
+        _declare(
+            "standardize_rows",
+            f"x: {_ROWS}, mean: channels, deviation: channels -> y: {_ROWS}",
+            rows="batch",
+        ),
         _declare("average_rows", "partials: batch channels -> average: channels; n"),
         _declare("add_squares", f"x: {_ROWS}, mean: channels -> {_SUMS}", rows="batch"),
         _declare("add_centred_products", f"x: {_ROWS}, mean: channels, dy: {_ROWS} -> {_SUMS}", rows="batch"),

@@ -308,6 +308,15 @@ def test_what_has_no_operation_is_called_on_the_host():
     assert_sound(found)
 
 
+def test_standardised_inputs_need_no_host():
+    layer = xpnet.Standardize(3)
+    for shape in ((16, 3), (2, 4, 5, 3)):
+        x = numpy.ones(shape, numpy.float32)
+        found = Lowered(lambda xp, params, x: layer(xp, params, x)[0], layer.init(xp, 0), x)
+        assert found.kernels == ["standardize_rows"]
+        assert found.by_host == []
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS.keys() - {"none", "tanh"}))
 def test_losses_and_activations_need_no_host(loss, activation):

@@ -1,4 +1,4 @@
-"""Layer normalisation and its gradients; an array is (batch, all other rows, features)."""
+"""Layer normalisation and its gradients, standardising; an array is (batch, all other rows, features)."""
 
 from typing import Any
 
@@ -55,3 +55,12 @@ def differentiate_normal_rows(
                 normal = (x[b, i, j] - mean) * factor
                 products[b, i, j] = dy[b, i, j] * normal
                 dx[b, i, j] = (dx[b, i, j] - level - normal * along) * factor
+
+
+@operation
+def standardize_rows(x: Array, mean: Array, deviation: Array, y: Array, first: int, end: int) -> None:
+    """Fill rows of `y`."""
+    for b in range(first, end):
+        for i in range(x.shape[1]):
+            for j in range(x.shape[2]):
+                y[b, i, j] = (x[b, i, j] - mean[j]) / deviation[j]
