@@ -77,7 +77,18 @@ class TrainingDivergedError(ArithmeticError):
     """A loss or a parameter is no longer finite.
 
     Like any exception that stops `fit`, it has an attribute `run`: the run after the last complete epoch.
+
+    Attributes
+    ----------
+    epoch, step : int or None
+        Where the first number was made that is not finite; the steps of an epoch count from 1.
+    layer : str or None
+        The number of the layer that made it, ``"2"`` or ``"2.0"`` in a model within the model.
     """
+
+    epoch: int | None = None
+    step: int | None = None
+    layer: str | None = None
 
 
 class DeviceMemoryError(MemoryError):

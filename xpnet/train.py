@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 import types
@@ -17,7 +16,7 @@ from xpnet.batches import Scaling
 from xpnet.checkpoint_folder import Checkpoint
 from xpnet.datasets import Dataset
 from xpnet.epoch_lines import epoch_lines
-from xpnet.errors import TrainingDivergedError
+from xpnet.epochs import train_epoch
 from xpnet.inputs import Inputs
 from xpnet.layer import Params
 from xpnet.loss import Loss
@@ -31,7 +30,7 @@ from xpnet.problem import Problem, aligned, check_fit, class_count, images_for
 from xpnet.progress import progress_bar
 from xpnet.random import Stream
 from xpnet.resuming import Resumable, find_checkpoints
-from xpnet.run import Epoch, Run, in_reach
+from xpnet.run import Run, in_reach
 from xpnet.sealed import sha256
 from xpnet.trainer import Trainer
 from xpnet.weights import divided, weighted
@@ -228,8 +227,8 @@ def fit(
         steps = (epochs - resumable.done) * -(-len(train) // batch_size)
         bar = progress_bar(steps, "training", show=progress)
         with bar as advance, epoch_lines(epochs, show=progress) as tell:
-            for number in range(resumable.done + 1, epochs + 1):
-                _train(run, number, trainer, measures, order.permutation(len(train)), advance)
+            for _ in range(resumable.done, epochs):
+                train_epoch(run, trainer, measures, order.permutation(len(train)), advance)
                 tell(run.history[-1])
                 answers = [callback(run) for callback in callbacks]
                 trainer.use(run.optimizer)
@@ -254,68 +253,6 @@ def _checked_other(name: str, dataset: Dataset, problem: Problem, inputs: Inputs
         )
     inputs.check(name, Inputs.of(dataset, problem.scaling))
     return dataset
-
-
-def _train(
-    run: Run,
-    number: int,
-    trainer: Trainer,
-    measures: dict[str, Measure],
-    order: np.ndarray,
-    advance: Callable[[int], object],
-) -> None:
-    """Train epoch `number` over the samples in this order, and record the result in `run`."""
-    start = time.perf_counter()
-    total = trainer.epoch(order, advance)
-    run.xp.synchronize()
-    seconds = time.perf_counter() - start
-    epoch = _epoch(run.xp, trainer, number, total, measures, seconds)
-    run.params, run.history = trainer.snapshot(), [*run.history, epoch]
-    run.report = _report(trainer, measures)
-
-
-def _report(trainer: Trainer, measures: dict[str, Measure]) -> str:
-    """Return why steps are not sped up; empty if they are."""
-    tested = (f"in {name}, {measure.report}" for name, measure in measures.items() if measure.report)
-    return trainer.report or next(tested, "")
-
-
-def _epoch(
-    xp: Namespace,
-    trainer: Trainer,
-    number: int,
-    total: Array,
-    measures: dict[str, Measure],
-    seconds: float,
-) -> Epoch:
-    """Return the epoch's entry of the history; all of its numbers reach the host in one copy."""
-    params = trainer.params
-    finite = xp.all(xp.stack([xp.all(xp.isfinite(p)) for p in params.values()]))
-    # The loss is nan if a parameter is not finite, which saves reading back another number.
-    figures = {
-        "train_loss": (xp.where(finite, total, xp.asarray(math.nan, dtype=total.dtype)), trainer.total_weight)
-    }
-    for name, measure in measures.items():
-        measured, predicted = measure(params)
-        figures[f"{name}_loss"] = measured, measure.targets.total_weight
-        hits = measure.targets.hits(predicted)
-        if hits is not None:
-            figures[f"{name}_accuracy"] = hits, len(measure.batches)
-    sums = xp.to_host(xp.stack([value for value, _ in figures.values()]))
-    found = {name: float(value) / n for (name, (_, n)), value in zip(figures.items(), sums, strict=True)}
-    if not math.isfinite(found["train_loss"]):
-        train_loss = float(xp.to_host(total)) / trainer.total_weight
-        what = f"the mean training loss of epoch {number} is {train_loss}"
-        if math.isfinite(train_loss):
-            what = f"a parameter is not finite after epoch {number}"
-        raise TrainingDivergedError(f"{what}; lower the learning rate")
-    for name in measures:
-        if not math.isfinite(found[f"{name}_loss"]):
-            raise TrainingDivergedError(
-                f"the mean {name} loss of epoch {number} is {found[f'{name}_loss']}; lower the learning rate"
-            )
-    absent: dict[str, Any] = {"test_loss": None, "test_accuracy": None}
-    return Epoch(epoch=number, seconds=seconds, lr=trainer.lr, **absent | found)
 
 
 def _is_true(answer: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -20,12 +22,23 @@ from xpnet.random import Stream
 from xpnet.registry import is_plain_data
 from xpnet.replay.captured import Captured
 from xpnet.replay.foreign import checked_at_first, compile_step
+from xpnet.replay.tree import is_array, leaves, rebuilt
 from xpnet.targets import accumulated
 
 Array = Any
 
 # A backend may record the first step of a size, test its program in the second and finish in the third.
 REHEARSALS = 3
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Begin:
+    """What an epoch begins with, which later steps do not change: see `Trainer.begin`."""
+
+    params: Params
+    state: State
+    next_step: int | None
+    dropout: dict[str, Any]
 
 
 class Trainer:
@@ -76,6 +89,11 @@ class Trainer:
         self.compiled = checked_at_first(xp, compile_step(xp, self._step))
 
     @property
+    def batch_size(self) -> int:
+        """The number of samples of a batch; the last one of an epoch may have fewer."""
+        return self._batch_size
+
+    @property
     def total_weight(self) -> float:
         """The number of samples, or the sum of their weights: what a sum of losses is divided by."""
         return self._targets.total_weight
@@ -122,6 +140,43 @@ class Trainer:
     def snapshot(self) -> Params:
         """Return copies of the parameters, which later steps do not change."""
         return {name: self.xp.asarray(p, copy=True) for name, p in self.params.items()}
+
+    def begin(self, params: Params) -> Begin:
+        """Return what the next epoch begins with, given a `snapshot`, so that it can be taken again."""
+        return Begin(params, _copied(self.xp, self._state), self._next_step, self._dropout.state())
+
+    def as_written(
+        self, begin: Begin, change: Callable[[Sequential], Any]
+    ) -> Callable[[np.ndarray], tuple[Params, Array]]:
+        """Return a function that takes the steps of an epoch once more, one for each call.
+
+        It is given the rows of a batch, and returns the parameters after the step and the loss, by weight.
+        The model is replaced by what `change` returns, and nothing is compiled.
+        """
+        xp, twin = self.xp, copy.copy(self)
+        twin._trunk = change(self._trunk)
+        twin._dropout.restore(begin.dropout)
+        carry: Any = _copied(xp, begin.params), _copied(xp, begin.state), begin.next_step
+
+        def step(rows: np.ndarray) -> tuple[Params, Array]:
+            nonlocal carry
+            params, state, number = carry
+            total = xp.zeros((), dtype=self._images.dtype)
+            batch = self._images.images, self._targets.arrays, xp.asarray(rows)
+            params, state, total, number = twin._step(xp, params, state, total, number, *batch)
+            carry = params, state, number
+            return params, total
+
+        return step
+
+    def largest_input(self) -> float:
+        """Return the largest magnitude that enters the model, or 0 if its first layer scales inputs."""
+        if hasattr(self._problem.model.layers[0], "adapt"):
+            return 0.0
+        images = self._images
+        if images.images.dtype == self.xp.uint8:
+            return max(map(abs, images.scaling.ends))
+        return float(self.xp.to_host(self.xp.max(self.xp.abs(images.images))))
 
     def use(self, optimizer: Optimizer) -> None:
         """Take the next steps with this optimizer, which continues from the state of the old one."""
@@ -204,6 +259,12 @@ class Trainer:
         if not self._has_state:
             return params
         return {name: params[name] for name in self._problem.model.shapes}
+
+
+def _copied(xp: Namespace, tree: Any) -> Any:
+    """Return dicts and tuples with copies of their arrays."""
+    found = (xp.asarray(x, copy=True) if is_array(x) else x for x in leaves(tree))
+    return rebuilt(tree, found)
 
 
 def _may_draw(layer: Any) -> bool:
