@@ -130,22 +130,32 @@ def accumulate(total: Array, value: Array, weight: float) -> Array:
     return result
 
 
-def sum_of_squares(x: Array) -> Array:
+def sum_of_squares(grad: Array) -> Array:
     """See `xpnet.nn.sum_of_squares`."""
-    dtype, blocks = x.dtype, launch.blocks(x.size)
+    dtype, blocks = grad.dtype, launch.blocks(grad.size)
     # No block sums up nothing.
     total = cupy.empty((), dtype) if blocks else cupy.zeros((), dtype)
     parts = cupy.empty((blocks,), dtype)
     arrived = scratch.current().arrived
-    run("sum_of_squares", blocks, launch.THREADS, ready(x, dtype), x.size, parts, arrived, total, T=dtype)
+    run(
+        "sum_of_squares",
+        blocks,
+        launch.THREADS,
+        ready(grad, dtype),
+        grad.size,
+        parts,
+        arrived,
+        total,
+        T=dtype,
+    )
     return total
 
 
-def clip_by_norm(x: Array, squares: Array, limit: float) -> Array:
+def clip_by_norm(grad: Array, squares: Array, limit: float) -> Array:
     """See `xpnet.nn.clip_by_norm`."""
-    dtype, y = x.dtype, cupy.empty(x.shape, x.dtype)
+    dtype, y = grad.dtype, cupy.empty(grad.shape, grad.dtype)
     last = y, y.size, dtype.type(limit)
-    inputs = ready(x, dtype), ready(squares, dtype)
+    inputs = ready(grad, dtype), ready(squares, dtype)
     run("clip_by_norm", launch.blocks(y.size), launch.THREADS, *inputs, *last, T=dtype)
     return y
 

@@ -206,10 +206,10 @@ def add(x: Array, y: Array, z: Array) -> None:
     numpy.add(x, y, out=z)
 
 
-def clip_by_norm(x: Array, squares: Array, clipped: Array, *, limit: float) -> None:
+def clip_by_norm(grad: Array, squares: Array, clipped: Array, *, limit: float) -> None:
     """See `xpnet.nn.clip_by_norm`."""
     factor = limit / (numpy.sqrt(squares) + 1e-6)
-    numpy.multiply(x, 1 if factor > 1 else factor, out=clipped)
+    numpy.multiply(grad, 1 if factor > 1 else factor, out=clipped)
 
 
 FUNCTIONS = {

@@ -127,7 +127,7 @@ NEIGHBOURS = {
     "sigmoid_cross_entropy": lambda z, t, out: mean_of(losses.sigmoid_cross_entropy, z, t, out),
     "squared_error": lambda z, t, out: mean_of(losses.squared_error, z, t, out),
     "sigmoid": lambda z, t, out: activations.sigmoid.loop(*flat(z, out)),
-    "momentum_step": lambda z, t, out: momentum_step.loop(*flat(out, z, t), 0.1, 0.9, 0.1),
+    "momentum_step": lambda z, t, out: momentum_step.loop(*flat(out, z, t), 0.1, 0.9, 0.1, 0.7),
     "sum_rows": lambda z, t, out: dense.sum_rows_into(z, out[0]),
 }
 

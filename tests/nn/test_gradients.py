@@ -17,7 +17,8 @@ def floats_of(function):
 
 def needs_gradient(function):
     """Return whether a model's error can pass through a function: not if it is known, or only adds up."""
-    known = bool(function.changed) or function.is_loss or function.name in GRADIENTS
+    of_gradients = function.name in GRADIENTS or "grad" in function.arrays
+    known = bool(function.changed) or function.is_loss or of_gradients
     # The gradient at each part of a sum is that at the sum.
     only_adds = all(form.axes == () for form in function.arrays.values()) or function.name == "add"
     return bool(floats_of(function)) and not known and not only_adds

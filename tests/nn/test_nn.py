@@ -24,14 +24,29 @@ def mean_cross_entropy(logits, labels):
     return loss, (np.exp(log_softmax(logits)) - np.eye(classes)[labels]) / len(labels)
 
 
-def momentum(param, grad, velocity, lr, beta):
+def momentum(param, grad, velocity, lr, beta, weight_decay):
     after = beta * velocity + (1 - beta) * grad
-    return param - lr * after, after
+    return (1 - lr * weight_decay) * param - lr * after, after
 
 
-def nesterov(param, grad, velocity, lr, beta):
+def nesterov(param, grad, velocity, lr, beta, weight_decay):
     after = beta * velocity + (1 - beta) * grad
-    return param - lr * (beta * after + (1 - beta) * grad), after
+    return (1 - lr * weight_decay) * param - lr * (beta * after + (1 - beta) * grad), after
+
+
+def sgd_momentum(param, grad, velocity, lr, momentum, share, weight_decay):
+    after = momentum * velocity + share * grad
+    return (1 - lr * weight_decay) * param - lr * after, after
+
+
+def sgd_nesterov(param, grad, velocity, lr, momentum, weight_decay):
+    after = momentum * velocity + grad
+    return (1 - lr * weight_decay) * param - lr * (momentum * after + grad), after
+
+
+def rmsprop(param, grad, variance, lr, alpha, eps, weight_decay):
+    after = alpha * variance + (1 - alpha) * grad**2
+    return (1 - lr * weight_decay) * param - lr * grad / (np.sqrt(after) + eps), after
 
 
 def adam(param, grad, mean, variance, step, lr, beta1, beta2, eps):
@@ -59,6 +74,7 @@ FORMULAS = {
         scale * (x - mean) / np.sqrt(variance + eps) + shift
     ),
     "batch_norm_training": batch_norm_training,
+    "clip_by_norm": lambda grad, squares, limit: grad * np.minimum(1, limit / (np.sqrt(squares) + 1e-6)),
     "gather_batch": lambda images, indices, scale, offset, dtype: images[indices] * scale + offset,
     "gather_labels": lambda labels, indices: labels[indices],
     "gelu": lambda z: 0.5 * z * (1 + np.tanh(np.sqrt(2 / np.pi) * (z + 0.044715 * z**3))),
@@ -69,12 +85,16 @@ FORMULAS = {
     "nesterov_step": nesterov,
     "one_hot": lambda labels, classes, dtype: np.eye(classes)[labels],
     "relu": lambda z: np.where(z > 0, z, 0.0),
-    "sgd_step": lambda param, grad, lr: param - lr * grad,
+    "rmsprop_step": rmsprop,
+    "sgd_momentum_step": sgd_momentum,
+    "sgd_nesterov_step": sgd_nesterov,
+    "sgd_step": lambda param, grad, lr, decay: (1 - lr * decay) * param - lr * grad,
     "sigmoid": sigmoid,
     "sigmoid_cross_entropy": lambda z, t: (np.mean(np.logaddexp(0, z) - t * z), (sigmoid(z) - t) / z.size),
     "silu": lambda z: z * sigmoid(z),
     "softmax": lambda z: np.exp(log_softmax(z)),
     "softmax_cross_entropy": mean_cross_entropy,
+    "sum_of_squares": lambda grad: (grad**2).sum(),
     "squared_error": lambda y, t: (np.mean((y - t) ** 2), 2 * (y - t) / y.size),
     "standardize": lambda x, mean, deviation: (x - mean) / deviation,
     "tanh": lambda z: 1 - 2 * sigmoid(-2 * z),

@@ -9,28 +9,28 @@ Array = Any
 _ADDED = 1e-6
 
 
-@function("x: * -> total: ()")
-def sum_of_squares(xp: Any, x: Array) -> Array:
-    """Return the sum of the squares of all numbers of an array.
+@function("grad: * -> total: ()")
+def sum_of_squares(xp: Any, grad: Array) -> Array:
+    """Return the sum of the squares of all numbers of a gradient.
 
     Parameters
     ----------
-    x : array, any shape, float
+    grad : array, any shape, float
 
     Returns
     -------
     total : array, shape ()
     """
-    return xp.sum(x * x)
+    return xp.sum(grad * grad)
 
 
-@function("x: *, squares: float[0 inf] () -> clipped: *")
-def clip_by_norm(xp: Any, x: Array, squares: Array, limit: float) -> Array:
-    """Return ``x * min(1, limit / (sqrt(squares) + 1e-6))``, as `torch.nn.utils.clip_grad_norm_` has it.
+@function("grad: *, squares: float[0 inf] () -> clipped: *")
+def clip_by_norm(xp: Any, grad: Array, squares: Array, limit: float) -> Array:
+    """Return ``grad * min(1, limit / (sqrt(squares) + 1e-6))``, as `torch.nn.utils.clip_grad_norm_` has it.
 
     Parameters
     ----------
-    x : array, any shape, float
+    grad : array, any shape, float
     squares : array, shape ()
         The sum of the squares of all gradients; the norm is its root.
     limit : float
@@ -38,8 +38,8 @@ def clip_by_norm(xp: Any, x: Array, squares: Array, limit: float) -> Array:
 
     Returns
     -------
-    clipped : array, shape of `x`
+    clipped : array, shape of `grad`
     """
     factor = limit / (xp.sqrt(squares) + _ADDED)
     factor = xp.where(factor > 1, xp.ones_like(factor), factor)
-    return x * xp.astype(factor, x.dtype, copy=False)
+    return grad * xp.astype(factor, grad.dtype, copy=False)

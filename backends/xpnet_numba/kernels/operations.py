@@ -124,19 +124,19 @@ def accumulate(total: Array, value: Array, sum: Array, weight: float) -> None:
 
 
 @operation
-def sum_of_squares(x: Array, total: Array) -> None:
-    """Fill `total` with the sum of the squares of `x`."""
-    squares = x.dtype.type(0)
-    for i in range(x.size):
-        squares = add(squares, x[i] * x[i])
+def sum_of_squares(grad: Array, total: Array) -> None:
+    """Fill `total` with the sum of the squares of `grad`."""
+    squares = grad.dtype.type(0)
+    for i in range(grad.size):
+        squares = add(squares, grad[i] * grad[i])
     total[0] = squares
 
 
 @operation
-def clip_by_norm(x: Array, squares: Array, clipped: Array, limit: float) -> None:
-    """Fill `clipped` with `x`, scaled if the norm is above `limit`."""
-    factor = limit / (math.sqrt(squares[0]) + x.dtype.type(1e-6))
+def clip_by_norm(grad: Array, squares: Array, clipped: Array, limit: float) -> None:
+    """Fill `clipped` with `grad`, scaled if the norm is above `limit`."""
+    factor = limit / (math.sqrt(squares[0]) + grad.dtype.type(1e-6))
     if factor > 1:
-        factor = x.dtype.type(1)
-    for i in range(x.size):
-        clipped[i] = x[i] * factor
+        factor = grad.dtype.type(1)
+    for i in range(grad.size):
+        clipped[i] = grad[i] * factor
