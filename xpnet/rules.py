@@ -88,6 +88,15 @@ def replace_function(record: Any, function: str) -> None:
     object.__setattr__(record, "function", function)
 
 
+def continued(xp: Namespace, optimizer: Any, params: Params, state: State) -> State:
+    """Return the state with which an optimizer continues from that of another one.
+
+    It has the parts of the other state; those that are not in it are as before the first step.
+    """
+    new = optimizer.init(xp, params)
+    return {name: state.get(name, part) for name, part in new.items()} if isinstance(new, dict) else new
+
+
 def clipped(xp: Namespace, grads: Params, limit: float) -> Params:
     """Return gradients scaled so that the norm of all numbers in them is at most `limit`.
 

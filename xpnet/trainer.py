@@ -23,6 +23,7 @@ from xpnet.registry import is_plain_data
 from xpnet.replay.captured import Captured
 from xpnet.replay.foreign import checked_at_first, compile_step
 from xpnet.replay.tree import is_array, leaves, rebuilt
+from xpnet.rules import continued
 from xpnet.targets import accumulated
 
 Array = Any
@@ -182,6 +183,9 @@ class Trainer:
         """Take the next steps with this optimizer, which continues from the state of the old one."""
         if optimizer != self._optimizer:
             self._optimizer, self._epochs = optimizer, 0
+            self._state = continued(self.xp, optimizer, self._trained(self.params), self._state)
+            # What was recorded has the numbers of the old one.
+            self.compiled = checked_at_first(self.xp, compile_step(self.xp, self._step))
             self.rehearse()
 
     def state(self) -> dict[str, Any]:

@@ -213,3 +213,22 @@ def test_rate_reaches_functions_without_operations(replaying):
         for name, p in plain[0].items():
             numpy.testing.assert_allclose(mine[0][name], p, rtol=1e-6)
     assert compiled.report == ""
+
+
+@pytest.mark.parametrize("lr", [0.05, schedules.Step(0.2, every=4)], ids=repr)
+@pytest.mark.parametrize("optimizer", [Momentum(0.5), Adam(0.01), SGD(SCHEDULES[3])], ids=repr)
+def test_rate_that_a_callback_sets_is_used_from_the_next_step_on(replaying, optimizer, lr):
+    images, labels = make_images("dense", (37, 29)), numpy.arange(37) % 3
+    model, data = xpnet.mlp(29, 10, 3), xpnet.Dataset(images, labels)
+
+    def set_rate(run):
+        if len(run.history) == 2:
+            run.lr = lr
+
+    options = {"epochs": 6, "batch_size": 16, "seed": 1, "progress": False, "dtype": "float64"}
+    options |= {"optimizer": optimizer, "callbacks": [set_rate]}
+    run, plain = (xpnet.fit(xp, model, data, **options) for xp in (replaying, PLAIN))
+    assert run.report == ""
+    assert run.optimizer.lr == lr
+    for name, p in plain.params.items():
+        numpy.testing.assert_allclose(run.params[name], p, rtol=1e-10, atol=1e-12)
