@@ -154,8 +154,9 @@ class Namespace:
         - Call the functions of the `xp` that it is given: those of `xp.nn`, and those of the library.
         - Read no values from arrays, and make no shapes depend on them.
         - Change arrays in place by functions of `xp.nn` only.
-        - Add to a whole number that it is given, pass it on as the number of an optimizer's step, return it;
-          do nothing else with it.
+        - Add to a whole number that it is given, pass it on as the number of an optimizer's step, call a
+          schedule of `xpnet.schedules` with it, return it; do nothing else with it.
+        - Pass what a schedule returns to a function of `nn`, or return it; do nothing else with it.
         - Leave the images of a data set as they are between calls.
         - Gather within range. Out of range, a step may raise an error and its program take another row.
 

@@ -175,3 +175,23 @@ def test_step_with_a_report_is_left_to_its_backend(numpy_xp):
 
 def test_training_without_a_compiler_has_nothing_to_report(dataset):
     assert trained(PLAIN, dataset, xpnet.Dropout(0.5), test=dataset).report == ""
+
+
+def test_training_by_a_schedule_equals_the_plain_one(plain_and_traced, dataset):
+    plain, mine = plain_and_traced
+    rule = xpnet.SGD(xpnet.schedules.cosine(0.5, steps=18))
+    assert_alike(trained(mine, dataset, rule=rule), trained(plain, dataset, rule=rule))
+
+
+def test_step_that_cannot_be_traced_runs_as_it_is_written():
+    def refuse(step):
+        def traced(*args):
+            raise RuntimeError("only such steps")
+
+        return traced
+
+    xp = xpnet.Namespace("mine", numpy, compile=refuse)
+    step = compile_step(xp, lambda xp, x: xp.nn.relu(x))
+    for _ in range(3):
+        numpy.testing.assert_array_equal(step(xp, numpy.array([-1.0, 1.0])), [0, 1])
+    assert step.report == "the step cannot be traced: RuntimeError: only such steps"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet.checked import check_calls
+from xpnet.errors import shortened
 from xpnet.namespace import Namespace
 from xpnet.replay.captured import Captured, Patience
 
@@ -80,6 +81,7 @@ class Jitted:
         self._xp = xp
         self._step = step
         self._compiled: Callable[..., Any] | None = None
+        self._has_run = False  # what was compiled last
         self._captured = Captured(xp, step)
         self._patience = Patience()
 
@@ -92,7 +94,16 @@ class Jitted:
             self.report = self._patience.changed(changed)
         if self._compiled is None:
             return self._begin(args, kwargs)
-        result = self._compiled(*args, **kwargs)
+        try:
+            result = self._compiled(*args, **kwargs)
+        except Exception as e:
+            if self._has_run:
+                raise
+            # Schedules, for example, compute with Python's numbers only.
+            self._compiled = None
+            self.report = f"the step cannot be traced: {type(e).__name__}: {shortened(str(e), 200)}"
+            return self._step(*args, **kwargs)
+        self._has_run = True
         self._judge()  # It may have been traced once more.
         self._patience.reward()
         return result
@@ -107,7 +118,7 @@ class Jitted:
     def _begin(self, args: Any, kwargs: Any) -> Any:
         self._captured = Captured(self._xp, self._step)
         result = self._step(*args, **kwargs)
-        step = self._step
+        step, self._has_run = self._step, False
         # A function of its own, because a library may know its traces by the function.
         self._compiled = self._xp.compile(lambda *args, **kwargs: step(*args, **kwargs))
         self._judge()
