@@ -4,6 +4,7 @@ import dataclasses
 
 import xpnet
 from xpnet.layer import Unparametrised
+from xpnet.loss import Loss
 
 
 @xpnet.register
@@ -143,3 +144,17 @@ def logistic(xp, outputs, labels):
     wanted = xp.astype(labels[:, None] == classes, outputs.dtype)
     loss = xp.sum(wanted * (log_sums - shifted)) / outputs.shape[0]
     return loss, (xp.exp(shifted - log_sums) - wanted) / outputs.shape[0]
+
+
+@xpnet.register
+@dataclasses.dataclass(frozen=True)
+class Logistic(Loss):
+    """The loss `logistic`, as a class with an option."""
+
+    share: float = 1.0
+
+    name = "logistic"
+
+    def function(self, xp, outputs, targets):
+        loss, d_outputs = logistic(xp, outputs, targets)
+        return self.share * loss, self.share * d_outputs

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from parts_of_ones_own import Centred, Noisy, Scaled, Twice
+from parts_of_ones_own import Centred, Logistic, Noisy, Scaled, Twice, logistic
 
 import xpnet
 from xpnet import Linear, Sequential, checkpoint, registry
@@ -67,8 +67,16 @@ def test_description_has_the_full_name_and_the_fields(registered):
     assert not fits(kind(0.25, ()), found)
 
 
-@pytest.mark.parametrize("part", [xpnet.Adam(0.1), xpnet.SGD(2.0), xpnet.AdamW(weight_decay=0.5)], ids=repr)
-def test_optimizers_of_the_library_are_described_and_built(part):
+PARTS = [
+    xpnet.Adam(0.1),
+    xpnet.AdamW(weight_decay=0.5),
+    xpnet.SGD(xpnet.schedules.warmup(2, xpnet.schedules.cosine(0.1, steps=10)), clip_norm=1.0),
+    xpnet.losses.KINDS["huber_error"](0.5),
+]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=repr)
+def test_optimizers_schedules_and_losses_of_the_library_are_described_and_built(part):
     found = json.loads(json.dumps(describe(part)))
     assert build(found) == part
     assert fits(part, found)
@@ -80,7 +88,7 @@ def test_what_is_no_dataclass_is_refused(kind):
         xpnet.register(kind)
 
 
-@pytest.mark.parametrize("name", ["Linear", "Sequential", "Residual", "Adam", "Conv2d"])
+@pytest.mark.parametrize("name", ["Linear", "Sequential", "Residual", "Adam", "Conv2d", "Cosine"])
 def test_name_of_the_library_is_refused(registered, name):
     with pytest.raises(ValueError, match=rf"`xpnet.{name}` exists already; choose another name for 'mypack"):
         xpnet.register(made(name))
@@ -182,6 +190,41 @@ def test_loading_imports_nothing(tmp_path, numpy_xp):
         )
         assert (done.returncode, done.stderr) == (0, "")
     assert "`harmful` defines it: import that" in done.stdout
+
+
+@dataclasses.dataclass(frozen=True)
+class Plain:
+    """A loss of a class that is no `Loss`."""
+
+    def function(self, xp, outputs, targets):
+        return logistic(xp, outputs, targets)
+
+
+def test_registered_loss_is_saved_and_loaded(registered, backend, dataset, tmp_path):
+    model = Sequential(Linear(12, 3))
+    xpnet.register(Plain)
+    for loss in (Logistic(0.5), Plain()):
+        run = xpnet.fit(backend, model, dataset, optimizer=xpnet.SGD(0.1), epochs=1, loss=loss)
+        run.save(tmp_path / "model")
+        loaded = xpnet.load(tmp_path / "model", backend)
+        assert loaded.loss == run.loss
+        assert loaded.evaluate(dataset) == run.evaluate(dataset)
+
+
+def test_loss_that_is_not_registered_is_named(registered, numpy_xp, dataset, tmp_path):
+    model = Sequential(Linear(12, 3))
+    options = {"optimizer": xpnet.SGD(0.1), "epochs": 1}
+    xpnet.fit(numpy_xp, model, dataset, loss=Logistic(), **options).save(tmp_path / "model")
+    xpnet.fit(numpy_xp, model, dataset, loss=logistic, **options).save(tmp_path / "other")
+    del registered["Logistic"]
+    expected = "has a loss 'Logistic', which is not registered; `parts_of_ones_own` defines it: import that$"
+    with pytest.raises(ValueError, match=expected):
+        xpnet.load(tmp_path / "model", numpy_xp)
+    expected = (
+        "has a loss 'logistic', whose class is not from xpnet; register its class with `xpnet.register`"
+    )
+    with pytest.raises(ValueError, match=expected):
+        xpnet.load(tmp_path / "other", numpy_xp)
 
 
 def make_trainer(xp, model, dataset, **options):

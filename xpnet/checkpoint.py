@@ -183,9 +183,9 @@ def _described(
         description, about = from_json(metadata["model"]), from_json(metadata["about"])
         found = build(description) if model is None else model
     except UnknownPartError as e:
-        kind, advice = e.args
-        template = "{path} has a layer {kind}, {advice}"
-        quotes = {"kind": repr(kind), "path": repr(os.fsdecode(path)), "advice": advice}
+        what = f"{e.remedy}, or pass the model" if e.remedy else "pass the model that was saved"
+        template = "{path} has a layer {name}, {cause}; {what}, as in `xpnet.load(path, model=model)`"
+        quotes = {"name": repr(e.name), "path": repr(os.fsdecode(path)), "what": what, "cause": e.cause}
         raise ValueError(fitted(template, **quotes)) from e
     except Exception as e:  # The class of a registered layer may raise anything.
         raise damaged(path, f"its description cannot be read: {e!r}") from e

@@ -23,7 +23,21 @@ _FULL_NAME = re.compile(r"(\w+(?:\.\w+)*):(\w+)")
 
 
 class UnknownPartError(Exception):
-    """A description names a class that is not known here; the arguments are its name and what to do."""
+    """A description names a class that is not known here.
+
+    Attributes
+    ----------
+    name : object
+        Of the class, as the file has it.
+    cause : str
+        What is wrong, as a clause that follows the name.
+    remedy : str
+        What to import; empty if the file does not say.
+    """
+
+    def __init__(self, name: Any, cause: str, remedy: str = "") -> None:
+        super().__init__(name, cause, remedy)
+        self.name, self.cause, self.remedy = name, cause, remedy
 
 
 def describe(part: Any) -> dict[str, Any]:
@@ -79,8 +93,7 @@ def build(description: Any, levels: int = MOST_LEVELS) -> Any:
     """
     options = dict(description)
     if "own" in options:
-        advice = "pass the model that was saved, as in `xpnet.load(path, model=model)`"
-        raise UnknownPartError(options["own"], f"whose class is not from xpnet; {advice}")
+        raise UnknownPartError(options["own"], "whose class is not from xpnet")
     if levels < 0:
         raise ValueError(f"models are nested more than {MOST_LEVELS} deep")
     if "registered" in options:
@@ -113,8 +126,7 @@ def _found(name: Any) -> type[Any]:
     where = f"`{module}` defines it: import that"
     if module == "__main__":
         where = "a script or a notebook defined it: run that"
-    advice = f"{where}, or pass the model, as in `xpnet.load(path, model=model)`"
-    raise UnknownPartError(whole[2], f"which is not registered; {advice}")
+    raise UnknownPartError(whole[2], "which is not registered", where)
 
 
 def _made(kind: type[Any], options: dict[str, Any]) -> Any:

@@ -10,8 +10,10 @@ import dataclasses
 from typing import Any, TypeVar
 
 from xpnet.layers import LAYERS
+from xpnet.losses import KINDS
 from xpnet.models import Residual, Sequential
 from xpnet.optim import OPTIMIZERS
+from xpnet.schedules import SCHEDULES
 
 Kind = TypeVar("Kind", bound=type[Any])
 
@@ -21,7 +23,7 @@ GROUPS: dict[str, Any] = {"Sequential": Sequential, "Residual": Residual}
 LIBRARY: dict[str, Any] = {
     **LAYERS,
     **GROUPS,
-    **{kind.__name__: kind for kind in OPTIMIZERS.values()},
+    **{kind.__name__: kind for kind in (*OPTIMIZERS.values(), *SCHEDULES.values(), *KINDS.values())},
 }
 """The classes of `xpnet` that files may name."""
 

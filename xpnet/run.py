@@ -18,15 +18,18 @@ from xpnet.checks import shape as checks_shape
 from xpnet.datasets import Dataset
 from xpnet.datasets.dataset import without_targets
 from xpnet.datasets.targets import checked_classes
+from xpnet.descriptions import UnknownPartError, build, describe
 from xpnet.discovery import backend
+from xpnet.errors import fitted
 from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, predict_proba
 from xpnet.inputs import Inputs
 from xpnet.layer import Params
 from xpnet.loss import CLASSES, LABELS, VALUES, Loss
-from xpnet.losses import described_loss, loss_about
+from xpnet.losses import described_loss, find_loss, loss_about
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace, check_namespace
 from xpnet.problem import aligned
+from xpnet.registry import is_registered
 from xpnet.sealed import damaged
 
 
@@ -211,7 +214,7 @@ class Run:
     def about(self) -> dict[str, Any]:
         """Return what a file says about the run besides the model, as JSON."""
         about: dict[str, Any] = {
-            "loss": loss_about(self.loss),
+            "loss": _loss_about(self.loss),
             "scaling": dataclasses.asdict(self.scaling),
             "initial_sha256": self.initial_sha256,
             "history": [epoch.about() for epoch in self.history],
@@ -275,6 +278,19 @@ def _epoch(*, epoch: Any, train_loss: Any, seconds: Any, **others: Any) -> Epoch
     )
 
 
+def _loss_about(loss: Any) -> Any:
+    """Return a loss for a file; one of a class that is registered like any other part."""
+    own = getattr(getattr(loss, "of", None), "__self__", loss)  # whose function an `OwnLoss` calls
+    return describe(own) if is_registered(type(own)) else loss_about(loss)
+
+
+def _loss(found: Any) -> str | Loss:
+    """Return the loss that a file describes."""
+    if isinstance(found, dict) and not found.keys().isdisjoint(("registered", "own")):
+        return find_loss(build(found))
+    return described_loss(found)
+
+
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"`{name}` must be text, got {value!r}")
@@ -322,7 +338,7 @@ def load(
             xp,
             model,
             params,
-            loss=described_loss(about["loss"]),
+            loss=_loss(about["loss"]),
             scaling=Scaling(**about["scaling"]),
             initial_sha256=_text("initial_sha256", about["initial_sha256"]),
             history=[_epoch(**epoch) for epoch in about["history"]],
@@ -331,5 +347,10 @@ def load(
             task=choice((CLASSES, LABELS, VALUES))("task", about.get("task", CLASSES)),
             predicts_names=about.get("predicts_names") is True,
         )
+    except UnknownPartError as e:
+        template = "{path} has a loss {name}, {cause}; {what}"
+        what = e.remedy or "register its class with `xpnet.register`, and save the run again"
+        quotes = {"name": repr(e.name), "path": repr(os.fsdecode(path)), "what": what, "cause": e.cause}
+        raise ValueError(fitted(template, **quotes)) from e
     except (KeyError, TypeError, ValueError) as e:
         raise damaged(path, f"what it says about itself cannot be used: {e!r}") from e
