@@ -120,6 +120,18 @@ def test_loss_alone_is_checked(loss):
     assert [*report.errors] == ["outputs"]
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "absolute_error", "huber_error", "sigmoid_cross_entropy"])
+def test_loss_of_numbers_is_checked(loss):
+    targets = [0.1, 0.9, 0.0, 1.0, 0.5]
+    assert check_gradients(loss, outputs=RANDOM.normal(size=(5, 1)), targets=targets).passed
+    assert check_gradients(xpnet.mlp(4, 3, 1), loss=loss, targets=targets, batch_size=5).passed
+
+
+def test_options_of_a_loss_are_checked():
+    loss = xpnet.losses.SoftmaxCrossEntropy(label_smoothing=0.1)
+    assert check_gradients(loss, outputs=RANDOM.normal(size=(3, 4)), targets=[0, 1, 3]).passed
+
+
 def cubed_error(xp, outputs, targets, *, factor=3.0):
     """A loss of one's own, whose gradient may be wrong."""
     difference = outputs - targets

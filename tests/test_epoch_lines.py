@@ -16,17 +16,8 @@ from xpnet.epoch_lines import epoch_line, epoch_lines
 EPOCH = Epoch(3, 0.51234, 0.6, 0.97581, 0.125)
 
 
-@dataclasses.dataclass(frozen=True)
-class Validated:
-    """An epoch with the figures of a validation set."""
-
-    epoch: int = 3
-    train_loss: float = 0.51234
-    test_loss: float | None = None
-    test_accuracy: float | None = None
-    seconds: float = 0.125
-    validation_loss: float | None = 0.7
-    validation_accuracy: float | None = 0.5
+NOTHING = Epoch(3, 0.51234, None, None, 0.125)
+VALIDATED = dataclasses.replace(NOTHING, validation_loss=0.7, validation_accuracy=0.5)
 
 
 @pytest.mark.parametrize(
@@ -34,9 +25,15 @@ class Validated:
     [
         (EPOCH, "test loss 0.6000   test accuracy 97.58%   "),
         (dataclasses.replace(EPOCH, test_accuracy=None), "test loss 0.6000   "),
-        (Epoch(3, 0.51234, None, None, 0.125), ""),
-        (Validated(), "validation loss 0.7000   validation accuracy 50.00%   "),
-        (Validated(test_loss=0.6, validation_accuracy=None), "validation loss 0.7000   test loss 0.6000   "),
+        (NOTHING, ""),
+        (
+            dataclasses.replace(NOTHING, validation_loss=0.7, validation_accuracy=0.5),
+            "validation loss 0.7000   validation accuracy 50.00%   ",
+        ),
+        (
+            dataclasses.replace(NOTHING, test_loss=0.6, validation_loss=0.7),
+            "validation loss 0.7000   test loss 0.6000   ",
+        ),
     ],
 )
 def test_line_has_the_figures_of_the_epoch(epoch, text):

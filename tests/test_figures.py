@@ -6,7 +6,6 @@ import pickle
 import re
 import subprocess
 import sys
-import types
 
 import numpy as np
 import pytest
@@ -20,9 +19,7 @@ EPOCHS = [xpnet.Epoch(1, 0.5, 0.6, 0.8, 0.1), xpnet.Epoch(2, 0.4, 0.5, 0.9, 0.1)
 
 def epoch(number, **figures):
     """Return an epoch that has only some figures."""
-    names = [f"{which}_{what}" for which in ("test", "validation") for what in ("loss", "accuracy")]
-    nothing = dict.fromkeys([*names, "lr"])
-    return types.SimpleNamespace(**nothing | {"epoch": number, "train_loss": 1 / number} | figures)
+    return dataclasses.replace(xpnet.Epoch(number, 1 / number, None, None, 0.1), **figures)
 
 
 def texts(figure):
@@ -109,15 +106,11 @@ def test_correct_answers_are_grey_and_their_counts_black():
     }
 
 
-def test_confusion_is_refused_where_there_is_none(run):
+def test_confusion_of_a_run_needs_a_data_set(run):
     with pytest.raises(
         ValueError, match=r"a run was passed without a `dataset`: pass `plot_confusion\(run, d"
     ):
         plots.plot_confusion(run)
-    with pytest.raises(
-        ValueError, match="there is no confusion matrix in SimpleNamespace: it takes an evalu"
-    ):
-        plots.plot_confusion(types.SimpleNamespace(confusion=None))
 
 
 # Mistakes
@@ -180,6 +173,37 @@ def test_images_of_two_channels_cannot_be_shown(numpy_xp, images):
     run = fitted(numpy_xp, data, Sequential(Flatten(), Linear(216, 4)))
     with pytest.raises(ValueError, match="images of 2 channels cannot be shown"):
         plots.plot_mistakes(run, data)
+
+
+@pytest.mark.parametrize("targets", ["names", "one-hot", "other order"])
+def test_classes_of_any_kind_can_be_mistaken(numpy_xp, images, targets):
+    names, one_hot = np.array(images.classes)[images.labels], np.eye(4)[images.labels]
+    data = Dataset(images.inputs, one_hot if targets == "one-hot" else names)
+    run = fitted(numpy_xp, data, Sequential(Flatten(), Linear(324, 4)), seed=3)
+    other = (
+        data if targets != "other order" else Dataset(images.inputs, images.labels, classes=images.classes)
+    )
+    wrong = round((1 - run.evaluate(other).accuracy) * 40)
+    assert wrong > 0
+    figure = plots.plot_mistakes(run, other, n=40)
+    assert f"{wrong} mistakes in 40 samples" in texts(figure)
+    captions = [axes.get_title() for axes in figure.axes if axes.images]
+    assert len(captions) == wrong
+    if targets != "one-hot":
+        assert re.match(
+            r"true: (cat|dog|\\\$5\\\$|bird)\npredicted: (cat|dog|\\\$5\\\$|bird) \(", captions[0]
+        )
+
+
+def test_values_have_neither_mistakes_nor_a_confusion_matrix(numpy_xp):
+    data = Dataset(np.random.default_rng(0).random((20, 64)), np.linspace(0, 1, 20))
+    run = fitted(numpy_xp, data, xpnet.mlp(64, 1), loss="squared_error", test=data)
+    assert len(run.plot().axes) == 1
+    assert "squared error per output" in texts(run.plot())
+    with pytest.raises(ValueError, match="this run predicts values; only predicted classes can be mistakes"):
+        plots.plot_mistakes(run, data)
+    with pytest.raises(ValueError, match="only predictions of classes have a confusion matrix; this evaluat"):
+        plots.plot_confusion(run, data)
 
 
 # Filters

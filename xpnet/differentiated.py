@@ -12,6 +12,7 @@ from xpnet import checks, reprs, widths
 from xpnet.differences import Arrays
 from xpnet.layer import Params, in_training, state_shapes
 from xpnet.losses import find_loss
+from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.random import Stream
 
@@ -21,19 +22,21 @@ INPUT, OUTPUTS = "input", "outputs"
 _NOISE = 0.1  # of drawn parameters; where biases are 0 and scales are 1, some errors do not show
 
 
-class Loss:
+class FixedLoss:
     """A loss at fixed targets."""
 
     def __init__(self, xp: Namespace, loss: Any, targets: Any) -> None:
-        self.loss = find_loss(loss) if isinstance(loss, str) else loss
+        self.loss = find_loss(loss)
         self._xp = xp
-        self._function: Any = getattr(self.loss, "function", self.loss)
         found = on_host(xp, targets, dtype=None)
-        self._targets = xp.asarray(found.astype(np.int32 if found.dtype.kind in "biu" else np.float64))
+        # As a data set has them.
+        kind = np.int32 if found.ndim == 1 and found.dtype.kind in "iu" else np.float64
+        columns = found.reshape(-1, 1) if found.ndim == 1 and kind is np.float64 else found
+        self._targets = xp.asarray(columns.astype(kind))
 
     def both(self, outputs: Array) -> tuple[Array, Array]:
         """Return the loss and its gradient at the outputs."""
-        value, gradient = self._function(self._xp, outputs, self._targets)
+        value, gradient = self.loss.function(self._xp, outputs, self._targets)
         return value, gradient
 
     def values(self, arrays: Arrays) -> np.ndarray:
@@ -51,15 +54,16 @@ class Pass:
 
     Attributes
     ----------
-    end : Loss or None
+    end : FixedLoss or None
     """
 
-    def __init__(self, xp: Namespace, model: Any, end: Loss | None, *, training: bool, seed: int) -> None:
+    def __init__(
+        self, xp: Namespace, model: Any, end: FixedLoss | None, *, training: bool, seed: int
+    ) -> None:
         self.end = end
         self._xp = xp
         # A loss may include the final activation.
-        has_trunk = end is not None and hasattr(end.loss, "trunk")
-        self._model = end.loss.trunk(model) if end is not None and has_trunk else model
+        self._model = end.loss.trunk(model) if end is not None and isinstance(model, Sequential) else model
         self._options: dict[str, Any] = {"training": training, "seed": seed}
 
     @property

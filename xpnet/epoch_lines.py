@@ -17,7 +17,7 @@ def epoch_line(epoch: Epoch, epochs: int) -> str:
     """Return an epoch of so many as text: the figures that it has, and the seconds that it took."""
     parts = [f"epoch {epoch.epoch:{len(str(epochs))}}/{epochs}", f"train loss {epoch.train_loss:.4f}"]
     for what in ("validation", "test"):
-        loss, accuracy = (getattr(epoch, f"{what}_{figure}", None) for figure in ("loss", "accuracy"))
+        loss, accuracy = (getattr(epoch, f"{what}_{figure}") for figure in ("loss", "accuracy"))
         parts += [] if loss is None else [f"{what} loss {loss:.4f}"]
         parts += [] if accuracy is None else [f"{what} accuracy {accuracy:.2%}"]
     return "   ".join([*parts, f"{epoch.seconds:#.3g} s"])

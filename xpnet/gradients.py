@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet import checks, reprs
 from xpnet.differences import Arrays, Element, worst_element
-from xpnet.differentiated import INPUT, OUTPUTS, Loss, Pass, drawn_inputs, drawn_params, on_host
+from xpnet.differentiated import INPUT, OUTPUTS, FixedLoss, Pass, drawn_inputs, drawn_params, on_host
 from xpnet.discovery import backend
 from xpnet.layer import Params, state_shapes
 from xpnet.namespace import Namespace, check_namespace
@@ -144,14 +144,14 @@ def check_gradients(
         "elements": checks.count("elements", elements),
         "tolerance": _USUAL_TOLERANCE if tolerance is None else checks.positive("tolerance", tolerance),
     }
-    subject: Loss | Pass
+    subject: FixedLoss | Pass
     if hasattr(checked, "shapes"):
         if loss is not None and targets is None:
             raise ValueError("a `loss` was passed without `targets`; pass one target for each input")
         batch_size = checks.count("batch_size", batch_size)
         x = drawn_inputs(checked, shape, batch_size, random) if inputs is None else on_host(xp, inputs)
         arrays = {INPUT: x, **drawn_params(xp, checked, params, seed, random)}
-        end = None if loss is None else Loss(xp, loss, targets)
+        end = None if loss is None else FixedLoss(xp, loss, targets)
         subject = Pass(xp, checked, end, training=training, seed=seed)
     else:
         if outputs is None or targets is None:
@@ -159,7 +159,7 @@ def check_gradients(
                 "a loss alone is checked at outputs: pass `check_gradients(loss, outputs=..., targets=...)`; "
                 f"a model needs `shapes`, which {reprs.of_layer(checked)} lacks"
             )
-        arrays, subject = {OUTPUTS: on_host(xp, outputs)}, Loss(xp, checked, targets)
+        arrays, subject = {OUTPUTS: on_host(xp, outputs)}, FixedLoss(xp, checked, targets)
     report = _compared(subject, arrays, **options)
     if not report.passed:
         report = dataclasses.replace(report, wrong_part=_wrong_part(subject, arrays, **options))
@@ -169,7 +169,7 @@ def check_gradients(
 
 
 def _compared(
-    subject: Loss | Pass, arrays: Arrays, *, random: np.random.Generator, elements: int, tolerance: float
+    subject: FixedLoss | Pass, arrays: Arrays, *, random: np.random.Generator, elements: int, tolerance: float
 ) -> GradientReport:
     """Return how the gradients of what is checked compare with differences."""
     values = subject.values(arrays)
@@ -198,9 +198,9 @@ def _compared(
     return GradientReport(worst, tolerance)
 
 
-def _wrong_part(subject: Loss | Pass, arrays: Arrays, **options: Any) -> str:
+def _wrong_part(subject: FixedLoss | Pass, arrays: Arrays, **options: Any) -> str:
     """Return the first layer whose own pullback is wrong, or the loss; empty if each is right alone."""
-    if isinstance(subject, Loss):
+    if isinstance(subject, FixedLoss):
         return ""
     x = arrays[INPUT]
     for i, layer in enumerate(subject.layers):

@@ -56,8 +56,8 @@ def counted(n: int, what: str) -> str:
 
 def _success(epoch: Any) -> str:
     """Return the first of these figures that an epoch has, as text."""
-    for what, name in (("test", "test"), ("validation", "validation")):
-        accuracy, loss = (getattr(epoch, f"{name}_{figure}", None) for figure in ("accuracy", "loss"))
+    for what in ("test", "validation"):
+        accuracy, loss = (getattr(epoch, f"{what}_{figure}") for figure in ("accuracy", "loss"))
         if accuracy is not None:
             return f", {what} accuracy {accuracy:.2%}"
         if loss is not None:

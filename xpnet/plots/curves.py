@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from xpnet.loss import Loss
 from xpnet.losses import find_loss
 from xpnet.plots.figures import drawn
 from xpnet.run import Epoch, Run
@@ -23,7 +24,7 @@ _MOST_MARKED = 50  # epochs; the markers of more would hide the curves
 def plot_history(
     epochs: Run | Sequence[Epoch],
     *,
-    loss: Any = None,
+    loss: str | Loss | None = None,
     save: str | os.PathLike[str] | None = None,
 ) -> Any:
     """Return a figure of the losses of each epoch and, if there are any, accuracies and learning rates.
@@ -32,9 +33,9 @@ def plot_history(
     ----------
     epochs : Run or sequence of Epoch
         At least one epoch.
-    loss : str, optional
-        Name of the loss that was minimised, for the unit of the axis. If omitted, that of the run; without a
-        run, no unit is shown.
+    loss : str or Loss, optional
+        The loss that was minimised, for the unit of the axis. If omitted, that of the run; without a run, no
+        unit is shown.
     save : str or path, optional
         Where to write the figure; the suffix names the format: PNG, SVG or PDF.
 
@@ -44,20 +45,15 @@ def plot_history(
     """
     if isinstance(epochs, Run):
         loss, epochs = epochs.loss if loss is None else loss, epochs.history
-    unit = _unit(loss)
+    unit = "mean loss" if loss is None else find_loss(loss).unit
     if not epochs:
         raise ValueError("`epochs` is empty, so there is nothing to draw; pass the `history` of a run")
     return drawn(functools.partial(_draw, unit=unit), epochs, save)
 
 
-def history(epochs: Sequence[Epoch], path: str | os.PathLike[str], *, loss: str | None = None) -> None:
+def history(epochs: Sequence[Epoch], path: str | os.PathLike[str], *, loss: str | Loss | None = None) -> None:
     """Write what `plot_history` returns to `path`; the suffix names the format: PNG, SVG or PDF."""
     plot_history(epochs, loss=loss, save=path)
-
-
-def _unit(loss: Any) -> str:
-    """Return the unit of a loss, given by name or as an object; ``"mean loss"`` without a loss."""
-    return "mean loss" if loss is None else str(getattr(loss, "unit", None) or find_loss(loss).unit)
 
 
 def _draw(figure: Any, epochs: Sequence[Epoch], *, unit: str) -> None:
@@ -92,8 +88,8 @@ def _loss_title(epochs: Sequence[Epoch]) -> str:
 
 def _curve(epochs: Sequence[Epoch], name: str) -> list[float]:
     """Return a figure of each epoch; empty if the epochs do not have it."""
-    found = [getattr(epoch, name, None) for epoch in epochs]
-    return [] if None in found else [float(value) for value in found]  # type: ignore[arg-type]
+    found = [getattr(epoch, name) for epoch in epochs]
+    return [] if None in found else [float(value) for value in found]
 
 
 def _accuracies(epochs: Sequence[Epoch]) -> dict[str, list[float]]:

@@ -51,10 +51,9 @@ def plot_confusion(
                 "a run was passed without a `dataset`: pass `plot_confusion(run, dataset)`, or an evaluation"
             )
         evaluation = evaluation.evaluate(dataset)
-    if getattr(evaluation, "confusion", None) is None:
+    if evaluation.confusion is None:
         raise ValueError(
-            f"there is no confusion matrix in {type(evaluation).__name__}: it takes an evaluation of a model "
-            "that predicts classes, or such a run with a data set"
+            "only predictions of classes have a confusion matrix; this evaluation is of labels or values"
         )
     return drawn(_draw_confusion, evaluation, save)
 
