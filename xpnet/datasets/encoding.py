@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import importlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path as Place
@@ -163,7 +163,8 @@ def find(name: str, header: Sequence[str], what: str = "column") -> int:
     if name in header:
         return header.index(name)
     lower = [other.lower() for other in header]
-    close = difflib.get_close_matches(name.lower(), lower, n=1)
+    # Only for an error, so that `import xpnet` does not pay for it.
+    close = importlib.import_module("difflib").get_close_matches(name.lower(), lower, n=1)
     advice = f"did you mean {quoted(header[lower.index(close[0])])}?" if close else "correct the name"
     listed = shortened(", ".join(map(repr, header)), _MOST_SHOWN)
     raise Refusal(f"has no {what} {quoted(name)}, only {listed}", advice)
