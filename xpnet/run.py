@@ -15,7 +15,7 @@ from xpnet import checkpoint, reprs
 from xpnet.batches import Scaling
 from xpnet.checks import choice, count, finite, set_fields
 from xpnet.checks import shape as checks_shape
-from xpnet.datasets import Dataset
+from xpnet.datasets import Dataset, Encoding
 from xpnet.datasets.dataset import without_targets
 from xpnet.datasets.targets import checked_classes
 from xpnet.descriptions import UnknownPartError, build, describe
@@ -104,6 +104,8 @@ class Run:
         loaded.
     resumed : str
         The epoch and the file from which training continued; empty if it began anew.
+    encoding : Encoding or None
+        How the training set was made of a table, if it was; ``run.encoding.read(path)`` reads others like it.
     """
 
     xp: Namespace
@@ -121,6 +123,7 @@ class Run:
     predicts_names: bool = False
     optimizer: Any = None
     resumed: str = ""
+    encoding: Encoding | None = None
 
     @property
     def lr(self) -> Any:
@@ -226,6 +229,8 @@ class Run:
             about["task"] = self.task
         if self.predicts_names:
             about["predicts_names"] = True
+        if self.encoding is not None:
+            about["encoding"] = self.encoding.about()
         return about
 
     def plot(self, *, save: str | os.PathLike[str] | None = None) -> Any:
@@ -235,7 +240,9 @@ class Run:
         return plots.plot_history(self, save=save)
 
     def _check(self, name: str, dataset: Any) -> None:
-        """Raise if images seem to be scaled differently from those of training."""
+        """Raise if images have other columns than those of training, or seem to be scaled differently."""
+        if self.encoding is not None and isinstance(dataset, Dataset):
+            self.encoding.check(name, dataset.encoding)
         if self.inputs is not None and isinstance(dataset, Dataset):
             self.inputs.check(name, Inputs.of(dataset, self.scaling))
 
@@ -346,6 +353,7 @@ def load(
             classes=_classes(about.get("classes")),
             task=choice((CLASSES, LABELS, VALUES))("task", about.get("task", CLASSES)),
             predicts_names=about.get("predicts_names") is True,
+            encoding=None if about.get("encoding") is None else Encoding(**about["encoding"]),
         )
     except UnknownPartError as e:
         template = "{path} has a loss {name}, {cause}; {what}"

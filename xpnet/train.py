@@ -174,6 +174,7 @@ def fit(
         classes=train.classes,
         task=task,
         predicts_names=train.had_names,
+        encoding=train.encoding,
     )
     run.optimizer = optimizer
     order = Stream(seed, "shuffle")
@@ -244,6 +245,8 @@ def fit(
 def _checked_other(name: str, dataset: Dataset, problem: Problem, inputs: Inputs, train: Dataset) -> Dataset:
     """Return a data set to measure with, with the class indices of `train`, or raise unless it fits."""
     check_fit(name, dataset, problem.model)
+    if train.encoding is not None:
+        train.encoding.check(name, dataset.encoding)
     dataset = aligned(name, dataset, train.classes)
     check_fit(name, dataset, problem.model, problem.loss)
     if problem.loss.task(dataset.targets) != problem.task:

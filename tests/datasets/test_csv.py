@@ -1,14 +1,17 @@
 """Tables: CSV files with a header."""
 
+import copy
 import csv
 import gzip
 import json
+import pickle
 
 import numpy as np
 import pytest
 from sklearn import datasets as real
 
-from xpnet import Dataset
+import xpnet
+from xpnet import Dataset, checkpoint
 from xpnet.datasets import Encoding, csv_file, csv_rows
 
 COLOURS = "size,colour,kind\n1,red,b\n2.5,green,a\n3,red,b\n"
@@ -39,49 +42,49 @@ def test_real_data_set_is_read_back_with_equal_values(load, tmp_path):
     texts = found.target_names[found.target]
     rows = ([*map(float, row), kind] for row, kind in zip(found.data, texts, strict=True))
     write_rows(tmp_path / "real.csv", [*found.feature_names, "kind"], rows)
-    table = csv_file(tmp_path / "real.csv", target="kind")
-    np.testing.assert_array_equal(table.dataset.inputs, found.data.astype("float32"))
-    np.testing.assert_array_equal(np.array(table.dataset.classes)[table.dataset.labels], texts)
-    assert table.columns == tuple(found.feature_names)
-    assert table.dataset.name == str((tmp_path / "real.csv").resolve())
+    data = csv_file(tmp_path / "real.csv", target="kind")
+    np.testing.assert_array_equal(data.inputs, found.data.astype("float32"))
+    np.testing.assert_array_equal(np.array(data.classes)[data.labels], texts)
+    assert data.encoding.columns == tuple(found.feature_names)
+    assert data.name == str((tmp_path / "real.csv").resolve())
 
 
 def test_numbers_of_regression_are_read_back_with_equal_values(tmp_path):
     found = real.load_diabetes()
     rows = ([*map(float, row), y] for row, y in zip(found.data, found.target, strict=True))
     write_rows(tmp_path / "real.csv", [*found.feature_names, "progression"], rows)
-    table = csv_file(tmp_path / "real.csv", target="progression")
-    np.testing.assert_array_equal(table.dataset.inputs, found.data.astype("float32"))
-    np.testing.assert_array_equal(table.dataset.targets, found.target.astype("float32")[:, None])
-    assert (table.encoding.task, table.encoding.classes, table.dataset.classes) == ("regression", None, None)
+    data = csv_file(tmp_path / "real.csv", target="progression")
+    np.testing.assert_array_equal(data.inputs, found.data.astype("float32"))
+    np.testing.assert_array_equal(data.targets, found.target.astype("float32")[:, None])
+    assert (data.encoding.task, data.encoding.classes, data.classes) == ("regression", None, None)
 
 
 def test_column_of_text_becomes_one_hot_columns_in_order(table):
     found = csv_file(table(COLOURS), target="kind", one_hot=["colour"])
-    np.testing.assert_array_equal(found.dataset.inputs, [[1, 0, 1], [2.5, 1, 0], [3, 0, 1]])
-    assert found.levels == {"colour": ("green", "red")}
-    assert found.columns == ("size", "colour")
+    np.testing.assert_array_equal(found.inputs, [[1, 0, 1], [2.5, 1, 0], [3, 0, 1]])
+    assert found.encoding.levels == {"colour": ("green", "red")}
+    assert found.encoding.columns == ("size", "colour")
     assert found.encoding.features == ("size", "colour=green", "colour=red")
-    assert found.dataset.labels.tolist() == [1, 0, 1]
-    assert found.dataset.classes == ("a", "b")
+    assert found.labels.tolist() == [1, 0, 1]
+    assert found.classes == ("a", "b")
 
 
 def test_all_columns_of_text_become_one_hot_and_numbers_stay(table):
     found = csv_file(table(COLOURS), target="kind", one_hot=True)
     assert found.encoding == csv_file(table(COLOURS), target="kind", one_hot="colour").encoding
-    np.testing.assert_array_equal(found.dataset.inputs[:, 0], [1, 2.5, 3])
+    np.testing.assert_array_equal(found.inputs[:, 0], [1, 2.5, 3])
 
 
 def test_column_of_numbers_becomes_one_hot_on_request_in_the_order_of_numbers(table):
     found = csv_file(table("x,y\n10,a\n9,b\n10,a\n"), target="y", one_hot=["x"])
-    assert found.levels == {"x": ("9", "10")}
-    assert found.dataset.inputs.tolist() == [[0, 1], [1, 0], [0, 1]]
+    assert found.encoding.levels == {"x": ("9", "10")}
+    assert found.inputs.tolist() == [[0, 1], [1, 0], [0, 1]]
 
 
 def test_columns_are_those_that_are_chosen_in_that_order(table):
     found = csv_file(table(",a,b,y\n0,1,2,u\n1,3,4,v\n"), target="y", columns=["b", "a"])
-    assert found.dataset.inputs.tolist() == [[2, 1], [4, 3]]
-    assert found.columns == ("b", "a")
+    assert found.inputs.tolist() == [[2, 1], [4, 3]]
+    assert found.encoding.columns == ("b", "a")
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
@@ -89,8 +92,8 @@ def test_delimiter_is_recognised_or_passed(table, delimiter):
     text = f'"one, two; three"{delimiter}y\n1{delimiter}u\n2{delimiter}v\n'
     options = {"delimiter": "|"} if delimiter == "|" else {}
     found = csv_file(table(text), target="y", **options)
-    assert found.columns == ("one, two; three",)
-    assert found.dataset.inputs.tolist() == [[1], [2]]
+    assert found.encoding.columns == ("one, two; three",)
+    assert found.inputs.tolist() == [[1], [2]]
 
 
 @pytest.mark.parametrize("begin", ["", "\ufeff"], ids=["plain", "mark"])
@@ -99,13 +102,13 @@ def test_delimiter_is_recognised_or_passed(table, delimiter):
 def test_encodings_of_a_file_are_recognised(table, begin, pack, end):
     text = begin + end.join(["größe, y ", "1 , u", "", '"2", "v"'.replace(' "v"', "v")])
     found = csv_file(table(pack(text.encode()), "t.csv.gz"), target="y")
-    assert found.columns == ("größe",)
-    assert found.dataset.inputs.tolist() == [[1], [2]]
+    assert found.encoding.columns == ("größe",)
+    assert found.inputs.tolist() == [[1], [2]]
 
 
 def test_cell_in_quotation_marks_has_delimiters_line_ends_and_marks(table):
     found = csv_file(table('x,y\n1,"a, ""b""\nc"\n2,d\n'), target="y")
-    assert found.dataset.classes == ('a, "b"\nc', "d")
+    assert found.classes == ('a, "b"\nc', "d")
 
 
 @pytest.mark.parametrize(
@@ -128,23 +131,23 @@ def test_target_has_classes_or_numbers_by_a_rule(table, values, task, classes):
     found = csv_file(table(f"x,y\n{rows}\n"), target="y")
     assert (found.encoding.task, found.encoding.classes) == (task, classes)
     if classes is None:
-        np.testing.assert_array_equal(found.dataset.targets[:, 0], [*map(float, texts)])
+        np.testing.assert_array_equal(found.targets[:, 0], [*map(float, texts)])
     elif texts[0].lstrip("-").isdecimal():
-        assert [float(classes[label]) for label in found.dataset.labels] == [*map(float, texts)]
+        assert [float(classes[label]) for label in found.labels] == [*map(float, texts)]
 
 
 def test_task_may_be_chosen(table):
     path = table("x,y\n1,0\n2,1\n3,0\n4,1\n")
-    assert csv_file(path, target="y", task="regression").dataset.targets.tolist() == [[0], [1], [0], [1]]
+    assert csv_file(path, target="y", task="regression").targets.tolist() == [[0], [1], [0], [1]]
     found = csv_file(table("x,y\n1,7\n2,8\n"), target="y", task="classification")
-    assert found.dataset.classes == ("7", "8")
+    assert found.classes == ("7", "8")
 
 
 def test_several_targets_are_columns_of_floats_in_their_order(table):
     found = csv_file(table("u,x,v\n1,2,3\n0,5,6\n"), target=["v", "u"])
-    assert found.dataset.targets.tolist() == [[3, 1], [6, 0]]
-    assert found.dataset.targets.dtype == "float32"
-    assert found.columns == ("x",)
+    assert found.targets.tolist() == [[3, 1], [6, 0]]
+    assert found.targets.dtype == "float32"
+    assert found.encoding.columns == ("x",)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +155,7 @@ def test_several_targets_are_columns_of_floats_in_their_order(table):
     [("0.1", "float32"), ("1e39", "float64"), ("1e-50", "float64"), ("16777217", "float64")],
 )
 def test_inputs_are_float32_unless_a_number_does_not_survive(table, cell, dtype):
-    found = csv_file(table(f"x,y\n{cell},a\n-2,b\n"), target="y").dataset.inputs
+    found = csv_file(table(f"x,y\n{cell},a\n-2,b\n"), target="y").inputs
     assert found.dtype == dtype
     assert found[0, 0] == np.dtype(dtype).type(cell)
 
@@ -161,9 +164,9 @@ def test_rows_of_many_blocks_are_all_read(table):
     n = 10_000
     text = "".join(f"{i},{'ab'[i % 2]},{i % 3}\n" for i in range(n))
     found = csv_file(table(f"x,c,y\n{text}"), target="y", one_hot=True)
-    np.testing.assert_array_equal(found.dataset.inputs[:, 0], np.arange(n))
-    np.testing.assert_array_equal(found.dataset.inputs[:, 2], np.arange(n) % 2)
-    np.testing.assert_array_equal(found.dataset.labels, np.arange(n) % 3)
+    np.testing.assert_array_equal(found.inputs[:, 0], np.arange(n))
+    np.testing.assert_array_equal(found.inputs[:, 2], np.arange(n) % 2)
+    np.testing.assert_array_equal(found.labels, np.arange(n) % 3)
     with pytest.raises(ValueError, match=r"has nothing in row 9002 \(line 9003\), column 'x'"):
         csv_file(table(f"x,c,y\n{text}".replace("\n9001,", "\n,")), target="y", one_hot=["c"])
 
@@ -284,7 +287,7 @@ def test_gzipped_file_that_unpacks_to_too_much_is_refused(table, monkeypatch):
     path = table(gzip.compress(b"a,y\n" + b"1,2\n3,4\n" * 50_000))
     with pytest.raises(ValueError, match=r"has more than \d+ bytes; if you trust it, pass a larger"):
         csv_file(path, target="y")
-    assert len(csv_file(path, target="y", max_bytes=1_000_000).dataset) == 100_000
+    assert len(csv_file(path, target="y", max_bytes=1_000_000)) == 100_000
 
 
 def test_file_that_is_not_there_is_named(tmp_path):
@@ -374,3 +377,62 @@ def test_other_file_that_does_not_fit_is_refused(encoding, table, text, message)
 def test_encoding_that_is_none_is_refused(encoding, change):
     with pytest.raises((TypeError, ValueError)):
         Encoding(**encoding.about() | change)
+
+
+TREES = "height,bark,tree\n" + "".join(
+    f"{h + i / 100},{bark},{tree}\n"
+    for i in range(20)
+    for h, bark, tree in ((9, "rough", "oak"), (5, "white", "birch"))
+)
+
+
+def trained(xp, data, **options):
+    model = xpnet.Sequential(xpnet.Standardize(3), xpnet.Linear(3, 2))
+    return xpnet.fit(xp, model, data, optimizer=xpnet.SGD(1.0), epochs=20, progress=False, **options)
+
+
+def test_saved_model_reads_other_tables_in_the_same_way(backend, table, tmp_path):
+    data = csv_file(table(TREES), target="tree", one_hot=True)
+    train, test = data.split(0.2)
+    run = trained(backend, train, test=test, validation=0.25)
+    assert run.history[-1].test_accuracy == 1
+    run.save(tmp_path / "model")
+    loaded = xpnet.load(tmp_path / "model", backend)
+    assert loaded.encoding == run.encoding == data.encoding
+    other = loaded.encoding.read(table("bark,height\nwhite,4\nrough,10\n"))
+    assert [loaded.classes[i] for i in loaded.predict(other)] == ["birch", "oak"]
+    assert loaded.evaluate(loaded.encoding.read(table("tree,bark,height\noak,rough,8\n"))).accuracy == 1
+
+
+def test_model_refuses_a_table_with_other_columns(numpy_xp, table):
+    data = csv_file(table(TREES), target="tree", one_hot=True)
+    run = trained(numpy_xp, data)
+    other = csv_file(table(TREES.replace("rough", "brown")), target="tree", one_hot=True)
+    message = (
+        r"has 'bark=brown' as feature 2, but the model takes 'bark=rough'; read its table with `run\.enc"
+    )
+    for call in (run.evaluate, run.predict, lambda other: trained(numpy_xp, data, test=other)):
+        with pytest.raises(ValueError, match=message):
+            call(other)
+    fewer = csv_file(table(TREES), target="tree", columns=["height"])
+    with pytest.raises(ValueError, match="`d` has nothing as feature 2, but the model takes 'bark=rough'"):
+        data.encoding.check("d", fewer.encoding)
+    with pytest.raises(ValueError, match="`d` has 'bark=rough' as feature 2, but the model takes nothing"):
+        fewer.encoding.check("d", data.encoding)
+
+
+def test_parts_and_copies_of_a_data_set_keep_its_encoding(table):
+    data = csv_file(table(COLOURS), target="size", columns=["kind"], one_hot=True)
+    for part in (*data.split(0.5), data[1:], copy.deepcopy(data), pickle.loads(pickle.dumps(data))):
+        assert part.encoding == data.encoding
+
+
+@pytest.mark.parametrize(
+    "encoding", [{}, {"columns": ["a"]}, [], "text", {"columns": 3, "target": [], "task": ""}]
+)
+def test_model_file_with_a_wrong_encoding_is_refused(numpy_xp, table, tmp_path, encoding):
+    run = trained(numpy_xp, csv_file(table(TREES), target="tree", one_hot=True))
+    about = run.about() | {"encoding": encoding}
+    checkpoint.save(tmp_path / "model", numpy_xp, run.model, run.params, about)
+    with pytest.raises(ValueError, match=r"is not an xpnet model .what it says about itself cannot be used"):
+        xpnet.load(tmp_path / "model", numpy_xp)

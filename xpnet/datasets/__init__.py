@@ -8,12 +8,11 @@ from xpnet.datasets.npz import npz_file, npz_parts
 from xpnet.datasets.parts import image_parts
 from xpnet.datasets.pictures import image_folder
 from xpnet.datasets.splitting import shuffled, split
-from xpnet.datasets.table import Table, csv_file
+from xpnet.datasets.table import csv_file
 
 __all__ = [
     "Dataset",
     "Encoding",
-    "Table",
     "csv_file",
     "idx_folder",
     "image_folder",

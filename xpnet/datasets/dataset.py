@@ -5,13 +5,16 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, SupportsIndex, overload
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy
 
 from xpnet.datasets.arrays import checked_inputs
 from xpnet.datasets.parting import SEED, check_each_class, rows_of_parts, stratified
 from xpnet.datasets.targets import checked_classes, checked_targets, checked_weights
+
+if TYPE_CHECKING:
+    from xpnet.datasets.encoding import Encoding
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +49,8 @@ class Dataset:
         The names of classes 0, 1, 2, ..., kept as a tuple; a model that is trained on it remembers them too.
     sample_weight : array, shape (n,), optional
         How much each sample counts in losses, 0 or above.
+    encoding : Encoding, optional
+        How it was made of a table; a model that is trained on it remembers it, and reads others like it.
 
     Attributes
     ----------
@@ -65,6 +70,7 @@ class Dataset:
     name: str | None = field(default=None, kw_only=True)
     classes: tuple[str, ...] | None = field(default=None, kw_only=True)
     sample_weight: numpy.ndarray | None = field(default=None, kw_only=True)
+    encoding: Encoding | None = field(default=None, kw_only=True)
     had_names: bool = field(default=False, init=False)
     """Whether the targets were names of classes."""
 
@@ -80,7 +86,8 @@ class Dataset:
                 "pass one target for each row"
             )
         weights = None if self.sample_weight is None else checked_weights(self.sample_weight, len(inputs))
-        _set(self, inputs, targets, weights, name=self.name, classes=classes, had_names=had_names)
+        others = {"name": self.name, "classes": classes, "encoding": self.encoding, "had_names": had_names}
+        _set(self, inputs, targets, weights, **others)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # A copied array is writable, even if the original is not.
@@ -124,7 +131,7 @@ class Dataset:
         if not len(inputs):
             raise ValueError(f"no row of the {len(self)} samples is selected; choose within [0, {len(self)})")
         weights = None if self.sample_weight is None else self.sample_weight[rows]
-        others = {"name": self.name, "classes": self.classes, "had_names": self.had_names}
+        others = {name: getattr(self, name) for name in ("name", "classes", "encoding", "had_names")}
         # Not through __init__, because the values have already been checked.
         return _set(object.__new__(Dataset), inputs, self.targets[rows], weights, **others)
 
@@ -217,5 +224,5 @@ def without_targets(inputs: Any) -> Dataset:
     is_dataset = isinstance(inputs, Dataset)
     checked = inputs.inputs if is_dataset else checked_inputs(inputs, "images")
     blank = numpy.zeros(len(checked), dtype=numpy.uint8)
-    others = {"name": inputs.name if is_dataset else None, "classes": None, "had_names": False}
-    return _set(object.__new__(Dataset), checked, blank, None, **others)
+    kept = {name: getattr(inputs, name) if is_dataset else None for name in ("name", "encoding")}
+    return _set(object.__new__(Dataset), checked, blank, None, **kept, classes=None, had_names=False)

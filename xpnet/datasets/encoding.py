@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path as Place
@@ -130,7 +131,27 @@ class Encoding:
             inputs = encoded_inputs(columns, self.levels)
             if not targets:
                 return inputs
-            return made_dataset(path, inputs, self._targets(wanted), self.classes)
+            return self.dataset(path, inputs, self._targets(wanted))
+
+    def dataset(self, path: Path, inputs: numpy.ndarray, targets: numpy.ndarray) -> Dataset:
+        """Return inputs and targets of a file, encoded in this way, as a data set."""
+        name = str(Place(os.fsdecode(path)).resolve())
+        return Dataset(inputs, targets, name=name, classes=self.classes, encoding=self)
+
+    def check(self, name: str, found: Encoding | None) -> None:
+        """Raise ValueError unless a data set, which the caller knows as `name`, has the same inputs.
+
+        One that is not from a table is not checked.
+        """
+        if found is None or found.features == self.features:
+            return
+        pairs = itertools.zip_longest(found.features, self.features)
+        i, (theirs, own) = next((i, pair) for i, pair in enumerate(pairs, 1) if pair[0] != pair[1])
+        has, expected = ("nothing" if feature is None else quoted(feature) for feature in (theirs, own))
+        raise ValueError(
+            f"`{name}` has {has} as feature {i}, but the model takes {expected}; read its table with "
+            "`run.encoding.read(path)`"
+        )
 
     def _targets(self, columns: Sequence[Column]) -> numpy.ndarray:
         first = columns[0]
@@ -203,14 +224,6 @@ def narrowed(values: numpy.ndarray) -> numpy.ndarray:
     kept = numpy.isfinite(narrow) & ((narrow != 0) | (values == 0))
     kept &= (narrow == values) | (values != numpy.rint(values))
     return narrow if kept.all() else values
-
-
-def made_dataset(
-    path: Path, inputs: numpy.ndarray, targets: numpy.ndarray, classes: Sequence[str] | None
-) -> Dataset:
-    """Return a data set with the absolute path of its file as its name."""
-    name = str(Place(os.fsdecode(path)).resolve())
-    return Dataset(inputs, targets, name=name, classes=None if classes is None else tuple(classes))
 
 
 def _translated(column: Texts, known: Sequence[str], what: str) -> numpy.ndarray:

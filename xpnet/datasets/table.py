@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy
 
@@ -23,38 +22,12 @@ from xpnet.datasets.encoding import (
     encoded_inputs,
     fill,
     find,
-    made_dataset,
     names,
     narrowed,
 )
 
 _MOST_CLASSES = 20
 """Different whole numbers in a target that are taken for classes, if they are not 0, 1, 2, ..."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Table:
-    """A data set from a table, and how it was made.
-
-    Attributes
-    ----------
-    dataset : Dataset
-    encoding : Encoding
-        With which other tables are read in the same way.
-    """
-
-    dataset: Dataset
-    encoding: Encoding
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that the inputs are made of."""
-        return self.encoding.columns
-
-    @property
-    def levels(self) -> Mapping[str, tuple[str, ...]]:
-        """The different texts of each column that became one-hot columns."""
-        return self.encoding.levels
 
 
 def csv_file(
@@ -66,7 +39,7 @@ def csv_file(
     task: str | None = None,
     delimiter: str | None = None,
     max_bytes: int | None = None,
-) -> Table:
+) -> Dataset:
     """Return a CSV file with a header as a data set.
 
     The file is UTF-8, plain or gzipped. Spaces around cells do not count. A cell that is missing (empty, NA,
@@ -95,9 +68,10 @@ def csv_file(
 
     Returns
     -------
-    table : Table
-        Classes have their texts as names, in order; whole numbers are written without a fraction. The name of
-        the data set is the file's absolute path, with links resolved.
+    dataset : Dataset
+        Its `encoding` has the names of columns, and reads other tables in the same way. Classes have their
+        texts as names, in order; whole numbers are written without a fraction. Its name is the file's
+        absolute path, with links resolved.
 
     Raises
     ------
@@ -124,8 +98,7 @@ def csv_file(
         levels = {column.name: _levels(column) for column in makers if isinstance(column, Texts)}
         inputs = encoded_inputs(makers, levels)
         task, classes, targets = _learned(learned, task)
-        encoding = Encoding(chosen, wanted, task, classes, levels)
-        return Table(made_dataset(path, inputs, targets, classes), encoding)
+        return Encoding(chosen, wanted, task, classes, levels).dataset(path, inputs, targets)
 
 
 def _features(
