@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet import datasets, initializers, losses, metrics, nn, schedules
 from xpnet.augmentation_layers import RandomFlip, RandomShift
+from xpnet.callbacks import EarlyStopping, KeepBest, ReduceOnPlateau
 from xpnet.checkpoint_folder import Checkpoint
+from xpnet.csv_log import CSVLog
 from xpnet.datasets import Dataset
 from xpnet.device import Device
 from xpnet.discovery import BackendInfo, backend, backends
@@ -49,18 +51,21 @@ __all__ = [
     "BackendInfo",
     "BackendUnavailableError",
     "BatchNorm",
+    "CSVLog",
     "Checkpoint",
     "Conv2d",
     "Dataset",
     "Device",
     "DeviceMemoryError",
     "Dropout",
+    "EarlyStopping",
     "Epoch",
     "Evaluation",
     "Flatten",
     "GlobalAvgPool2d",
     "GradientError",
     "GradientReport",
+    "KeepBest",
     "LayerNorm",
     "LeakyReLU",
     "Linear",
@@ -72,6 +77,7 @@ __all__ = [
     "RandomFlip",
     "RandomShift",
     "ReLU",
+    "ReduceOnPlateau",
     "Residual",
     "Run",
     "Sequential",
