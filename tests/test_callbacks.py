@@ -222,6 +222,22 @@ def test_callbacks_continue_where_they_were(tmp_path, backend, done):
     assert stopping.epoch == others[-1].epoch > 0
 
 
+@pytest.mark.parametrize("backend", ["numpy", "numba"])
+def test_schedule_that_a_callback_reduces_is_reduced_when_resumed(tmp_path, backend):
+    schedule = xpnet.schedules.Warmup(5, xpnet.schedules.Cosine(0.5, 60))
+    options = {"backend": backend, "optimizer": xpnet.Momentum(schedule)}
+
+    def callbacks():
+        return [ReduceOnPlateau(1, 0.5, monitor="test_accuracy")]
+
+    whole = train(epochs=8, callbacks=callbacks(), **options)
+    assert whole.lr != schedule
+    train(epochs=7, callbacks=callbacks(), checkpoint=tmp_path, **options)
+    continued = train(epochs=8, callbacks=callbacks(), resume=tmp_path, **options)
+    assert continued.optimizer == whole.optimizer
+    assert seal_of(continued, tmp_path) == seal_of(whole, tmp_path)
+
+
 def test_training_that_a_callback_ended_is_still_at_its_end_when_resumed(tmp_path):
     callbacks = [EarlyStopping(1), Worse(after=3)]
     run = train(epochs=12, callbacks=callbacks, checkpoint=tmp_path)

@@ -101,6 +101,23 @@ def test_random_numbers_that_a_layer_draws_on_the_host_continue(tmp_path):
     assert seal_of(continued, tmp_path) == seal_of(whole, tmp_path)
 
 
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        xpnet.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01, clip_norm=1.0),
+        xpnet.AdamW(xpnet.schedules.Warmup(7, xpnet.schedules.Cosine(0.1, 40)), clip_norm=0.5),
+        xpnet.RMSprop(xpnet.schedules.OneCycle(0.02, 44)),
+    ],
+)
+def test_schedules_weights_and_validation_continue(tmp_path, backend, optimizer):
+    options = {"backend": backend, "optimizer": optimizer, "validation": 0.2, "class_weight": "balanced"}
+    whole = train(epochs=4, **options)
+    train(epochs=1, checkpoint=tmp_path, **options)
+    continued = train(epochs=4, resume=tmp_path, **options)
+    assert seal_of(continued, tmp_path) == seal_of(whole, tmp_path)
+    assert [epoch.lr for epoch in continued.history] == [epoch.lr for epoch in whole.history]
+
+
 @pytest.mark.parametrize(("first", "second"), [("numpy", "numba"), ("numba", "numpy")])
 def test_checkpoint_of_one_backend_continues_on_another(tmp_path, first, second):
     whole = train(first)
@@ -167,6 +184,8 @@ def test_fewer_epochs_than_done_are_refused(tmp_path):
         ({"data": samples(seed=5)}, "`train` has other values"),
         ({"data": samples(n=334)}, "`train.inputs` is 'float32 of shape (333, 12)' there and"),
         ({"test": samples(50, 5)}, "`test` has other values"),
+        ({"validation": 0.2}, "`train.inputs` is 'float32 of shape (333, 12)' there and"),
+        ({"class_weight": {0: 2.0}}, "`train.sample_weight` is None there and 'float"),
         ({"test": None}, "`test` is Dataset(inputs="),
     ],
 )

@@ -18,6 +18,7 @@ from xpnet.optim import OPTIMIZERS, Optimizer
 from xpnet.packing import Tensors, pack
 from xpnet.random import Stream
 from xpnet.run import Run, load
+from xpnet.schedules import SCHEDULES
 from xpnet.sealed import CHECKPOINT, damaged
 from xpnet.settings import described, differences, fingerprint
 from xpnet.trainer import Trainer
@@ -266,8 +267,10 @@ def _rebuilt(optimizer: Optimizer, description: Any) -> Any:
     """Return the optimizer of a checkpoint, which a callback may have changed from the given one."""
     if described(optimizer) == description:
         return optimizer
-    kinds: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in OPTIMIZERS.values()}
-    return _built(kinds | {type(optimizer).__name__: type(optimizer)}, description)
+    known: list[Any] = [*OPTIMIZERS.values(), *SCHEDULES.values(), type(optimizer)]
+    schedule = type(getattr(optimizer, "lr", None))
+    kinds = {kind.__name__: kind for kind in [*known, schedule]}
+    return _built(kinds, description)
 
 
 def _built(kinds: dict[str, Callable[..., Any]], description: Any) -> Any:
@@ -278,6 +281,6 @@ def _built(kinds: dict[str, Callable[..., Any]], description: Any) -> Any:
         return description
     kind = description["kind"]
     if kind not in kinds:
-        raise ValueError(f"a callback set {kind!r} in the optimizer, whose class is not from xpnet")
+        raise ValueError(f"a callback set a {kind!r} as optimizer or schedule, which is not from xpnet")
     fields = {name: _built(kinds, value) for name, value in description.items() if name != "kind"}
     return kinds[kind](**fields)
