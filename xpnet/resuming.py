@@ -19,7 +19,7 @@ from xpnet.packing import Tensors, pack
 from xpnet.random import Stream
 from xpnet.run import Run, load
 from xpnet.schedules import SCHEDULES
-from xpnet.sealed import CHECKPOINT, damaged
+from xpnet.sealed import CHECKPOINT, DamagedError, damaged
 from xpnet.settings import described, differences, fingerprint
 from xpnet.trainer import Trainer
 
@@ -197,7 +197,7 @@ class Resumable:
         try:
             return found, load(path, xp, model=self._run.model)
         except ValueError as e:
-            raise damaged(path, str(e), CHECKPOINT) from e
+            raise DamagedError(str(e)) from e
 
     def _take(self, found: tuple[dict[str, Any], Run], path: pathlib.Path, epochs: int) -> None:
         """Continue from a checkpoint."""

@@ -32,6 +32,7 @@ from xpnet.cli.options import (
     read_data,
 )
 from xpnet.cli.outputs import Outputs, RescuedError
+from xpnet.cli.resuming import Saving, checkpoint_options
 from xpnet.datasets import Dataset
 from xpnet.epoch_lines import epoch_line
 from xpnet.errors import shortened
@@ -108,6 +109,7 @@ def widths(value: str) -> tuple[int, ...]:
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option("--tf32", is_flag=True, help="Let large float32 products be rounded to TF32; only on cupy.")
 @click.option("--limit", type=COUNT, metavar="N", help="Train only on the first N images.")
+@checkpoint_options
 @output_option("--save", what="Write the model (safetensors).")
 @json_option("backend, versions, configuration, history and confusion matrix")
 @output_option("--plot", what="Draw loss and accuracy (PNG, SVG or PDF).")
@@ -134,6 +136,8 @@ def train(
     epochs, on MNIST. With --model cnn, it is LeNet-5 with ReLU and learning rate 0.5, which takes images of
     at least 12 x 12 pixels.
     """
+    say: Callable[[str], object] = (lambda line: None) if quiet else _say
+    saving = Saving(config, say)
     _choose_network(kind, config)
     optimizer = _optimizer(config)
     check_distinct(save=save, json=json_path, plot=plot)
@@ -152,7 +156,6 @@ def train(
         raise ValueError(f"all labels in {str(data)!r} are 0; add images of a second class")
     model, described = network(training.images, classes, config)
 
-    say: Callable[[str], object] = (lambda line: None) if quiet else _say
     say(f"{xp.name} on {xp.device_name()}: {described}, {optimizer}")
     say(f"{len(training)} training and {len(testing)} test images, batches of {config['batch_size']}")
     config["data"] = None if data is None else str(data)
@@ -167,7 +170,9 @@ def train(
             training,
             test=testing,
             optimizer=optimizer,
-            callbacks=[lambda run: say(epoch_line(run.history[-1], config["epochs"]))],
+            callbacks=[saving, lambda run: say(epoch_line(run.history[-1], config["epochs"]))],
+            checkpoint=saving.checkpoint,
+            resume=saving.resume,
             progress=is_terminal() and not quiet,  # the lines are printed by the callback
             **{name: config[name] for name in ("epochs", "batch_size", "seed", "dtype")},
         )
