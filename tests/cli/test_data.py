@@ -89,7 +89,7 @@ def test_all_pictures_of_another_folder_are_used_at_the_models_size(trained, tmp
 def test_folder_with_other_classes_than_the_model_is_refused(trained, tmp_path, command):
     other = fill(tmp_path / "others", ("cat", "dog", "rat"), n=2)
     message = run(command, trained[1], "--data", other, status=1)
-    assert "has other classes than the model: class 2 is 'rat' there and 'owl' in the model" in message
+    assert "has the class 'rat', which the model does not know: it knows 'cat', 'dog', 'owl'" in message
 
 
 def test_names_of_a_model_do_not_hide_numbers_beyond_them(tmp_path):

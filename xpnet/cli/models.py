@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import re
 from typing import Any
@@ -20,6 +19,7 @@ from xpnet.cli.options import (
     read_test,
     written_json,
 )
+from xpnet.cli.wanted import figures_about, figures_line
 from xpnet.datasets import Dataset
 from xpnet.errors import shortened
 from xpnet.losses import find_loss
@@ -59,8 +59,9 @@ def evaluate(
 ) -> None:
     """Measure a saved MODEL on test images.
 
-    Prints the loss, the accuracy, and precision, recall and F1 of each class. Pictures of a folder
-    are resized to the size that the model was trained on.
+    Prints the loss, the accuracy, and precision, recall and F1 of each class; of a model that predicts
+    values, the mean absolute error and R^2. Pictures of a folder are resized to the size that the model was
+    trained on.
     """
     pictures = {"plot": plot, "plot-mistakes": plot_mistakes, "plot-filters": plot_filters}
     check_distinct(json=json_path, **pictures)
@@ -69,14 +70,15 @@ def evaluate(
     run = xpnet.load(model, xpnet.backend(backend))
     test = read_test(run, dataset, data, max_bytes)
     evaluation = run.evaluate(test)
-    results = dataclasses.asdict(evaluation) | {"confusion": evaluation.confusion.tolist()}
-    if evaluation.classes is None:
-        del results["classes"]
-    outputs = written_json(json_path, {"backend": run.xp.name, **results})
+    results: dict[str, Any] = {"loss": evaluation.loss, "accuracy": evaluation.accuracy}
+    if evaluation.classes is not None:
+        results["classes"] = evaluation.classes
+    results |= {"backend": run.xp.name, **figures_about(evaluation)}
+    outputs = written_json(json_path, results)
     outputs.write("drew", plot, lambda path: plots.confusion(evaluation, path))
     outputs.write("drew", plot_mistakes, lambda path: plots.plot_mistakes(run, test, save=path))
     outputs.write("drew", plot_filters, lambda path: plots.plot_filters(run, save=path))
-    click.echo(f"test loss {evaluation.loss:.4f}   test accuracy {evaluation.accuracy:.2%}\n")
+    click.echo(f"test loss {evaluation.loss:.4f}   test {figures_line(evaluation)}\n")
     click.echo(evaluation.report())
     outputs.say()
 

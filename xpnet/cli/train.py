@@ -76,7 +76,7 @@ def train(
     quiet: bool,
     **config: Any,
 ) -> None:
-    """Train a network: a multilayer perceptron or a convolutional one, or one that was saved.
+    """Train a multilayer perceptron or a convolutional network.
 
     The defaults are the improved network of the course "Neural Network from Scratch" by Subash Gandyer: 64
     sigmoid units and softmax, momentum 0.9 as a moving average with learning rate 4, batches of 128, 9
@@ -105,7 +105,7 @@ def train(
     training = arguments.pop("train")
     steps = config["epochs"] * -(-len(training) // config["batch_size"])
     optimizer = scheduled(optimizer, config.get("schedule"), steps)
-    model, described = _network(training, testing, config, loaded)
+    model, described = _network(training, testing, config, loaded, data)
 
     say(f"{xp.name} on {xp.device_name()}: {described}, {optimizer}")
     say(f"{_counts(training, arguments['validation'], testing)}, batches of {config['batch_size']}")
@@ -142,20 +142,24 @@ def train(
 
 
 def _network(
-    training: Dataset, testing: Dataset, config: dict[str, Any], loaded: Run | None
+    training: Dataset,
+    testing: Dataset,
+    config: dict[str, Any],
+    loaded: Run | None,
+    data: pathlib.Path | None,
 ) -> tuple[Sequential, str]:
     """Return the network to train, a new one or the loaded one, and its description."""
     if loaded is not None:
         return loaded.model, f"the network of {config['load']}"
-    outputs = training.targets.shape[1] if not training.has_labels else _classes(training, testing)
+    outputs = training.targets.shape[1] if not training.has_labels else _classes(training, testing, data)
     return network(training.inputs, outputs, config)
 
 
-def _classes(training: Dataset, testing: Dataset) -> int:
+def _classes(training: Dataset, testing: Dataset, data: pathlib.Path | None) -> int:
     """Return how many classes there are: those with names, or up to the largest label."""
     classes = len(training.classes or ()) or 1 + int(max(training.labels.max(), testing.labels.max()))
     if classes < 2:
-        raise ValueError("all labels of the data are 0; add samples of a second class")
+        raise ValueError(f"all labels in {str(data)!r} are 0; add images of a second class")
     return classes
 
 

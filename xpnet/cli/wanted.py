@@ -57,6 +57,13 @@ class Wanted:
         return doubt(evaluation.confusion, self.config["lr"], usual_rate(self.config))
 
 
+def figures_about(evaluation: Evaluation) -> dict[str, Any]:
+    """Return the confusion matrix for a file or, if there is none, the metrics."""
+    if evaluation.confusion is None:
+        return {"metrics": evaluation.metrics}
+    return {"confusion": evaluation.confusion.tolist()}
+
+
 def figures_line(evaluation: Evaluation) -> str:
     """Return how good predictions are, in a few words: the accuracy, or the errors of values."""
     if evaluation.accuracy is not None:
@@ -93,8 +100,7 @@ def _results(run: Run, config: dict[str, Any], evaluation: Evaluation) -> dict[s
         "warm_up_seconds": run.warm_up_seconds,
         "report": run.report,
         "history": _history(run),
-        "confusion": None if evaluation.confusion is None else evaluation.confusion.tolist(),
-        "metrics": evaluation.metrics,
+        **figures_about(evaluation),
     }
 
 
