@@ -19,11 +19,12 @@ from typing import Any
 from xpnet import nn
 from xpnet.replay.lower import Lowering, Rule, Task, lower
 from xpnet.replay.trace import Call, NotReplayableError, Running, Trace, Value
-from xpnet_cupy import kernels, source
+from xpnet_cupy import kernels, rules, source
 from xpnet_cupy.convolution import Convolution
 from xpnet_cupy.convolution_shapes import Shapes, shapes_of
+from xpnet_cupy.counts import Counts
 from xpnet_cupy.dense import Dense
-from xpnet_cupy.table import Numbers, Table
+from xpnet_cupy.table import Table
 from xpnet_cupy.together import (
     are_alike,
     can_wait,
@@ -64,10 +65,8 @@ class Fusion:
     def __init__(self, trace: Trace, dense: Dense) -> None:
         self._dense, self._convolution = dense, Convolution(dense)
         self._fetched: set[Value] = set()
-        self._unbiases: dict[Any, Value] = {}
-        self._steps: dict[Running, Value] = {}
-        self._rates: dict[Any, Value] = {}
         self.table = Table()
+        self._counts = Counts(self.table)
         self.totals: dict[Value, Value] = {}
         self.tasks = lower(trace, self._rules())
         for task in self.tasks:
@@ -207,7 +206,7 @@ class Fusion:
         if not can_wait(trace, first, last, makes=first.changed):
             return False
         lowering.take(*steps)
-        counts = self._counts(lowering, first)
+        counts = self._counts.of(lowering, first)
         numbers = {name: number for name, number in first.numbers.items() if name not in counts}
         run = functools.partial(_step, step, first.name, numbers, [*counts])
         changed = (value for step in steps for value in step.changed)
@@ -219,53 +218,19 @@ class Fusion:
         """Take a step by itself."""
         if not takes_its_numbers(call):
             return False
-        inputs = {**call.arrays, **self._counts(lowering, call)}
-        lowering.add(Task(call.name, call.function_of(*inputs), (*inputs.values(),)), at=call)
+        inputs = {**call.arrays, **self._counts.of(lowering, call)}
+        fixed = {name: number for name, number in call.numbers.items() if name not in inputs}
+        run = functools.partial(_step_alone, call.name, fixed, [*inputs])
+        lowering.add(Task(call.name, run, (*inputs.values(),)), at=call)
         return True
 
     def _draw(self, lowering: Lowering, call: Call) -> bool:
         """Draw by the number of the step, if that differs from call to call."""
         inputs: dict[str, Value] = dict(call.arrays)
         for name, count in call.running.items():
-            if count not in self._steps:
-                self._steps[count] = Value((1,), "int64")
-                cell = self.table.add(count.leaf, added=count.added, advance=1)
-                lowering.add_first(Task("advance", kernels.advance, (cell,), (self._steps[count],)))
-            inputs[name] = self._steps[count]
+            inputs[name] = self._counts.step(lowering, count)
         lowering.add(Task(call.name, call.function_of(*inputs), (*inputs.values(),), call.results), at=call)
         return True
-
-    def _counts(self, lowering: Lowering, call: Call) -> dict[str, Value]:
-        """Return what stands for the numbers that differ from call to call, see `kernels`."""
-        return {
-            name: self._unbias(lowering, call, number)
-            if number.function is None
-            else self._rate(lowering, call, number)
-            for name, number in call.running.items()
-        }
-
-    def _rate(self, lowering: Lowering, call: Call, number: Any) -> Value:
-        """Return what stands for a number that follows from a count."""
-        dtype = call.arrays["param"].dtype
-        key = number, dtype
-        if key not in self._rates:
-            self._rates[key] = Value((1,), dtype)
-            numbers = Numbers(number.function, dtype)
-            cell = self.table.add(number.leaf, added=number.added, advance=dtype.itemsize, numbers=numbers)
-            pick = functools.partial(kernels.pick, dtype=dtype)
-            lowering.add_first(Task("pick", pick, (cell,), (self._rates[key],)))
-        return self._rates[key]
-
-    def _unbias(self, lowering: Lowering, call: Call, count: Running) -> Value:
-        betas = {name: call.numbers[name] for name in ("beta1", "beta2")}
-        dtype = call.arrays["param"].dtype
-        key = count, *betas.values(), dtype
-        if key not in self._unbiases:
-            self._unbiases[key] = Value((2,), dtype)
-            steps = self.table.add(count.leaf, added=count.added, advance=1)
-            run = functools.partial(kernels.count, **betas, dtype=dtype)
-            lowering.add_first(Task("count", run, (steps,), (self._unbiases[key],)))
-        return self._unbiases[key]
 
     def _loss(self, lowering: Lowering, call: Call) -> bool:
         """Add a loss to a total in place."""
@@ -296,6 +261,11 @@ def _shapes_of(call: Call) -> Shapes:
 
 def _named(*parts: str | None) -> str:
     return " ".join(filter(None, parts))
+
+
+def _step_alone(name: str, numbers: Mapping[str, Any], names: Sequence[str], *found: Array) -> Any:
+    """Take a step, given the arrays and counts that have these names."""
+    return rules.step(name, {**numbers, **dict(zip(names, found, strict=True))})
 
 
 def _step(

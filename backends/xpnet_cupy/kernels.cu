@@ -385,7 +385,8 @@ template <typename T> __global__ void clip_by_norm(const T* x, const T* squares,
 
 // Optimizer rules: each changes element i of a parameter, and of its state, by a gradient. kernels.py fills a
 // rule by the names of its fields: pointers to the state, the numbers of the twin, and for each `beta` and for
-// `alpha` among these `rest`, 1 - beta, and `unbias`, 1 - beta**step, both rounded once, as in the twins.
+// `alpha` among these `rest`, 1 - beta, and `unbias`, 1 - beta**step, and for `weight_decay` `kept`, 1 - lr times
+// that; all are rounded once, as in the twins.
 
 // A number that may follow a schedule: in a captured step it is then on the device, by the kernel pick.
 template <typename T> struct Number {
@@ -395,9 +396,9 @@ template <typename T> struct Number {
 };
 
 // Without decay, a parameter stays as it is, and the product below may become one instruction with the difference.
-template <typename T> __device__ void decay(T* param, Index i, T lr, T weight_decay)
+template <typename T> __device__ void decay(T* param, Index i, T kept)
 {
-    if (weight_decay != 0) param[i] *= 1 - lr * weight_decay;
+    if (kept != 1) param[i] *= kept;
 }
 
 template <typename T> struct Store {
@@ -405,22 +406,21 @@ template <typename T> struct Store {
 };
 
 template <typename T> struct Sgd {
-    Number<T> lr;
-    T weight_decay;
+    Number<T> lr, kept;
     __device__ void operator()(T* param, Index i, T g) const
     {
-        decay<T>(param, i, lr, weight_decay);
+        decay<T>(param, i, kept);
         param[i] -= lr * g;
     }
 };
 
 template <typename T> struct SgdMomentum {
     T* velocity;
-    Number<T> lr, share;
-    T momentum, weight_decay;
+    Number<T> lr, share, kept;
+    T momentum;
     __device__ void operator()(T* param, Index i, T g) const
     {
-        decay<T>(param, i, lr, weight_decay);
+        decay<T>(param, i, kept);
         T v = momentum * velocity[i] + share * g;
         velocity[i] = v;
         param[i] -= lr * v;
@@ -429,11 +429,11 @@ template <typename T> struct SgdMomentum {
 
 template <typename T> struct SgdNesterov {
     T* velocity;
-    Number<T> lr;
-    T momentum, weight_decay;
+    Number<T> lr, kept;
+    T momentum;
     __device__ void operator()(T* param, Index i, T g) const
     {
-        decay<T>(param, i, lr, weight_decay);
+        decay<T>(param, i, kept);
         T v = momentum * velocity[i] + g;
         velocity[i] = v;
         param[i] -= lr * (momentum * v + g);
@@ -442,11 +442,11 @@ template <typename T> struct SgdNesterov {
 
 template <typename T> struct Rmsprop {
     T* variance;
-    Number<T> lr;
-    T eps, alpha, rest, weight_decay;
+    Number<T> lr, kept;
+    T eps, alpha, rest;
     __device__ void operator()(T* param, Index i, T g) const
     {
-        decay<T>(param, i, lr, weight_decay);
+        decay<T>(param, i, kept);
         T s = alpha * variance[i] + rest * square(g);
         variance[i] = s;
         param[i] -= lr * g / (sqrt(s) + eps);
@@ -455,11 +455,11 @@ template <typename T> struct Rmsprop {
 
 template <typename T> struct Momentum {
     T* velocity;
-    Number<T> lr;
-    T beta, rest, weight_decay;
+    Number<T> lr, kept;
+    T beta, rest;
     __device__ void operator()(T* param, Index i, T g) const
     {
-        decay<T>(param, i, lr, weight_decay);
+        decay<T>(param, i, kept);
         T v = beta * velocity[i] + rest * g;
         velocity[i] = v;
         param[i] -= lr * v;
@@ -468,11 +468,11 @@ template <typename T> struct Momentum {
 
 template <typename T> struct Nesterov {
     T* velocity;
-    Number<T> lr;
-    T beta, rest, weight_decay;
+    Number<T> lr, kept;
+    T beta, rest;
     __device__ void operator()(T* param, Index i, T g) const
     {
-        decay<T>(param, i, lr, weight_decay);
+        decay<T>(param, i, kept);
         T v = beta * velocity[i] + rest * g;
         velocity[i] = v;
         param[i] -= lr * (beta * v + rest * g);

@@ -51,7 +51,7 @@ def rule(
         The numbers of the twin, by name. A count may be an array on the device too: see `kernels.count`; so
         may one of `source.varying`: see `kernels.pick`.
     """
-    known = {**(given or {}), **_of_betas(given or {})}
+    known = {**_kept(given or {}), **(given or {}), **_of_betas(given or {})}
     if name is not None:
         known |= zip(nn.FUNCTIONS[name].changed[1:], (x.data.ptr for x in state), strict=True)
     layout = source.layout(name, dtype)
@@ -63,6 +63,12 @@ def _field(value: Any, dtype: numpy.dtype) -> Any:
     if not dtype.names:
         return value
     return (value, 0) if isinstance(value, numbers.Real) else (0, value.data.ptr)
+
+
+def _kept(given: Mapping[str, Any]) -> dict[str, float]:
+    """Return what decay leaves of a parameter, unless it is on the device."""
+    decay = given.get("weight_decay", 0.0)
+    return {} if "kept" in given else {"kept": 1 - given["lr"] * decay if decay else 1.0}
 
 
 def _of_betas(given: Mapping[str, Any]) -> dict[str, Any]:
