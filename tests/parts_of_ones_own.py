@@ -136,6 +136,31 @@ class Lion:
         return new, {"momentum": momentum}
 
 
+@xpnet.register
+@dataclasses.dataclass(frozen=True)
+class Unbiased:
+    """Adam of standard functions, which computes with the number of the step."""
+
+    lr: float = 1e-3
+    eps: float = 1e-3
+
+    def init(self, xp, params):
+        zeros = {name: xp.zeros_like(p) for name, p in params.items()}
+        return {"step": 0, "mean": zeros, "variance": {name: x * 1 for name, x in zeros.items()}}
+
+    def __call__(self, xp, params, grads, state):
+        step = state["step"] + 1
+        rate = self.lr / (1 - 0.9**step)
+        new, means, variances = {}, {}, {}
+        for name, p in params.items():
+            g = grads[name]
+            means[name] = 0.9 * state["mean"][name] + 0.1 * g
+            variances[name] = 0.999 * state["variance"][name] + 0.001 * g**2
+            unbiased = variances[name] / (1 - 0.999**step)
+            new[name] = p - rate * means[name] / (xp.sqrt(unbiased) + self.eps)
+        return new, {"step": step, "mean": means, "variance": variances}
+
+
 def logistic(xp, outputs, labels):
     """Return the mean cross-entropy of a softmax and its gradient, of standard functions."""
     shifted = outputs - xp.max(outputs, axis=1, keepdims=True)

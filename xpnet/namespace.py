@@ -157,6 +157,7 @@ class Namespace:
         - Add to a whole number that it is given, pass it on as the number of an optimizer's step, call a
           schedule of `xpnet.schedules` with it, return it; do nothing else with it.
         - Pass what a schedule returns to a function of `nn`, or return it; do nothing else with it.
+        - On NumPy and Numba, both numbers can also be computed with by arithmetic.
         - Leave the images of a data set as they are between calls.
         - Gather within range. Out of range, a step may raise an error and its program take another row.
 

@@ -174,7 +174,7 @@ class Rules:
         run, count = on_host(call)
         inputs = tuple(call.arrays.values())
         results = tuple(value for value in call.results if value is not None)
-        if getattr(call.run, "writes", False):
+        if count is None and getattr(call.run, "writes", False):
             run = call.run.into  # type: ignore[attr-defined]
         self._call(lowering, call, run, inputs, results, count)
         return True

@@ -103,7 +103,8 @@ class _Rules:
         if not getattr(call.run, "writes", False) or not lowering.trace.returned.isdisjoint(call.results):
             return False
         results = [value for value in call.results if value is not None]
-        lowering.add(Task(call.name, call.run.into, (*call.arrays.values(), *results)), at=call)  # type: ignore[attr-defined]
+        inputs: tuple[Any, ...] = (*call.arrays.values(), *call.running.values(), *results)
+        lowering.add(Task(call.name, call.run.into, inputs), at=call)  # type: ignore[attr-defined]
         self.written.update(results)
         return True
 

@@ -6,7 +6,7 @@ import dataclasses
 import numpy
 import pytest
 import steps
-from parts_of_ones_own import Centred, Lion, Noisy, Scaled, Twice, logistic
+from parts_of_ones_own import Centred, Lion, Noisy, Scaled, Twice, Unbiased, logistic
 from steps import PLAIN, assert_same, assert_trained_alike, make_images, train
 
 import xpnet
@@ -140,6 +140,60 @@ def test_state_that_the_step_reaches_takes_effect_when_it_changes(xp):
         rate[0] = 0.5 if i < 5 else 0.25
         assert_same(compiled(xp, x, y), x - rate[0] * y)
     assert compiled.report == ""
+
+
+NUMBERS = {
+    "product": lambda xp, n, x: n * x,
+    "reflected": lambda xp, n, x: x / n + (n - x),
+    "powers": lambda xp, n, x: x * (1 - 0.9**n) / 2 ** (-n / 3),
+    "several": lambda xp, n, x: x * (n + 1) + (n * n - abs(3 - n)) / (7 + (n + 2) // 2) % 5,
+    "functions": lambda xp, n, x: xp.where(x > n / 4, xp.sqrt(n) * x, xp.asarray(n) + x),
+    "steps of nn": lambda xp, n, x: xp.nn.sgd_step(x * 1, x, 0.1 / (n + 1)),
+    "an item": lambda xp, n, x: x[n % 4] * 1,
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_arithmetic_with_a_whole_number_is_done_anew_in_each_call(xp, name):
+    def step(xp, n, x):
+        return NUMBERS[name](xp, n, x), n + 1, n / 2
+
+    compiled = xp.compile(step)
+    x = numpy.linspace(-1, 1, 12, dtype=numpy.float32).reshape(4, 3)
+    for n in (1, 2, 3, 4, 7, 5):
+        found, expected = compiled(xp, n, x), step(PLAIN, n, x)
+        assert_alike(found[0], expected[0], "float32")
+        assert found[1:] == expected[1:]
+        assert [*map(type, found[1:])] == [int, float]
+    assert compiled.report == ""
+    assert [*compiled._trusted.values()] == [4]
+
+
+def by_index(xp, n, x):
+    return x * [1, 2, 3, 4, 5, 6, 7, 8][n]
+
+
+def by_length(xp, n, x):
+    return x + xp.arange(n)[-1]
+
+
+def by_slice(xp, n, x):
+    return x[:n] * 2
+
+
+def by_test(xp, n, x):
+    return x * (2 if n > 3 else 1)
+
+
+@pytest.mark.parametrize("step", [by_index, by_length, by_slice, by_test])
+def test_other_use_of_a_whole_number_is_named_by_its_line(xp, step):
+    compiled = xp.compile(step)
+    x = numpy.ones((4, 3), numpy.float32)
+    for n in (1, 2, 3, 4, 7, 5):
+        assert_alike(compiled(xp, n, x), step(PLAIN, n, x), "float32")
+    expected = f"`test_own_parts.py:{step.__code__.co_firstlineno + 1}: return "
+    assert compiled.report.startswith(expected)
+    assert compiled.report.endswith("` computes with a whole number that the step is given")
 
 
 def reads_as_float(xp, x, y):
@@ -321,7 +375,7 @@ MODELS = {
     "random numbers": (xpnet.Linear(12, 8), Noisy(), xpnet.Tanh(), xpnet.Dropout(0.5), xpnet.Linear(8, 3)),
     "images": (xpnet.Unflatten(3, 4, 1), xpnet.Conv2d(1, 2, 3), Mish(), xpnet.Flatten(), xpnet.Linear(24, 3)),
 }
-OPTIMIZERS = [xpnet.SGD(0.1), xpnet.Adam(0.01, eps=1e-3), Lion(0.01)]
+OPTIMIZERS = [xpnet.SGD(0.1), xpnet.Adam(0.01, eps=1e-3), Lion(0.01), Unbiased(0.01)]
 
 
 @pytest.mark.parametrize("loss", [None, logistic], ids=["loss of xpnet", "own loss"])

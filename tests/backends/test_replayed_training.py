@@ -179,8 +179,17 @@ def compiled_with(xp, update):
     return trainer.compiled, len(calls)
 
 
-def test_rule_of_functions_of_the_library_is_compiled(xp):
-    compiled, runs = compiled_with(xp, with_new_arrays)
+COMPILED = [
+    with_new_arrays,
+    with_a_rate_divided_by_the_step,
+    with_a_rate_to_the_power_of_the_step,
+    with_a_product_of_the_step,
+]
+
+
+@pytest.mark.parametrize("update", COMPILED)
+def test_rule_of_operators_and_arithmetic_is_compiled(xp, update):
+    compiled, runs = compiled_with(xp, update)
     assert compiled.report == ""
     # Traced once in vain; then each of the two batch sizes is traced and tried.
     assert runs == 1 + 2 * 2
@@ -191,7 +200,7 @@ REASONS = {
     in_place: "p -= 0.1 * grad` changes an array in place, other than by `xp.nn`",
     by_out: "return numpy.subtract(p, 0.1 * grad, out=p)` writes to an array, other than by `xp.nn`",
     with_decay_of_the_gradient_in_place: "grad *= 0.5` changes an array in place, other than by `xp.nn`",
-    with_a_rate_divided_by_the_step: "return xp.nn.sgd_step(p, grad, 0.1 / (step + 1))` computes with a",
+    with_half_a_step_more: "return xp.nn.sgd_step(p, grad, 0.1 / float(step + 0.5))` computes with a",
 }
 
 

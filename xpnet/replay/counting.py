@@ -17,15 +17,17 @@ from xpnet.replay.tree import leaves, rebuilt
 class Counting:
     """A whole number among a step's arguments, which remembers what is added to it, or a `computed` one.
 
-    Whatever else is computed with it would stay in the program as it was, so `spoil` is called then. This
-    passes for an int or a float, but is none: ``0.1 * number`` reads a real one without a call of any of its
-    methods.
+    Whatever else is computed with it would stay in the program as it was, so `spoil` is called then, unless
+    it `computes`: then arithmetic with plain numbers gives another such number. This passes for an int or a
+    float, but is none: ``0.1 * number`` reads a real one without a call of any of its methods.
     """
 
-    __slots__ = ("running", "spoil", "value")
+    __slots__ = ("computes", "running", "spoil", "value")
 
-    def __init__(self, value: Any, running: Running, spoil: Callable[[], None]) -> None:
-        self.value, self.running, self.spoil = value, running, spoil
+    def __init__(
+        self, value: Any, running: Running, spoil: Callable[[], None], *, computes: bool = False
+    ) -> None:
+        self.value, self.running, self.spoil, self.computes = value, running, spoil, computes
 
     @property  # type: ignore[misc]
     def __class__(self) -> type:
@@ -33,16 +35,17 @@ class Counting:
 
     def __add__(self, other: Any) -> Any:
         if type(other) is not int or self.running.function is not None:
-            self.spoil()
-            return self.value + as_int(other)
+            return _add(self, other)
         running = dataclasses.replace(self.running, added=self.running.added + other)
-        return Counting(self.value + other, running, self.spoil)
+        return Counting(self.value + other, running, self.spoil, computes=self.computes)
 
     def __radd__(self, other: Any) -> Any:
-        if type(other) is not int or self.running.function is not None:
-            self.spoil()
-            return other + self.value
-        return self + other
+        return self + other if type(other) is int else _reflected_add(self, other)
+
+    def maker(self, added: int) -> Callable[[int], Any]:
+        """Return a function that takes the number with so much added, and returns this one."""
+        function, more = self.running.function or int, self.running.added - added
+        return lambda number: function(number + more)
 
     def __array_ufunc__(self, function: Any, method: str, *inputs: Any, **options: Any) -> Any:
         self.spoil()
@@ -74,10 +77,40 @@ def _spoiling(function: Callable[..., Any], *, reflected: bool = False) -> Calla
     return method
 
 
-_BINARY = "sub", "mul", "truediv", "floordiv", "mod", "pow", "lshift", "rshift", "and", "or", "xor"
-_OTHERS = "eq", "ne", "lt", "le", "gt", "ge", "abs", "index", "invert", "neg", "pos"
+def _computing(function: Callable[..., Any], *, reflected: bool = False) -> Callable[..., Any]:
+    """Return the same, which gives a number that each replay computes anew, if `computes`."""
+    spoil = _spoiling(function, reflected=reflected)
+
+    def method(self: Counting, *others: Any) -> Any:
+        running = self.running
+        if not self.computes:
+            return spoil(self, *others)
+        if any(type(x) not in (int, float, Counting) for x in others):
+            return NotImplemented  # An array notes by itself what is done with it.
+        given = [self, *others][:: -1 if reflected else 1]
+        if any(x.running.leaf != running.leaf for x in given if type(x) is Counting):
+            return spoil(self, *others)
+        makers = [x.maker(running.added) if type(x) is Counting else _constant(x) for x in given]
+        made = dataclasses.replace(
+            running, function=lambda number: function(*[make(number) for make in makers])
+        )
+        return Counting(function(*map(as_int, given)), made, self.spoil, computes=True)
+
+    return method
+
+
+def _constant(x: Any) -> Callable[[int], Any]:
+    return lambda number: x
+
+
+_add, _reflected_add = _computing(operator.add), _computing(operator.add, reflected=True)
+_ARITHMETIC = "sub", "mul", "truediv", "floordiv", "mod", "pow"
+_BINARY = "lshift", "rshift", "and", "or", "xor"
+_OTHERS = "eq", "ne", "lt", "le", "gt", "ge", "index", "invert"
 _CALLED = bool, divmod, float, format, hash, int, repr, round, str, math.ceil, math.floor, math.trunc
 _METHODS = {
+    **{name: _computing(getattr(operator, f"__{name}__")) for name in (*_ARITHMETIC, "abs", "neg", "pos")},
+    **{f"r{name}": _computing(getattr(operator, f"__{name}__"), reflected=True) for name in _ARITHMETIC},
     **{name: _spoiling(getattr(operator, f"__{name}__")) for name in (*_BINARY, *_OTHERS)},
     **{f"r{name}": _spoiling(getattr(operator, f"__{name}__"), reflected=True) for name in _BINARY},
     **{function.__name__: _spoiling(function) for function in _CALLED},
@@ -97,7 +130,7 @@ def computed(function: Callable[[int], float], number: Any) -> Any:
     if type(number) is not Counting or number.running.function is not None:
         return function(number)
     running = dataclasses.replace(number.running, function=function)
-    return Counting(function(number.value), running, number.spoil)
+    return Counting(function(number.value), running, number.spoil, computes=number.computes)
 
 
 def as_int(x: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 
 from xpnet.nn import Function
+from xpnet.replay.counting import Counting
 from xpnet.replay.recorded import READS, Recorded, plain_of
 from xpnet.replay.trace import Call, Value, kind_of
 from xpnet.replay.tree import is_array, leaves, rebuilt
@@ -66,6 +67,18 @@ def fault_of_result(name: str, given: Sequence[Recorded], found: Any) -> str:
     return READS if given and not _ABOUT_ARRAYS.fullmatch(name) else ""
 
 
+def takes_numbers(name: str, function: Callable[..., Any]) -> bool:
+    """Return whether a function of the library may be given numbers that differ from call to call.
+
+    Shapes must not depend on them.
+    """
+    return (
+        isinstance(function, numpy.ufunc)
+        or name in ("xp.asarray", "xp.where")
+        or name.startswith("operator.")
+    )
+
+
 def results_of(found: Any) -> list[Any]:
     """Return the results of a call one by one."""
     return [*found] if isinstance(found, tuple | list) else [found]
@@ -82,13 +95,15 @@ def call_of(
     """Return a call of a library's function for a trace; it runs a `LibraryRun`."""
     function, args = _as_ufunc(function, args)
     flat = leaves((args, options))
-    places = [i for i, x in enumerate(flat) if type(x) is Recorded]
-    arrays = {f"x{n}": flat[i].value for n, i in enumerate(places)}
+    places = [i for kind in (Recorded, Counting) for i, x in enumerate(flat) if type(x) is kind]
+    given = {f"x{n}": flat[i] for n, i in enumerate(places)}
+    arrays = {key: x.value for key, x in given.items() if type(x) is Recorded}
+    numbers = {key: x.running for key, x in given.items() if type(x) is Counting}
     run = _run(
         function, (args, options), [None if i in places else plain_of(x) for i, x in enumerate(flat)], places
     )
     values = tuple(results)
-    return Call(_declared(name, [*arrays]), LibraryRun(name, function, run, values), arrays, {}, values)
+    return Call(_declared(name, [*given]), LibraryRun(name, function, run, values), arrays, numbers, values)
 
 
 class LibraryRun:
@@ -100,7 +115,7 @@ class LibraryRun:
     function : callable
         Of the library.
     run : callable
-        Takes the arrays, and further options, and calls the function.
+        Takes the arrays and the numbers that may change, and further options, and calls the function.
     results : sequence of Value
 
     Attributes
@@ -117,7 +132,7 @@ class LibraryRun:
         self._forms = [(value.shape, value.dtype) for value in results]
         self.writes = isinstance(function, numpy.ufunc) and len(results) == 1
 
-    def __call__(self, *arrays: Array) -> Any:
+    def __call__(self, *arrays: Any) -> Any:
         """Return new arrays, which are stored row by row and share no memory with those given."""
         found = [numpy.asarray(x) for x in results_of(self._run(arrays))]
         if [(x.shape, x.dtype) for x in found] != self._forms:

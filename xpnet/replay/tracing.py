@@ -16,7 +16,14 @@ import numpy
 from xpnet import nn
 from xpnet.namespace import Namespace
 from xpnet.replay.counting import Counting
-from xpnet.replay.library_calls import call_of, fault_of_call, fault_of_result, results_of, value_of
+from xpnet.replay.library_calls import (
+    call_of,
+    fault_of_call,
+    fault_of_result,
+    results_of,
+    takes_numbers,
+    value_of,
+)
 from xpnet.replay.lines import running_line
 from xpnet.replay.overlap import are_apart, span
 from xpnet.replay.recorded import Recorded, plain_of, recording_namespace
@@ -153,7 +160,7 @@ class _Recorder:
 
     def refuse(self, reason: str) -> None:
         """Fail because of what the line that runs does."""
-        self.fail(f"{running_line()} {reason}")
+        self.fail(f"{running_line()} {reason}", UnknownArrayError)
 
     def argument(self, place: int, leaf: Any) -> Any:
         """Note a leaf of the arguments, and return what the step gets in its place."""
@@ -162,14 +169,11 @@ class _Recorder:
             self._arguments[value] = leaf
             return Recorded(_spared(leaf), value, self) if self._whole else leaf
         if type(leaf) is int:
-            return Counting(leaf, Running(place, 0), self._spoil)
+            return Counting(leaf, Running(place, 0), self._spoil, computes=self._whole)
         return leaf
 
     def _spoil(self) -> None:
-        self.refuse(
-            "computes with a whole number that the step is given, more than to add to it, or with what a "
-            "schedule made of it"
-        )
+        self.refuse("computes with a whole number that the step is given")
 
     def result(self, leaf: Any) -> Any:
         """Return what stands for a leaf of the result."""
@@ -209,14 +213,15 @@ class _Recorder:
 
     def call(self, name: str, function: Callable[..., Any], args: Any, options: Any) -> Any:
         """Return what a function of the library gives, and note the call."""
-        given = [x for x in leaves((args, options)) if type(x) in (Recorded, Counting)]
-        if any(type(x) is Counting for x in given):
+        flat = leaves((args, options))
+        given = [x for x in flat if type(x) is Recorded]
+        if any(type(x) is Counting for x in flat) and not takes_numbers(name, function):
             self._spoil()
         if any(self._views.is_stale(x.value) for x in given):
             self.refuse("uses a view of an array that was changed since")
         if fault := fault_of_call(name, args, options):
             self.refuse(fault)
-        plain = rebuilt((args, options), map(plain_of, leaves((args, options))))
+        plain = rebuilt((args, options), map(plain_of, flat))
         found = function(*plain[0], **plain[1])
         if fault := fault_of_result(name, given, found):
             self.refuse(fault)
