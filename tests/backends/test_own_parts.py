@@ -193,7 +193,7 @@ def test_other_use_of_a_whole_number_is_named_by_its_line(xp, step):
         assert_alike(compiled(xp, n, x), step(PLAIN, n, x), "float32")
     expected = f"`test_own_parts.py:{step.__code__.co_firstlineno + 1}: return "
     assert compiled.report.startswith(expected)
-    assert compiled.report.endswith("` computes with a whole number that the step is given")
+    assert "` computes with a whole number that the step is given" in compiled.report
 
 
 def reads_as_float(xp, x, y):

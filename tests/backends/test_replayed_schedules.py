@@ -1,6 +1,7 @@
 """Compiled steps whose rates follow a schedule: replayed, and never recorded again because of that."""
 
 import dataclasses
+import math
 
 import numpy
 import pytest
@@ -156,19 +157,23 @@ def test_schedule_that_a_step_calls_itself_is_part_of_it(replaying):
     assert compiled.report == ""
 
 
-def test_step_that_computes_with_a_rate_runs_as_it_is_written(replaying):
+@pytest.mark.parametrize(
+    ("function", "report"), [(lambda rate: 2 * rate, ""), (math.sqrt, "or with what a schedule made of it")]
+)
+def test_step_may_compute_with_a_rate_by_arithmetic(replaying, function, report):
     cosine = schedules.cosine(1.0, steps=5)
 
     def step(xp, p, n, grad):
-        return xp.nn.sgd_step(p, grad, 2 * cosine(n + 1)), n + 1
+        return xp.nn.sgd_step(p, grad, function(cosine(n + 1))), n + 1
 
     compiled = replaying.compile(step)
     p, n, total = numpy.zeros((2, 3)), 0, 0.0
     for _ in range(5):
         p, n = compiled(replaying, p, n, numpy.ones((2, 3)))
-        total -= 2 * cosine(n)
+        total -= function(cosine(n))
         numpy.testing.assert_allclose(p, total)
-    assert "or with what a schedule made of it" in compiled.report
+    assert report in compiled.report
+    assert bool(report) == bool(compiled.report)
 
 
 def test_rate_may_be_returned(replaying):

@@ -173,7 +173,7 @@ class _Recorder:
         return leaf
 
     def _spoil(self) -> None:
-        self.refuse("computes with a whole number that the step is given")
+        self.refuse("computes with a whole number that the step is given, or with what a schedule made of it")
 
     def result(self, leaf: Any) -> Any:
         """Return what stands for a leaf of the result."""
