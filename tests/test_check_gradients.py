@@ -127,6 +127,43 @@ def test_loss_of_numbers_is_checked(loss):
     assert check_gradients(xpnet.mlp(4, 3, 1), loss=loss, targets=targets, batch_size=5).passed
 
 
+@pytest.mark.parametrize("loss", xpnet.losses.LOSSES)
+def test_targets_are_drawn_if_none_are_passed(loss):
+    assert check_gradients(loss, outputs=RANDOM.normal(size=(5, 3))).passed
+    assert check_gradients(xpnet.mlp(4, 3), loss=loss).passed
+
+
+@dataclasses.dataclass(frozen=True)
+class Divided(Unparametrised):
+    """``y = x / deviation``, with a state that its gradient forgets."""
+
+    n: int
+
+    @property
+    def state_shapes(self):
+        return {"deviation": (self.n,)}
+
+    def init(self, xp, seed, *, dtype="float32"):
+        return {"deviation": xp.ones((self.n,), dtype=getattr(xp, dtype))}
+
+    def __call__(self, xp, params, x, *, stream=None):
+        return x / params["deviation"], through(xp, lambda _, dy: dy, x)
+
+    def train(self, xp, params, x, *, stream=None):
+        return *self(xp, params, x), params
+
+
+def test_state_that_a_gradient_forgets_is_noticed():
+    with pytest.raises(xpnet.GradientError, match="`input`"):
+        check_gradients(Divided(3), shape=3)
+
+
+def test_report_is_one_line_at_a_prompt():
+    report = check_gradients(xpnet.mlp(4, 3))
+    assert repr(report) == f"<xpnet.GradientReport: {report}>"
+    assert str(report).isprintable()
+
+
 def test_options_of_a_loss_are_checked():
     loss = xpnet.losses.SoftmaxCrossEntropy(label_smoothing=0.1)
     assert check_gradients(loss, outputs=RANDOM.normal(size=(3, 4)), targets=[0, 1, 3]).passed
@@ -271,7 +308,6 @@ class Narrow(Unparametrised):
 @pytest.mark.parametrize(
     ("checked", "options", "error", "message"),
     [
-        (xpnet.mlp(4, 2), {"loss": "squared_error"}, ValueError, "a `loss` was passed without `targets`"),
         (
             "squared_error",
             {},

@@ -11,6 +11,7 @@ import numpy as np
 from xpnet import checks, reprs, widths
 from xpnet.differences import Arrays
 from xpnet.layer import Params, in_training, state_shapes
+from xpnet.loss import CLASSES, VALUES
 from xpnet.losses import find_loss
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
@@ -19,23 +20,23 @@ from xpnet.random import Stream
 Array = Any
 
 INPUT, OUTPUTS = "input", "outputs"
-_NOISE = 0.1  # of drawn parameters; where biases are 0 and scales are 1, some errors do not show
+_NOISE = 0.1  # of drawn parameters and state; where shifts are 0 and scales are 1, some errors do not show
 
 
 class FixedLoss:
-    """A loss at fixed targets."""
+    """A loss at fixed targets; if they are None, random ones that suit it."""
 
-    def __init__(self, xp: Namespace, loss: Any, targets: Any) -> None:
+    def __init__(self, xp: Namespace, loss: Any, targets: Any, random: np.random.Generator) -> None:
         self.loss = find_loss(loss)
         self._xp = xp
-        found = on_host(xp, targets, dtype=None)
-        # As a data set has them.
-        kind = np.int32 if found.ndim == 1 and found.dtype.kind in "iu" else np.float64
-        columns = found.reshape(-1, 1) if found.ndim == 1 and kind is np.float64 else found
-        self._targets = xp.asarray(columns.astype(kind))
+        self._random = random
+        self._targets = None if targets is None else _as_targets(xp, targets)
 
     def both(self, outputs: Array) -> tuple[Array, Array]:
         """Return the loss and its gradient at the outputs."""
+        if self._targets is None:
+            shape = tuple(map(int, outputs.shape))
+            self._targets = _as_targets(self._xp, _drawn_targets(self.loss.numbers_are, shape, self._random))
         value, gradient = self.loss.function(self._xp, outputs, self._targets)
         return value, gradient
 
@@ -124,7 +125,7 @@ def drawn_inputs(model: Any, shape: Any, batch_size: int, random: np.random.Gene
 def drawn_params(
     xp: Namespace, model: Any, params: Params | None, seed: int, random: np.random.Generator
 ) -> dict[str, np.ndarray]:
-    """Return parameters and state in float64: those given, or initial ones with noise on the parameters."""
+    """Return parameters and state in float64: those given, or initial ones with noise."""
     shapes = {**model.shapes, **state_shapes(model)}
     given = model.init(xp, seed, dtype="float64") if params is None else params
     if {*given} != {*shapes}:
@@ -134,8 +135,26 @@ def drawn_params(
         )
     found = {name: on_host(xp, given[name]) for name in shapes}
     if params is None:
-        found |= {name: found[name] + _NOISE * random.normal(size=found[name].shape) for name in model.shapes}
+        noise = {name: _NOISE * random.normal(size=shape) for name, shape in shapes.items()}
+        # A variance, which is state, must stay positive.
+        noise |= {name: np.abs(noise[name]) for name in state_shapes(model)}
+        found = {name: x + noise[name] for name, x in found.items()}
     return found
+
+
+def _as_targets(xp: Namespace, targets: Any) -> Array:
+    """Return targets as a data set has them: class indices, or numbers in columns."""
+    found = on_host(xp, targets, dtype=None)
+    if found.ndim == 1 and found.dtype.kind in "iu":
+        return xp.asarray(found.astype(np.int32))
+    columns = found.reshape(-1, 1) if found.ndim == 1 else found
+    return xp.asarray(columns.astype(np.float64))
+
+
+def _drawn_targets(meaning: str, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
+    if meaning == CLASSES:
+        return random.integers(0, shape[1], shape[0])
+    return random.normal(size=shape) if meaning == VALUES else random.integers(0, 2, shape)
 
 
 def on_host(xp: Namespace, value: Any, *, dtype: Any = np.float64) -> np.ndarray:

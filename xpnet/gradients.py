@@ -45,6 +45,9 @@ class GradientReport:
         """Whether no error is larger than the tolerance."""
         return all(error <= self.tolerance for error in self.errors.values())
 
+    def __repr__(self) -> str:
+        return f"<xpnet.GradientReport: {self}>"
+
     def __str__(self) -> str:
         element = max(self.worst.values(), key=lambda element: element.error)
         place = f"`{element.name}`[{', '.join(map(str, element.index))}]"
@@ -101,11 +104,12 @@ def check_gradients(
         Its gradient is passed through the model. If omitted, the pullback gets random numbers. A final
         activation that the loss includes is left out, as in training.
     targets : array_like, optional
-        Of the loss: class indices or numbers.
+        Of the loss: class indices or numbers. If omitted, random ones of the kind that the loss takes as
+        numbers: class indices, 0 and 1 for each label, or values.
     outputs : array_like, shape (batch, n_out), optional
         If a loss is checked alone: what a model might give.
     params : dict of arrays, optional
-        Parameters and state. If omitted, initial ones plus some noise.
+        Parameters and state. If omitted, initial ones plus some noise, which is positive on state.
     xp : Namespace, optional
         If omitted, ``xpnet.backend("numpy")``.
     shape : int or tuple of int, optional
@@ -146,20 +150,18 @@ def check_gradients(
     }
     subject: FixedLoss | Pass
     if hasattr(checked, "shapes"):
-        if loss is not None and targets is None:
-            raise ValueError("a `loss` was passed without `targets`; pass one target for each input")
         batch_size = checks.count("batch_size", batch_size)
         x = drawn_inputs(checked, shape, batch_size, random) if inputs is None else on_host(xp, inputs)
         arrays = {INPUT: x, **drawn_params(xp, checked, params, seed, random)}
-        end = None if loss is None else FixedLoss(xp, loss, targets)
+        end = None if loss is None else FixedLoss(xp, loss, targets, random)
         subject = Pass(xp, checked, end, training=training, seed=seed)
     else:
-        if outputs is None or targets is None:
+        if outputs is None:
             raise ValueError(
                 "a loss alone is checked at outputs: pass `check_gradients(loss, outputs=..., targets=...)`; "
                 f"a model needs `shapes`, which {reprs.of_layer(checked)} lacks"
             )
-        arrays, subject = {OUTPUTS: on_host(xp, outputs)}, FixedLoss(xp, checked, targets)
+        arrays, subject = {OUTPUTS: on_host(xp, outputs)}, FixedLoss(xp, checked, targets, random)
     report = _compared(subject, arrays, **options)
     if not report.passed:
         report = dataclasses.replace(report, wrong_part=_wrong_part(subject, arrays, **options))
