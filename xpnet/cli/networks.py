@@ -70,14 +70,11 @@ def network_options(command: Command) -> Command:
 def choose_network(kind: str | None, load: pathlib.Path | None, config: dict[str, Any]) -> None:
     """Fill in to `config` the network of this kind and its defaults, or raise if an option is not for it."""
     if load is not None:
-        named = {
-            "--model": kind,
-            **{f"--{name}": config.pop(name) for name in ("hidden", "activation", "dropout")},
-        }
-        for option, value in named.items():
+        options = {name: config.pop(name) for name in ("hidden", "activation", "dropout")}
+        for name, value in {"model": kind, **options}.items():
             if value is not None:
                 raise click.UsageError(
-                    f"`{option}` is for a new network, and `--load` reads one; leave one out"
+                    f"`--{name}` is for a new network, but `--load` reads one; leave one of them out"
                 )
         config |= {"load": str(load), "activation": None}
         return
