@@ -73,6 +73,12 @@ def test_weights_of_classes_are_those_of_their_samples(backend):
     assert_same(backend, both, fit(backend, data, sample_weight=np.array([1.0, 3.0, 1.0])[LABELS] * WEIGHTS))
 
 
+def test_names_of_classes_stay_with_weights(numpy_xp):
+    names = np.array(["a", "b", "c"])[LABELS]
+    for options in ({"class_weight": "balanced"}, {"sample_weight": WEIGHTS}, {"validation": 0.2}):
+        assert fit(numpy_xp, Dataset(INPUTS, names), **options).predict(INPUTS).dtype == names.dtype
+
+
 def test_balanced_weights_are_those_of_scikit_learn():
     found = weighted(Dataset(INPUTS, LABELS), None, "balanced", classes=3).sample_weight
     expected = compute_class_weight("balanced", classes=np.arange(3), y=LABELS)

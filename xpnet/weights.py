@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +34,7 @@ def weighted(train: Dataset, sample_weight: Any, class_weight: Any, *, classes: 
     if sample_weight is not None:
         if train.sample_weight is not None:
             raise ValueError("`sample_weight` is passed, but `train` has weights; pass one of them")
-        train = dataclasses.replace(train, sample_weight=sample_weight)
+        train = train.weighted(sample_weight)
     if class_weight is None:
         return train
     if not train.has_labels:
@@ -45,7 +44,7 @@ def weighted(train: Dataset, sample_weight: Any, class_weight: Any, *, classes: 
     weights = _of_classes(train, class_weight, classes)[train.labels]
     if train.sample_weight is not None:
         weights = weights * train.sample_weight
-    return dataclasses.replace(train, sample_weight=weights)
+    return train.weighted(weights)
 
 
 def divided(train: Dataset, validation: Any, *, seed: int) -> tuple[Dataset, Dataset | None]:

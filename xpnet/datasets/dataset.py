@@ -131,9 +131,16 @@ class Dataset:
         if not len(inputs):
             raise ValueError(f"no row of the {len(self)} samples is selected; choose within [0, {len(self)})")
         weights = None if self.sample_weight is None else self.sample_weight[rows]
+        return self._with(inputs, self.targets[rows], weights)
+
+    def weighted(self, sample_weight: Any) -> Dataset:
+        """Return the same samples with these weights, shape (n,), in the place of any others."""
+        return self._with(self.inputs, self.targets, checked_weights(sample_weight, len(self)))
+
+    def _with(self, inputs: numpy.ndarray, targets: numpy.ndarray, weights: numpy.ndarray | None) -> Dataset:
+        """Return a data set that is like this one but for its arrays, which have been checked already."""
         others = {name: getattr(self, name) for name in ("name", "classes", "encoding", "had_names")}
-        # Not through __init__, because the values have already been checked.
-        return _set(object.__new__(Dataset), inputs, self.targets[rows], weights, **others)
+        return _set(object.__new__(Dataset), inputs, targets, weights, **others)
 
     def split(
         self, share: float = 0.2, *, seed: int = SEED, stratify: bool | None = None
