@@ -369,7 +369,7 @@ class OnDevice(cuda_on_host.Array):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
 def test_large_parameters_are_compared_on_the_host(optimizer, xp, monkeypatch):
     """Size does not distinguish the images of a data set from a parameter."""
-    monkeypatch.setattr(xpnet.replay.trial, "_DATA_SET", 1)
+    monkeypatch.setattr(xpnet.replay.trial, "DATA_SET", 1)
     monkeypatch.setattr(cuda_on_host, "Array", OnDevice)
     images = numpy.random.default_rng(0).random((22, 11))
     data = xpnet.Dataset(images, numpy.arange(22) % 3)

@@ -155,7 +155,7 @@ def test_tests_that_are_not_sped_up_are_named_by_the_run(xp, dataset):
     )
     number = Largest.__call__.__code__.co_firstlineno + 2
     assert run.report == (
-        f"in tests, `test_stateful_training.py:{number}: return x / float(xp.max(x)), None` reads a value on "
+        f"in test, `test_stateful_training.py:{number}: return x / float(xp.max(x)), None` reads a value on "
         "the host"
     )
 
