@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy
 
+from xpnet import nn
 from xpnet_numba.kernels.accepted import falls_back
 from xpnet_numba.kernels.activations import row_max
 from xpnet_numba.kernels.compiled import add, inlined, kernel, named, part
@@ -26,8 +27,9 @@ def mean_of(formula: Callable[..., Any]) -> Any:
     Parameters
     ----------
     formula : function
-        Has the name of the loss. It takes an element of the outputs, one of the targets, and `scale`, one
-        over the number of elements; it returns a term of the mean and the gradient at the output.
+        Has the name of the loss. It takes an element of the outputs, one of the targets, `scale`, one over
+        the number of elements, and the loss's own number, if it has one; it returns a term of the mean and
+        the gradient at the output.
     """
     name, term = formula.__name__, inlined(formula)
 
@@ -40,14 +42,23 @@ def mean_of(formula: Callable[..., Any]) -> Any:
             gradient[i] = term(outputs[i], targets[i], scale)[1]
         loss[0] = total / outputs.size
 
-    loop = kernel(named(fill, name))
+    def fill_with(outputs: Array, targets: Array, loss: Array, gradient: Array, number: Scalar) -> None:
+        total, scale = 0.0, outputs.dtype.type(1) / outputs.dtype.type(outputs.size)
+        own = outputs.dtype.type(number)
+        for i in range(outputs.size):
+            total = add(total, numpy.float64(term(outputs[i], targets[i], scale, own)[0]))
+        for i in range(outputs.size):
+            gradient[i] = term(outputs[i], targets[i], scale, own)[1]
+        loss[0] = total / outputs.size
+
+    loop = kernel(named(fill_with if nn.FUNCTIONS[name].numbers else fill, name))
     enter(name, loop)
 
     @falls_back
     @named_like_its_twin(name)
-    def call(outputs: Array, targets: Array) -> tuple[Array, Array]:
+    def call(outputs: Array, targets: Array, *numbers: float) -> tuple[Array, Array]:
         gradient, loss = numpy.empty(outputs.shape, outputs.dtype), numpy.empty(1, outputs.dtype)
-        loop(outputs.reshape(-1), targets.reshape(-1), loss, gradient.reshape(-1))
+        loop(outputs.reshape(-1), targets.reshape(-1), loss, gradient.reshape(-1), *numbers)
         return loss[0], gradient
 
     call.loop = loop
@@ -70,6 +81,23 @@ def squared_error(output: Scalar, target: Scalar, scale: Scalar) -> tuple[Scalar
     """Return ``(output - target)**2``, and ``2 * (output - target) * scale``."""
     difference = output - target
     return difference * difference, difference * (scale + scale)
+
+
+@mean_of
+def absolute_error(output: Scalar, target: Scalar, scale: Scalar) -> tuple[Scalar, Scalar]:
+    """Return ``|output - target|``, and the sign of the difference times `scale`."""
+    difference = output - target
+    # The difference of equal numbers is 0, and that of nan is nan.
+    slope = scale if difference > 0 else -scale if difference < 0 else difference - difference
+    return abs(difference), slope
+
+
+@mean_of
+def huber_error(output: Scalar, target: Scalar, scale: Scalar, delta: Scalar) -> tuple[Scalar, Scalar]:
+    """Return Huber's error, see `xpnet.nn.huber_error`, and its slope times `scale`."""
+    difference = output - target
+    slope = delta if difference > delta else -delta if difference < -delta else difference
+    return slope * (difference - slope / type(slope)(2)), slope * scale
 
 
 @falls_back
