@@ -21,9 +21,13 @@ COMMANDS = {
     "app": ["train", "evaluate", "predict", "lesson", "bench"],
     "cli": ["bench"],
     "doubts": ["train"],
+    "fitting": ["train"],
     "idx": ["train", "evaluate", "predict"],
     "lesson": ["lesson"],
+    "networks": ["train"],
+    "optimizers": ["train"],
     "options": ["train", "evaluate", "predict"],
+    "resuming": ["train"],
     "train": ["train"],
 }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -69,13 +71,23 @@ class Rule:
         return dict.fromkeys((*step.varying, *(("step",) if follows else ())))
 
     def _numbers(self, step: Any) -> list[float]:
-        return [rate_at(getattr(self, name), step) for name in nn.FUNCTIONS[self.function].numbers]
+        names = [*nn.FUNCTIONS[self.function].numbers]
+        if not self.weight_decay and _has_default(self.function, names[-1]):
+            names.pop()  # Left out, because a kernel of another package may not take it.
+        return [rate_at(getattr(self, name), step) for name in names]
 
     def __repr__(self) -> str:
         fields: Any = dataclasses.fields(self)  # type: ignore[arg-type]
         pairs = [(field, getattr(self, field.name)) for field in fields if field.repr]
         shown = [(f.name, x) for f, x in pairs if not ("is_option" in f.metadata and x == f.default)]
         return f"{type(self).__qualname__}({', '.join(f'{name}={x!r}' for name, x in shown)})"
+
+
+@functools.cache
+def _has_default(function: str, number: str) -> bool:
+    """Return whether a number of a step of `nn` may be left out."""
+    parameter = inspect.signature(nn.FUNCTIONS[function].twin).parameters[number]
+    return parameter.default is not parameter.empty
 
 
 def check_fields(record: Any, **checks: Any) -> None:

@@ -20,8 +20,9 @@ def needs_gradient(function):
     of_gradients = function.name in GRADIENTS or "grad" in function.arrays
     known = bool(function.changed) or function.is_loss or of_gradients
     # The gradient at each part of a sum is that at the sum.
-    only_adds = all(form.axes == () for form in function.arrays.values()) or function.name == "add"
-    return bool(floats_of(function)) and not known and not only_adds
+    only_adds = function.name in ("accumulate", "accumulate_weighted", "add")
+    of_targets = function.name == "smooth_labels"
+    return bool(floats_of(function)) and not (known or only_adds or of_targets)
 
 
 def test_every_function_that_needs_a_gradient_has_one():
