@@ -213,5 +213,5 @@ def test_missing_pillow_says_how_to_install_it(tmp_path, monkeypatch):
 
 def test_help_describes_folders_of_pictures():
     output = " ".join(run("train", "--help").split())
-    assert "--dataset [mnist|idx|images]" in output
+    assert "--dataset [mnist|idx|images|csv|npz]" in output
     assert "20 % of the pictures of each class are the test images" in output

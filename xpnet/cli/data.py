@@ -1,4 +1,4 @@
-"""What kind of data a folder has, and the pictures that a saved model is tested on."""
+"""What kind of data a path has, and the pictures that a saved model is tested on."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from xpnet.problem import aligned, class_count
 from xpnet.run import Run
 
 MNIST, IDX, IMAGES = "mnist", "idx", "images"  # the first is also the data set's own name
+CSV, NPZ = "csv", "npz"
+_OF_TABLES = ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt"
 _IDX_FILES = "*idx[0-9]-*"
 _MOST_NAMES_SHOWN = 8
 
@@ -40,6 +42,17 @@ def pictures_to_test(run: Run, data: pathlib.Path) -> Dataset:
             fitted(template, names=listed, folder=repr(str(data)), n=len(names), classes=classes)
         )
     return test
+
+
+def data_kind(path: pathlib.Path) -> str:
+    """Return what a path has: a table, an archive of arrays, or what is in a folder."""
+    if os.path.isdir(path):
+        return folder_kind(path)
+    if path.name.lower().endswith(f".{NPZ}"):
+        return NPZ
+    if path.name.lower().endswith(_OF_TABLES):
+        return CSV
+    return IDX  # Reading it raises an error that says so.
 
 
 def folder_kind(folder: pathlib.Path) -> str:

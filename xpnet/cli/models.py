@@ -16,14 +16,13 @@ from xpnet.cli.options import (
     data_options,
     json_option,
     output_option,
+    read_inputs,
     read_test,
     written_json,
 )
+from xpnet.cli.predictions import lines_of, predictions
 from xpnet.cli.wanted import figures_about, figures_line
 from xpnet.datasets import Dataset
-from xpnet.errors import shortened
-from xpnet.losses import find_loss
-from xpnet.run import Run
 
 _MOST_OF_A_NAME = 30  # characters of a class's name in a table
 MODEL = click.argument("model", type=click.Path(path_type=pathlib.Path))
@@ -95,7 +94,9 @@ def evaluate(
     show_default=True,
     help="Test images to use: 7, 0:5 or 3,1,4.",
 )
-@json_option("index, label, predicted class and probabilities (or outputs) of each image")
+@json_option(
+    "index, label, predicted class and probabilities (or outputs) of each image, or targets and values"
+)
 def predict(
     model: pathlib.Path,
     backend: str | None,
@@ -105,54 +106,20 @@ def predict(
     index: slice | list[int],
     json_path: pathlib.Path | None,
 ) -> None:
-    """Print what a saved MODEL predicts for test images.
+    """Print what a saved MODEL predicts for test images, or for the rows of a table.
 
     Each predicted class is printed with its probability, or with its output if the model was trained with
-    squared_error. Pictures of a folder are resized to the size that the model was trained on.
+    squared_error. Pictures of a folder are resized to the size that the model was trained on. A table may
+    lack the target.
     """
     run = xpnet.load(model, xpnet.backend(backend))
-    test = read_test(run, dataset, data, max_bytes)
-    results = _predictions(run, test, _rows(index, len(test)))
+    test = read_inputs(run, dataset, data, max_bytes)
+    results = predictions(run, test, _rows(index, len(test)))
     outputs = written_json(json_path, results)
-    for line in _table(results, run.classes or test.classes):
+    names = run.classes or (test.classes if isinstance(test, Dataset) else None)
+    for line in lines_of(results, names):
         click.echo(line)
     outputs.say()
-
-
-def _table(results: list[dict[str, Any]], classes: tuple[str, ...] | None) -> list[str]:
-    """Return predictions as lines, with the names of the classes beside their numbers."""
-    names = [shortened(name, _MOST_OF_A_NAME) for name in classes or ()]
-    cells = [[_cell(result[key], names) for key in ("label", "predicted")] for result in results]
-    label, predicted = (max(map(len, column)) for column in zip(("label", "predicted"), *cells, strict=True))
-    are_probabilities = "probabilities" in results[0]
-    figure = "probability" if are_probabilities else "output"
-    lines = [f"index  {'label':>{label}}  {'predicted':>{predicted}}  {figure:>11}"]
-    for result, (true, found) in zip(results, cells, strict=True):
-        figures = result["probabilities" if are_probabilities else "outputs"]
-        value = figures[result["predicted"]] if len(figures) > 1 else figures[0]
-        lines.append(
-            f"{result['index']:5}  {true:>{label}}  {found:>{predicted}}  "
-            f"{value:11{'.2%' if are_probabilities else '.4f'}}"
-            + ("" if result["predicted"] == result["label"] else "  wrong")
-        )
-    return lines
-
-
-def _cell(number: int, names: list[str]) -> str:
-    return f"{number} {names[number]}" if number < len(names) else str(number)
-
-
-def _predictions(run: Run, test: Dataset, rows: list[int]) -> list[dict[str, Any]]:
-    """Return the model's probabilities for each image or, if it has none, its outputs."""
-    images = test.images[rows]
-    if find_loss(run.loss).gives_probabilities(run.model):
-        name, figures = "probabilities", run.predict_proba(images)
-    else:
-        name, figures = "outputs", run.predict_outputs(images)
-    return [
-        {"index": row, "label": int(test.labels[row]), "predicted": int(predicted), name: own.tolist()}
-        for row, predicted, own in zip(rows, run.predict(images), figures, strict=True)
-    ]
 
 
 def _rows(index: slice | list[int], n: int) -> list[int]:

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+import numpy
 
 from xpnet import datasets
-from xpnet.cli.data import IDX, IMAGES, MNIST, folder_kind, pictures_to_test
+from xpnet.cli.data import CSV, IDX, IMAGES, MNIST, NPZ, data_kind, pictures_to_test
 from xpnet.cli.outputs import Outputs
+from xpnet.cli.tables import TableOptions, archive_to_test, read_archive, read_table, table_to_test
 from xpnet.datasets import Dataset
 from xpnet.errors import fitted, shortened
 from xpnet.files import check_writable, json_text, open_file, write_whole
@@ -91,22 +93,23 @@ def data_options(command: Command) -> Command:
         "--max-bytes",
         type=COUNT,
         metavar="N",
-        help="The most bytes that an IDX file of --data may unpack to. [default: 256 MiB, or 32 times its "
-        "size]",
+        help="The most bytes that a file of --data may unpack to, if it has no pictures. [default: 256 MiB, "
+        "or 32 times its size]",
     )(command)
     command = click.option(
         "--data",
-        metavar="DIR",
+        metavar="PATH",
         type=click.Path(path_type=pathlib.Path),
         help="Read the data set from a folder: four IDX files, gzipped or plain; or one subfolder of "
-        "pictures for each class; or train and test with such subfolders. Without test, 20 % of the pictures "
-        "of each class are the test images, always the same; evaluate and predict use all pictures of a "
-        "folder that the model was not trained on.",
+        "pictures for each class; or train and test with such subfolders. Or from a table, a CSV file with a "
+        "header; or from an .npz file with x and y, or x_train, y_train, x_test and y_test. Without a test "
+        "part, 20 % of the pictures of each class are the test images, always the same, and 20 % of the rows "
+        "likewise; evaluate and predict use all samples of a path that the model was not trained on.",
     )(command)
     return click.option(
         "--dataset",
-        type=click.Choice([MNIST, IDX, IMAGES]),
-        help="mnist is bundled; idx and images need --data. [default: what is in --data, else mnist]",
+        type=click.Choice([MNIST, IDX, IMAGES, CSV, NPZ]),
+        help="mnist is bundled; the others need --data. [default: what is in --data, else mnist]",
     )(command)
 
 
@@ -130,23 +133,35 @@ def find_kind(dataset: str | None, data: pathlib.Path | None, max_bytes: int | N
             raise click.UsageError("`--max-bytes` needs a folder of files: name it with `--data DIR`")
         if dataset in (IDX, IMAGES):
             raise click.UsageError(f"`--dataset {dataset}` reads a folder: name it with `--data DIR`")
+        if dataset in (CSV, NPZ):
+            raise click.UsageError(f"`--dataset {dataset}` reads a file: name it with `--data PATH`")
         return MNIST
     if dataset == MNIST:
         raise click.UsageError(
             f"`--dataset {MNIST}` is bundled, and `--data` reads a folder; leave one of them out"
         )
-    kind = dataset or folder_kind(data)
+    kind = dataset or data_kind(data)
     if kind == IMAGES and max_bytes is not None:
         raise click.UsageError("`--max-bytes` is for IDX files, not for pictures; leave it out")
     return kind
 
 
 def read_data(
-    kind: str, data: pathlib.Path | None, max_bytes: int | None, size: tuple[int, int] | None = None
+    kind: str,
+    data: pathlib.Path | None,
+    max_bytes: int | None,
+    size: tuple[int, int] | None = None,
+    table: TableOptions | None = None,
 ) -> tuple[Dataset, Dataset]:
     """Return the training and the test set; pictures to train on are shuffled, because they are sorted."""
+    table = table or TableOptions()
+    table.check(is_table=kind == CSV)
     if data is None:
         return datasets.mnist()
+    if kind == CSV:
+        return read_table(data, table, max_bytes)
+    if kind == NPZ:
+        return read_archive(data, max_bytes)
     if kind == IDX:
         return datasets.idx_folder(data, max_bytes=max_bytes)
     training, testing = datasets.image_parts(data, size=size)
@@ -155,6 +170,19 @@ def read_data(
 
 def read_test(run: Run, dataset: str | None, data: pathlib.Path | None, max_bytes: int | None) -> Dataset:
     """Return the test set that the options name, by default MNIST's unless the model knows another one."""
+    found: Any = read_inputs(run, dataset, data, max_bytes, targets=True)
+    return found
+
+
+def read_inputs(
+    run: Run,
+    dataset: str | None,
+    data: pathlib.Path | None,
+    max_bytes: int | None,
+    *,
+    targets: bool | None = None,
+) -> Dataset | numpy.ndarray:
+    """Return the test set that the options name; of a table without a target, which may be needed, inputs."""
     kind = find_kind(dataset, data, max_bytes)
     name = None if run.inputs is None else run.inputs.name
     if name not in (None, MNIST) and dataset is None and data is None:
@@ -164,14 +192,25 @@ def read_test(run: Run, dataset: str | None, data: pathlib.Path | None, max_byte
         )
         folder = shlex.quote(name) if os.path.isabs(name) else "DIR"
         raise click.UsageError(fitted(template, name=repr(name), folder=folder))
-    if kind == IMAGES and data is not None:
-        test = pictures_to_test(run, data)
-    else:
-        _, test = read_data(kind, data, max_bytes)
+    test = _test_set(run, kind, data, max_bytes, targets)
+    if not isinstance(test, Dataset):
+        return test
     if run.inputs is not None and name != test.name:
         known = "data without a name" if name is None else shortened(repr(name), 100)
         click.echo(f"note: the model was trained on {known}, but this is {test.name!r}")
     return test
+
+
+def _test_set(
+    run: Run, kind: str, data: pathlib.Path | None, max_bytes: int | None, targets: bool | None
+) -> Dataset | numpy.ndarray:
+    if data is not None and kind == IMAGES:
+        return pictures_to_test(run, data)
+    if data is not None and kind == CSV:
+        return table_to_test(run, data, max_bytes, targets=targets)
+    if data is not None and kind == NPZ:
+        return archive_to_test(run, data, max_bytes)
+    return read_data(kind, data, max_bytes)[1]
 
 
 def written_json(path: pathlib.Path | None, value: Any) -> Outputs:

@@ -28,6 +28,7 @@ from xpnet.cli.options import (
     read_data,
 )
 from xpnet.cli.resuming import Saving, checkpoint_options
+from xpnet.cli.tables import TableOptions, table_options
 from xpnet.cli.wanted import Wanted, rescue
 from xpnet.datasets import Dataset
 from xpnet.epoch_lines import epoch_line
@@ -46,6 +47,7 @@ from xpnet.run import Run, in_reach
     metavar="H,W",
     help="Resize pictures to this height and width. [default: their own, which must be the same for all]",
 )
+@table_options
 @network_options
 @optimizer_options
 @fit_options
@@ -85,6 +87,7 @@ def train(
     """
     say: Callable[[str], object] = (lambda line: None) if quiet else _say
     saving = Saving(config, say)
+    table = TableOptions(*(config.pop(name) for name in ("target", "one_hot", "task")))
     choose_network(kind, load, config)
     optimizer = make_optimizer(config)
     check_distinct(save=save, json=json_path, plot=plot)
@@ -94,7 +97,7 @@ def train(
     if tf32:
         xp = xp.with_tf32()
     config["dataset"] = find_kind(dataset, data, max_bytes)
-    training, testing = read_data(config["dataset"], data, max_bytes, size)
+    training, testing = read_data(config["dataset"], data, max_bytes, size, table)
     if size is not None and config["dataset"] != IMAGES:
         raise click.UsageError("`--size` is for folders of pictures; leave it out")
     training = training[:limit]
@@ -105,6 +108,7 @@ def train(
     training = arguments.pop("train")
     steps = config["epochs"] * -(-len(training) // config["batch_size"])
     optimizer = scheduled(optimizer, config.get("schedule"), steps)
+    config |= table.about()
     model, described = _network(training, testing, config, loaded, data)
 
     say(f"{xp.name} on {xp.device_name()}: {described}, {optimizer}")
@@ -152,7 +156,8 @@ def _network(
     if loaded is not None:
         return loaded.model, f"the network of {config['load']}"
     outputs = training.targets.shape[1] if not training.has_labels else _classes(training, testing, data)
-    return network(training.inputs, outputs, config)
+    # Columns of a table have units of their own; pixels have one.
+    return network(training.inputs, outputs, config, standardize=training.encoding is not None)
 
 
 def _classes(training: Dataset, testing: Dataset, data: pathlib.Path | None) -> int:

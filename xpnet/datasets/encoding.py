@@ -136,6 +136,8 @@ class Encoding:
     def dataset(self, path: Path, inputs: numpy.ndarray, targets: numpy.ndarray) -> Dataset:
         """Return inputs and targets of a file, encoded in this way, as a data set."""
         name = str(Place(os.fsdecode(path)).resolve())
+        if self.classes is not None and not all(map(_is_whole, self.classes)):
+            targets = numpy.array(self.classes)[targets]  # So that predictions are names, too.
         return Dataset(inputs, targets, name=name, classes=self.classes, encoding=self)
 
     def check(self, name: str, found: Encoding | None) -> None:
@@ -158,6 +160,10 @@ class Encoding:
         if isinstance(first, Texts) and self.classes is not None:
             return class_indices(first, self.classes)
         return narrowed(numpy.stack([c.values() for c in columns if isinstance(c, Numbers)], axis=1))
+
+
+def _is_whole(text: str) -> bool:
+    return text.removeprefix("-").isdecimal()
 
 
 def names(argument: str, value: Any) -> tuple[str, ...]:
