@@ -17,8 +17,12 @@ Count = Callable[[Sequence[Any]], tuple[float, ...]]
 
 def counter(name: str, numbers: Mapping[str, Any], running: Mapping[str, Running]) -> Count:
     """Return a function that takes the leaves of the arguments and returns the numbers of an operation."""
+    declared = signature(name)
     fixed = {key: number for key, number in numbers.items() if key not in running}
-    values = functools.partial(signature(name).values, **fixed)
+    values = functools.partial(declared.convert or declared.values, **fixed)
+    if len(running) == 1:  # It is called at every step, and a loop takes longer.
+        ((only, number),) = running.items()
+        return lambda leaves: values(**{only: number.of(leaves)})
     return lambda leaves: values(**{key: n.of(leaves) for key, n in running.items()})
 
 

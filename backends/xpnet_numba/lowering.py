@@ -76,7 +76,7 @@ class Rules:
                 ("flatten", "flatten_backward", "unflatten", "unflatten_backward"), self._reshape
             ),
         }
-        rules = own | {name: _if_constant(rule) for name, rule in rules.items()}
+        rules = own | {name: _if_constant(rule) for name, rule in rules.items()} | {"dropout": self._dropout}
         self.table = {
             name: [_if(self._is_ours, rules[name]), self._host] if name in rules else [self._host]
             for name in nn.FUNCTIONS
@@ -137,14 +137,39 @@ class Rules:
 
     def _own(self, lowering: Lowering, call: Call) -> bool:
         """Add the operation that the function itself is."""
+        self._add_own(lowering, call, call.name)
+        return True
+
+    def _add_own(self, lowering: Lowering, call: Call, name: str, **more: Value) -> None:
+        """Add an operation that takes the arrays and the numbers of a call, and perhaps more arrays."""
         results: Any = dict(zip(call.function.results, call.results, strict=True))
         running = call.running
         numbers = {**call.numbers, **dict.fromkeys(running, 1)}
-        operation = self._add(lowering, call, call.name, numbers, **{**call.arrays, **results})
+        operation = self._add(lowering, call, name, numbers, **{**call.arrays, **results, **more})
         if running:
             # Steps of all parameters have the same numbers, which are computed once.
-            key = call.name, *numbers.items(), *running.values()
-            operation.count = self._counts.setdefault(key, counter(call.name, numbers, running))
+            key = name, *numbers.items(), *running.values()
+            operation.count = self._counts.setdefault(key, counter(name, numbers, running))
+
+    def _dropout(self, lowering: Lowering, call: Call) -> bool:
+        """Keep the mask for the gradient, if that is computed: drawing it again would take as long."""
+        x = call.arrays["x"]
+        again = [
+            other
+            for other in lowering.trace.calls
+            if other.name == "dropout_backward"
+            and other.numbers == call.numbers
+            and self._is_ours(other)
+            and other.arrays["dy"].shape == x.shape
+        ]
+        if not again:
+            return self._own(lowering, call)
+        mask = self._value(x.shape)
+        self._add_own(lowering, call, "dropout_keeping", mask=mask)
+        for other in again:
+            (dx,) = _results(other)
+            self._add(lowering, other, "keep", {}, dy=other.arrays["dy"], mask=mask, dx=dx)
+            lowering.take(other)
         return True
 
     def _call(

@@ -165,7 +165,8 @@ def _declare(name: str, declaration: str, *, rows: str | None = None, kernel: st
     operands = dict(
         _operand(text, access) for access, side in (("r", read), ("w", written)) for text in side.split(", ")
     )
-    return Signature(name, operands, _names(numbers), rows, kernel or name, counts=_names(counts))
+    _, convert = _NUMBERS.get(name, ((), None))
+    return Signature(name, operands, _names(numbers), rows, kernel or name, convert, _names(counts))
 
 
 def _names(text: str) -> tuple[str, ...]:
@@ -210,12 +211,20 @@ def _adamw(lr: float, weight_decay: float, **others: Any) -> tuple[float, ...]:
 
 def _drawing(key: int, step: int, *others: int) -> tuple[int, ...]:
     """Return words in halves, the lower one first, because a number may be float32."""
-    words = key, key >> 32, step, *others
+    return *_halves(key, key >> 32), step & 0xFFFF, step >> 16 & 0xFFFF, *_halves(*others)
+
+
+@functools.lru_cache(1024)
+def _halves(*words: int) -> tuple[int, ...]:
+    # Kept, because they are asked for at every step.
     return tuple(half & 0xFFFF for word in words for half in (int(word), int(word) >> 16))
 
 
 def _dropout(key: int, step: int, rate: float) -> tuple[float, ...]:
-    return *_drawing(key, step, drop_below(rate)), 1 / (1 - rate)
+    return *_drawing(key, step, _dropped_below(rate)), 1 / (1 - rate)
+
+
+_dropped_below = functools.lru_cache(1024)(drop_below)
 
 
 def _shift(key: int, step: int, most: int) -> tuple[float, ...]:
@@ -239,6 +248,7 @@ _NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = 
     "moving_average": (("old", "new"), lambda momentum: (1 - momentum, momentum)),
     "dropout": (_DROPOUT, _dropout),
     "dropout_backward": (_DROPOUT, _dropout),
+    "dropout_keeping": (_DROPOUT, _dropout),
     "random_shift": (_SHIFT, _shift),
     "random_shift_backward": (_SHIFT, _shift),
     "random_flip": (_DRAWING, _drawing),
@@ -261,6 +271,9 @@ _DECLARED = {
         _declare("gather", f"images: uint8 n ..., {_GATHER}", rows="batch"),
         _declare("gather_floats", f"images: n ..., {_GATHER}", rows="batch"),
         _declare("one_hot", "labels: int32 batch -> targets: batch classes", rows="batch"),
+        # Dropout with its mask, which the gradient takes again instead of drawing it anew.
+        _declare("dropout_keeping", f"x: * -> y: *, mask: *; {', '.join(_DROPOUT)}", rows="*"),
+        _declare("keep", "dy: *, mask: * -> dx: *", rows="*"),
         # A bias of length 0 is none.
         _declare("multiply", f"left: rows inner, {_MULTIPLY}", rows="rows"),
         _declare("multiply_transposed", f"left: inner rows, {_MULTIPLY}", rows="rows", kernel="multiply"),

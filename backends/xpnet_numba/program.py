@@ -14,6 +14,7 @@ from xpnet.replay.lower import lower
 from xpnet.replay.stages import Operation, in_stages
 from xpnet.replay.trace import Trace, Value
 from xpnet_numba import forks, layout, machine_code
+from xpnet_numba.counted import Count
 from xpnet_numba.images import CompressedImages
 from xpnet_numba.lowering import Rules
 from xpnet_numba.team import LINE, PARTS, Placed, Team, address, aligned
@@ -58,10 +59,7 @@ class NumbaProgram:
         self._addresses = numpy.array([address(array) for array in self._arrays], numpy.int64)
         dtype = numpy.dtype(rules.dtype or "float32")
         self._rows, self._numbers = _tables(operations, self._slots, dtype)
-        self._counted: dict[Callable[[Sequence[Any]], tuple[float, ...]], list[Array]] = {}
-        for row, operation in zip(self._numbers, operations, strict=True):
-            if operation.count is not None:
-                self._counted.setdefault(operation.count, []).append(row[: len(operation.numbers)])
+        self._counted = [*_counted(operations, self._numbers)]
         self._helped = not any(operation.host for operation in operations)
         self._kept: list[Array] = []  # what the segments know by address
         self._segments = [self._segment(*segment) for segment in _segments(operations, helped=self._helped)]
@@ -115,15 +113,27 @@ class NumbaProgram:
             leaves[leaf] = self._bind(self._given[leaf], numpy.asarray(leaves[leaf]))
         for slot, shape, dtype in self._fresh:
             self._bind(slot, numpy.empty(shape, dtype))
-        for count, rows in self._counted.items():
-            found = numpy.array(count(leaves), self._numbers.dtype)
-            for row in rows:
-                row[:] = found
+        for count, blocks in self._counted:
+            found = count(leaves)
+            for block in blocks:
+                block[...] = found
         for program, host, slots in self._segments:
             if program is not None:
                 self._team.carry_out(program, helped=self._helped)
             if host is not None:
                 host(*[self._arrays[slot] for slot in slots])
+
+
+def _counted(operations: Sequence[Operation], numbers: Array) -> Iterator[tuple[Count, list[Array]]]:
+    """Yield what counts the numbers of operations, and where they stand: blocks of consecutive rows."""
+    blocks: dict[Count, list[Array]] = {}
+    end = 0
+    for count, group in itertools.groupby(operations, lambda operation: operation.count):
+        members = [*group]
+        first, end = end, end + len(members)
+        if count is not None:
+            blocks.setdefault(count, []).append(numbers[first:end, : len(members[0].numbers)])
+    yield from blocks.items()
 
 
 def _tables(operations: Sequence[Operation], slots: Mapping[Value, int], dtype: Any) -> tuple[Array, Array]:

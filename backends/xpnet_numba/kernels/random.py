@@ -5,8 +5,10 @@ from typing import Any
 import numpy
 
 from xpnet.nn.random import MULTIPLIERS, ROUNDS, WEYL
-from xpnet_numba.kernels.compiled import inlined
+from xpnet_numba.kernels.compiled import inlined, kernel
+from xpnet_numba.kernels.entries import enter
 from xpnet_numba.kernels.formulas import by_place
+from xpnet_numba.operations import signature
 
 Array = Any
 Scalar = Any
@@ -36,31 +38,41 @@ def from_halves(low: Scalar, high: Scalar) -> Scalar:
 
 
 @inlined
-def _kept(x: Scalar, bits: Scalar, below: Scalar, factor: Scalar) -> Scalar:
-    return x * factor if bits >= below else type(x)(0)
+def _factor(bits: Scalar, below: Scalar, factor: Scalar) -> Scalar:
+    return factor if bits >= below else type(factor)(0)
 
 
 @inlined
-def _drop(
-    x: Array, y: Array, low: Scalar, high: Scalar, step: Scalar, below: Scalar, factor: Scalar, place: int
+def _fill_mask(
+    mask: Array, low: Scalar, high: Scalar, step: Scalar, below: Scalar, factor: Scalar, place: int
 ) -> None:
-    """Fill `y`; four elements whose places begin with a multiple of 4 have the words of one counter."""
-    begin = min(-place % 4, x.size)
-    end = begin + (x.size - begin) // 4 * 4
-    first = (place + begin) // 4
-    for block in range((end - begin) // 4):
-        a, b, c, d = philox(numpy.uint64(first + block), step, low, high)
-        i = begin + 4 * block
-        y[i] = _kept(x[i], a, below, factor)
-        y[i + 1] = _kept(x[i + 1], b, below, factor)
-        y[i + 2] = _kept(x[i + 2], c, below, factor)
-        y[i + 3] = _kept(x[i + 3], d, below, factor)
-    for j in range(begin + x.size - end):
-        i = j if j < begin else j - begin + end
+    """Fill `mask` with `factor` and 0.
+
+    Four elements whose places begin with a multiple of 4 have the words of one counter.
+    """
+    begin = min(-place % 4, mask.size)
+    whole = mask[begin : begin + (mask.size - begin) // 4 * 4]
+    first = numpy.uint64((place + begin) // 4)
+    # Indices that begin with 0, because LLVM does not vectorise a loop in which they may be negative.
+    for block in range(whole.size // 4):
+        a, b, c, d = philox(first + numpy.uint64(block), step, low, high)
+        whole[4 * block] = _factor(a, below, factor)
+        whole[4 * block + 1] = _factor(b, below, factor)
+        whole[4 * block + 2] = _factor(c, below, factor)
+        whole[4 * block + 3] = _factor(d, below, factor)
+    for j in range(mask.size - whole.size):
+        i = j if j < begin else j + whole.size
         a, b, c, d = philox(numpy.uint64((place + i) // 4), step, low, high)
         word = (place + i) % 4
         bits = a if word == 0 else b if word == 1 else c if word == 2 else d
-        y[i] = _kept(x[i], bits, below, factor)
+        mask[i] = _factor(bits, below, factor)
+
+
+@inlined
+def _keep(x: Array, mask: Array, y: Array) -> None:
+    """Fill `y` with the elements of `x` that are kept, times the factor, and with 0."""
+    for i in range(x.size):
+        y[i] = x[i] * mask[i] if mask[i] > 0 else type(x[i])(0)
 
 
 @by_place
@@ -80,7 +92,8 @@ def dropout(
 ) -> None:
     """Fill `y` with the elements of `x` that are kept, times `factor`, and with 0."""
     low, high, step = from_halves(key0, key1), from_halves(key2, key3), from_halves(step0, step1)
-    _drop(x, y, low, high, step, from_halves(below0, below1), factor, place)
+    _fill_mask(y, low, high, step, from_halves(below0, below1), factor, place)
+    _keep(x, y, y)
 
 
 @by_place
@@ -100,4 +113,39 @@ def dropout_backward(
 ) -> None:
     """Fill `dx` with the elements of `dy` that are kept, times `factor`, and with 0."""
     low, high, step = from_halves(key0, key1), from_halves(key2, key3), from_halves(step0, step1)
-    _drop(dy, dx, low, high, step, from_halves(below0, below1), factor, place)
+    _fill_mask(dx, low, high, step, from_halves(below0, below1), factor, place)
+    _keep(dy, dx, dx)
+
+
+def _dropout_keeping(
+    x: Array,
+    y: Array,
+    mask: Array,
+    key0: Scalar,
+    key1: Scalar,
+    key2: Scalar,
+    key3: Scalar,
+    step0: Scalar,
+    step1: Scalar,
+    below0: Scalar,
+    below1: Scalar,
+    factor: Scalar,
+    first: int,
+    end: int,
+) -> None:
+    low, high, step = from_halves(key0, key1), from_halves(key2, key3), from_halves(step0, step1)
+    place = first * (x.size // (end - first))
+    _fill_mask(mask, low, high, step, from_halves(below0, below1), factor, place)
+    _keep(x, mask, y)
+
+
+def _keep_again(dy: Array, mask: Array, dx: Array) -> None:
+    _keep(dy, mask, dx)
+
+
+enter(
+    "dropout_keeping",
+    kernel(_dropout_keeping),
+    (*signature("dropout_keeping").operands, *signature("dropout_keeping").numbers, "first", "end"),
+)
+enter("keep", kernel(_keep_again))
