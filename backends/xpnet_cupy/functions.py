@@ -12,6 +12,7 @@ from xpnet_cupy import (
     augmentation,
     batch_normalisation,
     kernels,
+    losses,
     normalisation,
     pooling,
     rules,
@@ -47,8 +48,12 @@ def functions(dense: Dense) -> dict[str, Callable[..., Any]]:
         kernels.leaky_relu_backward,
         kernels.one_hot,
         kernels.sum_of_squares,
+        losses.accumulate_weighted,
+        losses.smooth_labels,
         normalisation.layer_norm,
         normalisation.layer_norm_backward,
+        normalisation.standardize,
+        normalisation.standardize_backward,
         pooling.avg_pool2d,
         pooling.avg_pool2d_backward,
         pooling.global_avg_pool2d,
@@ -82,7 +87,7 @@ def _derived(function: nn.Function) -> Callable[..., Any] | None:
         names = [*function.arguments, *function.numbers]
         return lambda *values: rules.step(name, dict(zip(names, values, strict=True)))
     if name in source.KERNELS and function.is_loss:
-        return functools.partial(kernels.loss, name)
+        return losses.loss_of(function)
     if name in source.KERNELS and len(axes) == 1:
         return functools.partial(kernels.each if function.is_elementwise else kernels.each_row, name)
     return None

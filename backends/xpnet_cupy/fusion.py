@@ -19,7 +19,7 @@ from typing import Any
 from xpnet import nn
 from xpnet.replay.lower import Lowering, Rule, Task, lower
 from xpnet.replay.trace import Call, NotReplayableError, Running, Trace, Value
-from xpnet_cupy import kernels, rules, source
+from xpnet_cupy import kernels, losses, rules, source
 from xpnet_cupy.convolution import Convolution
 from xpnet_cupy.convolution_shapes import Shapes, shapes_of
 from xpnet_cupy.counts import Counts
@@ -233,12 +233,14 @@ class Fusion:
         return True
 
     def _loss(self, lowering: Lowering, call: Call) -> bool:
-        """Add a loss to a total in place."""
-        trace, (outputs, targets) = lowering.trace, call.arrays.values()
+        """Add a loss to a total in place, by the weight that is a number or by those of the rows."""
+        trace, (outputs, *others) = lowering.trace, call.arrays.values()
+        weights = call.arrays.get("weights")
+        accumulate = "accumulate" if weights is None else "accumulate_weighted"
         user, argument = trace.only_user(call.results[0]) or (None, "")
-        if user is None or user.name != "accumulate" or argument != "value" or not is_declared(user):
+        if user is None or user.name != accumulate or argument != "value" or not is_declared(user):
             return False
-        if user.running:
+        if user.running or call.running or user.arrays.get("weights") is not weights:
             return False
         total, new = user.arrays["total"], user.results[0]
         if new is None or total.leaf is None or not trace.only_user(total) or trace.users(new):
@@ -247,8 +249,11 @@ class Fusion:
             return False
         lowering.take(user)
         self.totals[new] = total
-        add = functools.partial(_add_loss, call.name, user.numbers["weight"])
-        inputs = outputs, targets, self.table.add(total.leaf)
+        if weights is None:
+            add = functools.partial(_add_loss, call.name, user.numbers["weight"], **call.numbers)
+        else:
+            add = functools.partial(_add_weighted_loss, call.name, **call.numbers)
+        inputs = outputs, *others, self.table.add(total.leaf)
         lowering.add(Task(f"{call.name} accumulate", add, inputs, call.results[1:]), at=call)
         return True
 
@@ -279,6 +284,13 @@ def _step(
     step(name, x, dy, changed[:half], changed[half:], known)
 
 
-def _add_loss(name: str, weight: float, outputs: Array, targets: Array, total: Array) -> Array:
+def _add_loss(
+    name: str, weight: float, outputs: Array, targets: Array, total: Array, **numbers: float
+) -> Array:
     """Add a loss to a total, and return its gradient."""
-    return kernels.loss(name, outputs, targets, total, weight)[1]
+    return kernels.loss(name, outputs, targets, total, weight, numbers=[*numbers.values()])[1]
+
+
+def _add_weighted_loss(name: str, *arrays: Array, **numbers: float) -> Array:
+    """Add a mean by weight to a total, and return its gradient."""
+    return losses.weighted_loss(name, *arrays, numbers=[*numbers.values()])[1]

@@ -94,7 +94,13 @@ def leaky_relu_backward(z: Array, dy: Array, *, slope: float) -> Array:
 
 
 def loss(
-    name: str, outputs: Array, targets: Array, total: Array | None = None, weight: float = 0.0
+    name: str,
+    outputs: Array,
+    targets: Array,
+    total: Array | None = None,
+    weight: float = 0.0,
+    *,
+    numbers: Sequence[float] = (),
 ) -> tuple[Array, Array]:
     """Return a loss of `xpnet.nn` and its gradient; ``weight * loss`` is added to a total.
 
@@ -105,6 +111,8 @@ def loss(
     total : array of one int64, optional
         The address of a number.
     weight : float
+    numbers : sequence of float
+        What else the loss takes.
     """
     dtype, made_for = outputs.dtype, {"T": outputs.dtype}
     of_outputs, of_targets = nn.FUNCTIONS[name].arrays.values()
@@ -118,7 +126,7 @@ def loss(
         threads = launch.threads(width)
     outputs, targets = ready(outputs, dtype), ready(targets, made_for.get("I", dtype))
     value, gradient, sums = (cupy.empty(shape, dtype) for shape in ((), outputs.shape, (blocks,)))
-    last = sums, scratch.current().arrived, value, total, dtype.type(weight)
+    last = sums, scratch.current().arrived, value, total, *map(dtype.type, (weight, *numbers))
     run(name, blocks, threads, outputs, targets, gradient, width, *last, **made_for)
     return value, gradient
 

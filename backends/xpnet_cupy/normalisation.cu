@@ -1,4 +1,5 @@
-// Layer normalisation and its gradients: see xpnet/nn/normalisation.py. One block per row.
+// Layer normalisation, standardising, and their gradients: see xpnet/nn/normalisation.py. Layer normalisation has
+// one block per row.
 
 // The mean of a row and its standard deviation, with `eps` in the variance.
 template <typename T> struct Spread {
@@ -79,4 +80,27 @@ __global__ void column_parts(
     }
     parts[2 * part * columns + column] = product;
     parts[(2 * part + 1) * columns + column] = sum;
+}
+
+template <typename T>
+__global__ void standardize(const T* x, const T* mean, const T* deviation, T* y, Index n, Index features)
+{
+    for (Index i = first(); i < n; i += stride()) {
+        Index k = i % features;
+        y[i] = (x[i] - mean[k]) / deviation[k];
+    }
+}
+
+// The gradient at the input and, for the sums of columns, the negative of it and the normal rows.
+template <typename T>
+__global__ void standardize_backward(
+    const T* x, const T* mean, const T* deviation, const T* dy, T* dx, T* negative, T* normal,
+    Index n, Index features)
+{
+    for (Index i = first(); i < n; i += stride()) {
+        Index k = i % features;
+        dx[i] = dy[i] / deviation[k];
+        negative[i] = -dx[i];
+        normal[i] = (x[i] - mean[k]) / deviation[k];
+    }
 }

@@ -1,4 +1,4 @@
-"""Layer normalisation, and sums of columns, by kernels of `normalisation.cu`."""
+"""Layer normalisation, standardising, and sums of columns, by kernels of `normalisation.cu`."""
 
 from __future__ import annotations
 
@@ -28,6 +28,27 @@ def layer_norm_backward(x: Array, scale: Array, dy: Array, *, eps: float) -> tup
     size = launch.rows(x.shape), launch.threads(features)
     kernels.run("layer_norm_backward", *size, x, scale, dy, dx, normal, features, dtype.type(eps), T=dtype)
     return dx, *column_sums(dy, normal)
+
+
+def standardize(x: Array, mean: Array, deviation: Array) -> Array:
+    """See `xpnet.nn.standardize`."""
+    dtype, y = x.dtype, cupy.empty(x.shape, x.dtype)
+    inputs = [kernels.ready(array, dtype) for array in (x, mean, deviation)]
+    size = launch.blocks(x.size), launch.THREADS
+    kernels.run("standardize", *size, *inputs, y, x.size, x.shape[-1], T=dtype)
+    return y
+
+
+def standardize_backward(x: Array, mean: Array, deviation: Array, dy: Array) -> tuple[Array, Array, Array]:
+    """See `xpnet.nn.standardize_backward`."""
+    dtype = x.dtype
+    inputs = [kernels.ready(array, dtype) for array in (x, mean, deviation, dy)]
+    dx, negative, normal = (cupy.empty(x.shape, dtype) for _ in range(3))
+    size = launch.blocks(x.size), launch.THREADS
+    last = dx, negative, normal, x.size, x.shape[-1]
+    kernels.run("standardize_backward", *size, *inputs, *last, T=dtype)
+    d_deviation, d_mean = column_sums(negative, normal)
+    return dx, d_mean, d_deviation
 
 
 def column_sums(

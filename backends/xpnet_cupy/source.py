@@ -18,6 +18,7 @@ from xpnet import nn
 
 FILES = (
     "kernels.cu",
+    "losses.cu",
     "convolution.cu",
     "pooling.cu",
     "normalisation.cu",
