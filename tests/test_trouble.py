@@ -102,3 +102,14 @@ def test_last_good_epoch_stays(backend):
     error = diverge(backend, model, optimizer=xpnet.SGD(10), loss="squared_error", epochs=100)
     assert len(error.run.history) == error.epoch - 1
     assert all(np.isfinite(backend.to_host(p)).all() for p in error.run.params.values())
+
+
+def test_last_good_checkpoint_stays(backend, tmp_path):
+    model = Sequential(Linear(FEATURES, 3))
+    options = {"optimizer": xpnet.SGD(10), "loss": "squared_error", "epochs": 100}
+    error = diverge(backend, model, checkpoint=tmp_path, **options)
+    newest = max(tmp_path.glob("epoch-*"))
+    assert newest.name == f"epoch-{error.epoch - 1:04}.safetensors"
+    loaded = xpnet.load(newest, backend)
+    for name, p in error.run.params.items():
+        np.testing.assert_array_equal(backend.to_host(loaded.params[name]), backend.to_host(p))
