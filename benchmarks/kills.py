@@ -144,22 +144,21 @@ def killed(
     aimed_at : path or None
         A folder: kill it soon after a temporary file is there.
     """
-    process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert process.stdout is not None
-    lines = []
-    if startup is not None:
-        time.sleep(rng.uniform(0, startup))
-    else:
-        for line in process.stdout:
-            lines.append(line)
-            if line.startswith("epoch "):
-                break
-        time.sleep(rng.uniform(0, _LATEST))
-    while aimed_at is not None and process.poll() is None and not is_writing(aimed_at):
-        pass
-    process.send_signal(signal.SIGKILL)
-    text = "".join(lines) + process.stdout.read()
-    process.wait()
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        if startup is not None:
+            time.sleep(rng.uniform(0, startup))
+        else:
+            for line in process.stdout:
+                lines.append(line)
+                if line.startswith("epoch "):
+                    break
+            time.sleep(rng.uniform(0, _LATEST))
+        while aimed_at is not None and process.poll() is None and not is_writing(aimed_at):
+            pass
+        process.send_signal(signal.SIGKILL)
+        text = "".join(lines) + process.stdout.read()
     if process.returncode not in (0, -signal.SIGKILL):
         raise RuntimeError(f"the training failed: {text}")
     found = re.findall(r"^epoch +(\d+)/", text, re.MULTILINE)
