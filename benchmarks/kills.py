@@ -33,10 +33,10 @@ import xpnet
 from xpnet import checkpoint
 from xpnet.checkpoint_folder import candidates
 
-EPOCHS_A_KILL = 20
+EPOCHS_A_KILL = 40
 _EARLY = 0.25  # the share of kills before the first epoch, while Python starts or a checkpoint is read
 _AIMED = 0.35  # the share of kills as soon as a temporary file is there
-_LATEST = 0.15  # seconds after the first epoch
+_LATEST = 0.05  # seconds after the first epoch
 
 
 @dataclasses.dataclass
