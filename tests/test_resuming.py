@@ -22,6 +22,7 @@ from resuming import (
 )
 from safetensors import safe_open
 
+import kills
 import xpnet
 from xpnet import Checkpoint
 
@@ -297,3 +298,18 @@ def test_state_that_cannot_be_stored_stops_the_training_by_name(tmp_path):
 def test_settings_in_a_file_are_json(tmp_path):
     train(epochs=1, checkpoint=pathlib.Path(tmp_path))
     assert json.dumps(xpnet.checkpoint.load_training(tmp_path / EPOCH_1)["settings"])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_training_that_has_converged_continues_as_it_was_compiled(tmp_path, backend):
+    """Trials of programs compare badly there: Adam's first steps enlarge the rounding of tiny gradients."""
+    kills.write_data(tmp_path / "data")
+    data, test = xpnet.datasets.idx_folder(tmp_path / "data")
+    options = {"optimizer": xpnet.Adam(0.001), "batch_size": 64, "data": data, "test": test, "epochs": 2000}
+    options |= {"backend": backend, "model": xpnet.mlp(64, 256, 4)}
+    folder = tmp_path / "checkpoints"
+    whole = train(checkpoint=Checkpoint(folder, every=20, keep=12), **options)
+    for done in range(1780, 2000, 20):
+        continued = train(resume=folder / f"epoch-{done}.safetensors", **options)
+        assert continued.report == ""
+        assert seal_of(continued, tmp_path) == seal_of(whole, tmp_path), done

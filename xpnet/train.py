@@ -201,13 +201,14 @@ def fit(
     ):
         if resumable.done == epochs or resumable.is_over:
             return run
+        if params is None:
+            drawn = model.init(xp, seed, dtype=dtype)
+            initial = adapted_params(xp, model, drawn, images_for(model, train), scaling)
+        else:
+            initial = _checked_copy(xp, model, params, dtype)
         if not resumable.done:
-            if params is None:
-                drawn = model.init(xp, seed, dtype=dtype)
-                run.params = adapted_params(xp, model, drawn, images_for(model, train), scaling)
-            else:
-                run.params = _checked_copy(xp, model, params, dtype)
-            run.initial_sha256 = sha256(xp.to_host(p) for p in run.params.values())
+            run.params = initial
+            run.initial_sha256 = sha256(xp.to_host(p) for p in initial.values())
         start = time.perf_counter()
         trainer = Trainer(
             xp,
@@ -217,6 +218,7 @@ def fit(
             optimizer=run.optimizer,
             batch_size=batch_size,
             seed=seed,
+            initial=initial,
         )
         resumable.attach(trainer)
         trainer.rehearse()
@@ -224,7 +226,7 @@ def fit(
 
         measures = {name: Measure(xp, problem, other, name=name, keep=True) for name, other in others.items()}
         for measure in measures.values():
-            measure.rehearse(run.params, resumable.done)
+            measure.rehearse(initial, resumable.done)
         steps = (epochs - resumable.done) * -(-len(train) // batch_size)
         bar = progress_bar(steps, "training", show=progress)
         with bar as advance, epoch_lines(epochs, show=progress) as tell:

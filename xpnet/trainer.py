@@ -54,6 +54,8 @@ class Trainer:
     train : Dataset
     optimizer : Optimizer
     batch_size, seed : int
+    initial : dict of arrays of `xp`, optional
+        What the training began with; if omitted, `params`.
 
     Attributes
     ----------
@@ -73,9 +75,11 @@ class Trainer:
         optimizer: Optimizer,
         batch_size: int,
         seed: int,
+        initial: Params | None = None,
     ) -> None:
         self.xp = xp
         self.params = params
+        self._initial = initial
         self._problem = problem
         self._trunk = problem.loss.trunk(problem.model)
         self._has_state = bool(problem.model.state_shapes)
@@ -212,15 +216,19 @@ class Trainer:
         If layers, the loss or the optimizer are neither from `xpnet` nor of a class that is registered and
         frozen, extra calls might change their state: take only as many as there were, because a program need
         not round as the calls before it do.
+
+        They begin as the training did, at any time: whether a backend trusts a program depends on the numbers
+        that it is tried with, and a training that is continued must come to the same result.
         """
         xp = self.xp
         own = Captured(xp, self._step, is_plain=is_plain_data).own
         if not own and not self._epochs:
             return
-        params = {name: xp.asarray(p, copy=True) for name, p in self.params.items()}
+        begin = self.params if self._initial is None else self._initial
+        params = {name: xp.asarray(p, copy=True) for name, p in begin.items()}
         state = self._optimizer.init(xp, self._trained(params))
         total = xp.zeros((), dtype=self._images.dtype)
-        carry = params, state, total, self._next_step
+        carry = params, state, total, None if self._next_step is None else 1
         drawn = self._dropout.state()  # a layer of a user may draw on the host
         sizes = Counter(end - begin for begin, end in spans(len(self._images), self._batch_size))
         for size, steps in sorted(sizes.items(), reverse=True):
@@ -232,7 +240,7 @@ class Trainer:
 
     def close(self) -> None:
         """Drop the compiled step with what it holds, and the parameters, which may share its memory."""
-        del self.compiled, self.params, self._state
+        del self.compiled, self.params, self._state, self._initial
 
     def _step(
         self,
