@@ -5,7 +5,7 @@ from typing import Any
 import numpy
 
 from xpnet.nn.random import MULTIPLIERS, ROUNDS, WEYL
-from xpnet_numba.kernels.compiled import inlined, kernel
+from xpnet_numba.kernels.compiled import inlined, part
 from xpnet_numba.kernels.entries import enter
 from xpnet_numba.kernels.formulas import by_place
 from xpnet_numba.operations import signature
@@ -145,7 +145,7 @@ def _keep_again(dy: Array, mask: Array, dx: Array) -> None:
 
 enter(
     "dropout_keeping",
-    kernel(_dropout_keeping),
+    part(_dropout_keeping),
     (*signature("dropout_keeping").operands, *signature("dropout_keeping").numbers, "first", "end"),
 )
-enter("keep", kernel(_keep_again))
+enter("keep", part(_keep_again))
