@@ -229,7 +229,8 @@ def fit(
             measure.rehearse(initial, resumable.done)
         steps = (epochs - resumable.done) * -(-len(train) // batch_size)
         bar = progress_bar(steps, "training", show=progress)
-        with bar as advance, epoch_lines(epochs, show=progress) as tell:
+        # In this order, because some versions of Rich replace standard output while a bar is shown.
+        with epoch_lines(epochs, show=progress) as tell, bar as advance:
             for _ in range(resumable.done, epochs):
                 train_epoch(run, trainer, measures, order.permutation(len(train)), advance)
                 tell(run.history[-1])
