@@ -34,9 +34,9 @@ def registered(monkeypatch):
 
 
 def made(name, fields=(("rate", float),), *, frozen=True, module="mypackage.layers", **options):
-    return dataclasses.make_dataclass(
-        name, fields, bases=(Unparametrised,), frozen=frozen, namespace={"__module__": module, **options}
-    )
+    kind = dataclasses.make_dataclass(name, fields, bases=(Unparametrised,), frozen=frozen, namespace=options)
+    kind.__module__ = module  # set here, because from Python 3.12 on `make_dataclass` overrides its namespace
+    return kind
 
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
