@@ -28,6 +28,7 @@ COMMANDS = {
     "optimizers": ["train"],
     "options": ["train", "evaluate", "predict"],
     "resuming": ["train"],
+    "table": ["train"],
     "tables": ["train"],
     "train": ["train"],
 }

@@ -130,7 +130,7 @@ def _features(
 
 
 def _feature(name: str, is_one_hot: bool) -> Column:
-    advice = f"pass `one_hot=[{name!r}]` if it is text, or `columns=` without it"
+    advice = f"pass `one_hot=[{name!r}]` (or `--one-hot`) if it is text, or `columns=` without it"
     return Texts(name) if is_one_hot else Numbers(name, advice)
 
 
