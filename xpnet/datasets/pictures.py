@@ -49,7 +49,7 @@ def image_folder(
     ValueError
         If there are fewer than two classes, one is empty, a picture is damaged, or sizes differ.
     """
-    image = _pillow()
+    image = pillow()
     if channels not in (None, *_MODES):
         raise ValueError(f"`channels` must be 1, 3 or 4, got {channels!r}")
     if size is not None and (len(checks.shape(size)) != 2 or 0 in size):
@@ -145,7 +145,8 @@ def _pixels(image: Any, picture: Any, size: tuple[int, int] | None, channels: in
     return pixels.reshape(*pixels.shape[:2], -1)
 
 
-def _pillow() -> Any:
+def pillow() -> Any:
+    """Return the module ``PIL.Image``, or raise an ImportError that says how to install it."""
     try:
         return importlib.import_module("PIL.Image")
     except ImportError as e:

@@ -1,0 +1,123 @@
+"""A picture of a digit, prepared step by step as MNIST's makers did."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from xpnet import checks
+from xpnet.handwriting.boxes import box_of, fit
+from xpnet.handwriting.greys import grey_of
+from xpnet.handwriting.ink import ink_of, is_on_light, without_background
+from xpnet.handwriting.widths import stroke_width, with_width
+
+_BOX = 20 / 28  # MNIST's digits fit into a box of 20 x 20 pixels in images of 28 x 28
+_LEAST_SIDE = 1 / 60  # of a digit, as a share of the picture's longer side, and in pixels
+_LEAST_PIXELS = 3
+_LONGEST = 12.0  # of all strokes, in longer sides of the digit; an 8 has 3, noise has hundreds
+_SEEN = 0.1  # ink of a pixel that counts as part of the digit's box
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """A picture after one step of its preparation.
+
+    Attributes
+    ----------
+    name : str
+        What was done.
+    image : array, shape (height, width), uint8
+    """
+
+    name: str
+    image: np.ndarray
+
+
+def prepared(picture: Any, size: tuple[int, int] = (28, 28)) -> np.ndarray:
+    """Return the digit on a picture as an image like those of MNIST, shape `size`, uint8.
+
+    Ink is bright on black, the longer side of the digit has 20 of 28 pixels, and its centre of mass is in the
+    middle. For parameters and errors, see `steps`.
+    """
+    return steps(picture, size)[-1].image
+
+
+def steps(picture: Any, size: tuple[int, int] = (28, 28)) -> tuple[Step, ...]:
+    """Return a picture of a digit after each step of its preparation; the last one is what a model gets.
+
+    The ink may be darker or brighter than the paper, and the light uneven. If there are several digits, the
+    one with most ink is taken.
+
+    Parameters
+    ----------
+    picture : array, shape (height, width) or (height, width, 3 or 4), uint8 or float in [0, 1]
+    size : (height, width)
+        Of the last step.
+
+    Raises
+    ------
+    ImportError
+        If Pillow is not installed, which resizes the picture.
+    TypeError
+        If the picture has another dtype.
+    ValueError
+        If it has another shape, is smaller than 3 x 3 pixels, or shows no digit.
+    """
+    height, width = _checked_size(size)
+    grey = grey_of(picture)
+    found = [("grey", grey)]
+    if is_on_light(grey):
+        grey = 1.0 - grey
+        found.append(("inverted", grey))
+    even = without_background(grey)
+    ink = ink_of(even)
+    # Brighter for the eye; `ink` has its own scale.
+    found.append(("background removed", even / max(even.max(), 1e-6)))
+    digit = _cropped(ink)
+    found.append(("cropped to the ink", digit))
+    box = max(1, round(_BOX * min(height, width)))
+    usual = with_width(digit, box)
+    if usual is not digit:
+        found.append(("usual stroke width", usual))
+    small = fit(usual, box)
+    small = small / small.max()
+    found.append((f"scaled to {box} pixels", small))
+    found.append(("centre of mass in the middle", _centred(small, height, width)))
+    return tuple(Step(name, np.rint(image * 255).astype(np.uint8)) for name, image in found)
+
+
+def _checked_size(size: Any) -> tuple[int, int]:
+    found = checks.shape(size)
+    if len(found) != 2 or 0 in found:
+        raise ValueError(f"`size` must be (height, width), both above 0, got {size!r}")
+    return found[0], found[1]
+
+
+def _cropped(ink: np.ndarray) -> np.ndarray:
+    """Return the part of an image that has ink, or raise if it does not look like a digit."""
+    if ink.any():
+        box = box_of(ink > _SEEN)
+        digit = ink[box.slices]
+        least = max(_LEAST_PIXELS, _LEAST_SIDE * max(ink.shape))
+        strokes = digit.sum() / stroke_width(digit) / box.longer
+        if box.longer >= least and strokes <= _LONGEST:
+            return digit
+    raise ValueError(
+        "no digit is found on the picture; pass one with a single digit in clear strokes, which takes up "
+        "more of the picture and differs more from the paper"
+    )
+
+
+def _centred(digit: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return a digit on black, its centre of mass in the middle, as far as it fits."""
+    image = np.zeros((height, width), digit.dtype)
+    places = []
+    for axis, length in enumerate((height, width)):
+        ink = digit.sum(axis=1 - axis)
+        centre = (ink * np.arange(len(ink))).sum() / ink.sum()
+        start = min(max(round(length / 2 - centre), 0), length - len(ink))
+        places.append(slice(start, start + len(ink)))
+    image[places[0], places[1]] = digit
+    return image
