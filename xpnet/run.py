@@ -25,10 +25,10 @@ from xpnet.evaluation import Evaluation, evaluate, predict, predict_outputs, pre
 from xpnet.inputs import Inputs
 from xpnet.layer import Params
 from xpnet.loss import CLASSES, LABELS, VALUES, Loss
-from xpnet.losses import described_loss, find_loss, loss_about
+from xpnet.losses import described_loss, find_loss, loss_about, short_name
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace, check_namespace
-from xpnet.problem import aligned
+from xpnet.problem import Problem, aligned
 from xpnet.registry import is_registered
 from xpnet.sealed import damaged
 
@@ -302,6 +302,24 @@ def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError(f"`{name}` must be text, got {value!r}")
     return value
+
+
+def new_run(xp: Namespace, problem: Problem, train: Dataset, optimizer: Any) -> Run:
+    """Return the run of a training that has not begun; its parameters are missing."""
+    return Run(
+        xp,
+        problem.model,
+        {},
+        short_name(problem.loss),
+        problem.scaling,
+        initial_sha256="",
+        inputs=Inputs.of(train, problem.scaling),
+        classes=train.classes,
+        task=problem.task,
+        predicts_names=train.had_names,
+        optimizer=optimizer,
+        encoding=train.encoding,
+    )
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ from xpnet.epochs import train_epoch
 from xpnet.inputs import Inputs
 from xpnet.layer import Params
 from xpnet.loss import Loss
-from xpnet.losses import find_loss, short_name
+from xpnet.losses import find_loss
 from xpnet.measure import Measure
 from xpnet.memory import watched
 from xpnet.models import Sequential, check_params, copy_params
@@ -30,7 +30,7 @@ from xpnet.problem import Problem, aligned, check_fit, class_count, images_for
 from xpnet.progress import progress_bar
 from xpnet.random import Stream
 from xpnet.resuming import Resumable, find_checkpoints
-from xpnet.run import Run, in_reach
+from xpnet.run import Run, in_reach, new_run
 from xpnet.sealed import sha256
 from xpnet.trainer import Trainer
 from xpnet.weights import divided, weighted
@@ -157,26 +157,12 @@ def fit(
     dtype = checks.float_name(xp, dtype)
 
     problem = Problem(model, criterion, scaling, dtype, task)
-    inputs = Inputs.of(train, scaling)
+    run = new_run(xp, problem, train, optimizer)
     others = {
-        name: _checked_other(name, other, problem, inputs, train)
+        name: _checked_other(name, other, problem, run, train)
         for name, other in held_out.items()
         if other is not None
     }
-    run = Run(
-        xp,
-        model,
-        {},
-        short_name(criterion),
-        scaling,
-        initial_sha256="",
-        inputs=inputs,
-        classes=train.classes,
-        task=task,
-        predicts_names=train.had_names,
-        encoding=train.encoding,
-    )
-    run.optimizer = optimizer
     order = Stream(seed, "shuffle")
     resumable = Resumable(
         run,
@@ -245,7 +231,7 @@ def fit(
     return run
 
 
-def _checked_other(name: str, dataset: Dataset, problem: Problem, inputs: Inputs, train: Dataset) -> Dataset:
+def _checked_other(name: str, dataset: Dataset, problem: Problem, run: Run, train: Dataset) -> Dataset:
     """Return a data set to measure with, with the class indices of `train`, or raise unless it fits."""
     check_fit(name, dataset, problem.model)
     if train.encoding is not None:
@@ -257,7 +243,8 @@ def _checked_other(name: str, dataset: Dataset, problem: Problem, inputs: Inputs
             f"`{name}` and `train` have targets of different kinds, of shapes {dataset.targets.shape} and "
             f"{train.targets.shape}; pass the same kind"
         )
-    inputs.check(name, Inputs.of(dataset, problem.scaling))
+    if run.inputs is not None:
+        run.inputs.check(name, Inputs.of(dataset, problem.scaling))
     return dataset
 
 
