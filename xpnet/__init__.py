@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from xpnet import datasets, initializers, losses, metrics, nn, schedules
+from xpnet.activations import activations
 from xpnet.augmentation_layers import RandomFlip, RandomShift
 from xpnet.callbacks import EarlyStopping, KeepBest, ReduceOnPlateau
 from xpnet.checkpoint_folder import Checkpoint
@@ -91,6 +92,7 @@ __all__ = [
     "TrainingDivergedError",
     "Unflatten",
     "UnknownBackendError",
+    "activations",
     "backend",
     "backends",
     "check_gradients",

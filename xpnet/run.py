@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import checkpoint, reprs
+from xpnet.activations import activations
 from xpnet.batches import Scaling
 from xpnet.checks import choice, count, finite, set_fields
 from xpnet.checks import shape as checks_shape
@@ -194,6 +195,15 @@ class Run:
         scale, offset = self.scaling.scale, self.scaling.offset
         images = self._checked(images)
         return predict_outputs(self.xp, self.model, self.params, images, scale=scale, offset=offset)
+
+    def activations(self, images: Any) -> dict[str, np.ndarray]:
+        """Return the output of each layer for each image, by the layer's number: see `xpnet.activations`.
+
+        `images` is an array as a `Dataset` takes it, or a Dataset.
+        """
+        scale, offset = self.scaling.scale, self.scaling.offset
+        images = self._checked(images)
+        return activations(self.xp, self.model, self.params, images, scale=scale, offset=offset)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write model, parameters and history to a safetensors file, whole or not at all.
