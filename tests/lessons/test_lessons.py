@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet.lessons import LESSONS, cnn, deep, find_lesson
+from xpnet import plots
+from xpnet.lessons import LESSONS, cnn, deep, find_lesson, mnist_softmax
+from xpnet.lessons.pace import Pace
 
 NAMES = ("w1", "w2", "w3", "w4", "w5", "w6", "b1", "b2", "b3")
 
@@ -96,13 +98,15 @@ def test_full_batch_lessons_learn(backend, name, iterations, accuracy):
     confusion = np.array(figures["confusion"])
     assert confusion.sum() == 10000
     assert np.trace(confusion) / 10000 == pytest.approx(figures["accuracy"])
-    # Columns are the true classes: 980 of the test digits are zeros.
-    assert confusion.sum(axis=0)[-1 if len(confusion) == 2 else 0] == 980
+    # Rows are the true classes: 980 of the test digits are zeros.
+    assert confusion.sum(axis=1)[-1 if len(confusion) == 2 else 0] == 980
+    assert len(figures["mistakes"]) == confusion.sum() - np.trace(confusion)
 
 
 def test_mnist_improved(backend):
     figures = run(backend, "mnist-improved", epochs=2)
     assert figures["accuracy"] >= 0.96
+    assert np.array(figures["confusion"]).sum(axis=1)[0] == 980  # rows are the true classes
     final = {name: costs[-1] for name, costs in figures["test_cost"].items()}
     assert min(final, key=final.get) == "all three"
     assert set(final) == {"all three", "no mini-batches", "no momentum", "variance 1"}
@@ -201,6 +205,34 @@ def test_every_lesson_runs_under_the_strict_checker(name):
     few = {"epochs": 1, "iterations": 2, "limit": 300}
     keywords = inspect.signature(find_lesson(name).run).parameters
     run(make_namespace("strict"), name, **{key: value for key, value in few.items() if key in keywords})
+
+
+@pytest.mark.parametrize("name", LESSONS)
+def test_every_lesson_has_a_picture_with_a_title(numpy_xp, name):
+    few = {"epochs": 1, "iterations": 2, "limit": 300}
+    keywords = inspect.signature(find_lesson(name).run).parameters
+    figures = run(numpy_xp, name, **{key: value for key, value in few.items() if key in keywords})
+    figure = plots.drawn(find_lesson(name).draw, json.loads(json.dumps(figures)))
+    assert any(axes.get_title() for axes in figure.axes)
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+def test_confusion_matrix_of_a_lesson_colours_right_answers_and_has_the_truth_in_rows():
+    counts = np.diag([90] * 10)
+    counts[4, 9] = 7  # fours, read as nines
+    figures = {"confusion": counts.tolist(), "accuracy": 0.99, "mistakes": [], "mistaken": []}
+    axes, *_ = plots.drawn(mnist_softmax.draw, figures).axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
+    assert ("7", (9, 4)) in [(text.get_text(), text.get_position()) for text in axes.texts]
+    assert min(axes.get_facecolor()[:3]) < 0.8  # is behind the right answers
+    assert np.isnan(np.ma.filled(axes.images[0].get_array(), np.nan).diagonal()).all()
+
+
+def test_pace_tells_every_hundredth_of_two_thousand_iterations(numpy_xp):
+    pace = Pace(numpy_xp, 2000, lambda line: None)
+    for i in pace:
+        pace.tell(i, numpy_xp.zeros(()))
+    assert pace.told == [*range(0, 2000, 100), 1999]
 
 
 @pytest.mark.parametrize("name", LESSONS)

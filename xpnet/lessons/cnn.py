@@ -27,6 +27,7 @@ import numpy as np
 from xpnet import checks, pictures
 from xpnet.checked import checked
 from xpnet.datasets import Dataset, mnist
+from xpnet.lessons.mnist_zero import mistakes
 from xpnet.lessons.pace import fit_in_two_stages
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
@@ -43,24 +44,23 @@ def run(
     """Return a digit, its edges, what the layers see of it, learned filters, accuracy and mistakes."""
     train, test = mnist()
     train = moved(train[: checks.limit(limit)])
+
     digit = test.images[:1] / np.float32(255)  # a seven
     edges = find_edges(checked(xp), digit.reshape(28, 28), say)
+
     show_shapes(checked(xp), say)
+
     trained = fit_in_two_stages(xp, lenet5(), train, test, 0.5, epochs, seed, say)
-    predicted = trained.predict(test)
-    wrong = np.flatnonzero(predicted != test.labels)
-    accuracy = 1 - len(wrong) / len(test)
-    say(f"test accuracy {accuracy:.2%}, {len(wrong)} mistakes")
+
+    wrong = mistakes(test, trained.predict(test), test.labels)
+    accuracy = 1 - len(wrong["mistakes"]) / len(test)
+    say(f"test accuracy {accuracy:.2%}, {len(wrong['mistakes'])} mistakes")
+
     first_layers = (Sequential(*trained.model.layers[:n]) for n in (3, 6))  # each up to its ReLU
-    seen = [model(checked(xp), trained.params, xp.asarray(digit))[0] for model in first_layers]
-    return {
-        "accuracy": accuracy,
-        **edges,
-        "filters": np.moveaxis(xp.to_host(trained.params["1.weight"])[:, :, 0, :], -1, 0).tolist(),
-        "seen": [channels(xp, y).tolist() for y in seen],
-        "mistakes": np.stack([wrong, test.labels[wrong], predicted[wrong]], axis=-1).tolist(),
-        "mistaken": test.images[wrong[:16]].reshape(-1, 28, 28).tolist(),
-    }
+    outputs = [model(checked(xp), trained.params, xp.asarray(digit))[0] for model in first_layers]
+    filters = np.moveaxis(xp.to_host(trained.params["1.weight"])[:, :, 0, :], -1, 0).tolist()
+    seen = [channels(xp, y).tolist() for y in outputs]
+    return {"accuracy": accuracy, "filters": filters, "seen": seen, **edges, **wrong}
 
 
 def channels(xp: Namespace, y: Any) -> np.ndarray:

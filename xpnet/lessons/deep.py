@@ -1,9 +1,9 @@
 """Deep networks: two, three and four hidden layers, and why ReLU replaced the sigmoid.
 
-On its way back through the network, the gradient is multiplied by f'(z) and by the weights of every layer.
-The sigmoid's f' is at most 1/4, so with weights of variance 1/n each layer shrinks the gradient to about a
-quarter of its size, and the first layers of a deep network hardly learn: their gradients vanish. ReLU's
-derivative is 1 wherever the unit is active:
+On its way back through the network, the gradient is multiplied by ``f'(z)`` and by the weights of every
+layer. The sigmoid's ``f'`` is at most 1/4, so with weights of variance ``1/n`` each layer shrinks the
+gradient to about a quarter of its size, and the first layers of a deep network hardly learn: their
+gradients vanish. ReLU's derivative is 1 wherever the unit is active:
 
     ReLU(z) = max(z, 0)         ReLU'(z) = 1 if z > 0 else 0
 
@@ -51,6 +51,7 @@ def run(
     """Return gradient sizes by layer, and the test accuracy of each network."""
     train, test = mnist()
     train = train[: checks.limit(limit)]
+
     gradients = {a: gradient_sizes(checked(xp), network(a, 4), train[:1000], seed) for a in RATES}
     say("size of the gradient (root mean square) before training, four hidden layers")
     say("layer  " + "  ".join(f"{activation:>8}" for activation in gradients))

@@ -3,7 +3,8 @@
     h1 = f(w . x + b)       h2 = f(w . x + b)       two hidden neurons
     y  = f(w . h + b)                               one output neuron
 
-Here all of them have w = [0, 1] and b = 0, so that you can check the numbers with a pocket calculator.
+Here all of them have ``w = [0, 1]`` and ``b = 0``, so that you can check the numbers with a pocket
+calculator.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ An image has 784 pixels from 0 to 255, scaled to numbers from -0.5 to 0.5. They 
 
     p_k = exp(z_k) / (exp(z_0) + ... + exp(z_9))
 
-Training makes the probability p of the right digit large: the loss is -log(p), the categorical
+Training makes the probability ``p`` of the right digit large: the loss is ``-log(p)``, the categorical
 cross-entropy.
 
 The course downloads the images with a function that no longer exists. Here they are part of the package.
@@ -14,10 +14,11 @@ The course downloads the images with a function that no longer exists. Here they
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
-from xpnet import checks
+from xpnet import checks, pictures
 from xpnet.datasets import mnist
 from xpnet.layers import Linear, ReLU, Softmax
 from xpnet.models import Sequential
@@ -38,6 +39,8 @@ def run(
 ) -> dict[str, Any]:
     """Return the accuracy on the test images and the digits predicted for the first five of them."""
     train, test = mnist()
+    train = train[: checks.limit(limit)]
+
     model = Sequential(
         Linear(784, 64, "he_normal"),
         ReLU(),
@@ -47,13 +50,10 @@ def run(
         Softmax(),
     )
 
-    def tell(trained: Run) -> None:
-        say(_line(trained.history[-1]))
-
     trained = fit(
         xp,
         model,
-        train[: checks.limit(limit)],
+        train,
         test=test,
         optimizer=Adam(),
         loss="softmax_cross_entropy",  # categorical cross-entropy, softmax included
@@ -61,15 +61,37 @@ def run(
         batch_size=32,
         offset=-0.5,  # x/255 - 0.5
         seed=seed,
-        callbacks=[tell],
+        callbacks=[functools.partial(tell, say)],
         progress=is_terminal(),
     )
+
     accuracy = trained.evaluate(test).accuracy
     first_five = trained.predict(test.images[:5]).tolist()
     say(f"test accuracy {accuracy:.2%}")
     say(f"the first five test digits are {test.labels[:5].tolist()}; the network reads {first_five}")
-    return {"accuracy": accuracy, "first_five": first_five}
+    return {
+        "accuracy": accuracy,
+        "first_five": first_five,
+        "digits": test.images[:5].reshape(-1, 28, 28).tolist(),
+        "probabilities": trained.predict_proba(test.images[:5]).tolist(),
+    }
 
 
-def _line(epoch: Any) -> str:
-    return f"epoch {epoch.epoch}   loss {epoch.train_loss:.4f}   test accuracy {epoch.test_accuracy:.2%}"
+def tell(say: Callable[[str], object], trained: Run) -> None:
+    """Print the last epoch of a training."""
+    epoch = trained.history[-1]
+    say(f"epoch {epoch.epoch}   loss {epoch.train_loss:.4f}   test accuracy {epoch.test_accuracy:.2%}")
+
+
+def draw(figure: Any, figures: dict[str, Any]) -> None:
+    """Draw five digits, and below each the probabilities that the network gives it."""
+    top, bottom = figure.subfigures(2, 1, height_ratios=[1.2, 1])
+    names = [f"read as {digit}" for digit in figures["first_five"]]
+    title = "The first five test digits, and the probability of each class"
+    pictures.draw_images(top, figures["digits"], title, columns=5, captions=names)
+    panels = bottom.subplots(1, 5, sharey=True)
+    for axes, shares in zip(panels, figures["probabilities"], strict=True):
+        axes.bar(range(10), shares, color="#0072B2")
+        axes.set(xticks=range(10), ylim=(0, 1.05), xlabel="digit")
+        axes.tick_params(labelsize=7)
+    panels[0].set_ylabel("probability")

@@ -18,6 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from xpnet import checks
 from xpnet.checked import checked
 from xpnet.layers import Linear, Sigmoid
@@ -45,6 +47,7 @@ def run(
     params = model.init(xp, seed, dtype="float64")
     optimizer = SGD(lr=0.1)
     state = optimizer.init(xp, params)
+
     losses = []
     for epoch in range(checks.count("epochs", epochs)):
         for i in range(4):
@@ -62,12 +65,29 @@ def run(
         row = xp.asarray([[weight - 135.0, height - 66.0]], dtype=xp.float64)
         figures[name.lower()] = float(xp.to_host(model(xp, params, row)[0][0, 0]))
         say(f"{name}: {figures[name.lower()]:.3f}")
+
+    # The output for everybody from 110 to 170 lb and from 56 to 76 in.
+    weights, heights = np.meshgrid(np.linspace(110, 170, 61), np.linspace(56, 76, 41))
+    everybody = np.stack([weights.ravel() - 135, heights.ravel() - 66], axis=-1)  # (2501, 2)
+    outputs = xp.to_host(model(xp, params, xp.asarray(everybody))[0]).reshape(weights.shape)
+    figures["map"] = {"weight": weights.tolist(), "height": heights.tolist(), "output": outputs.tolist()}
     return figures
 
 
 def draw(figure: Any, figures: dict[str, Any]) -> None:
-    """Draw the loss by epoch."""
-    axes = figure.subplots()
-    axes.plot(range(0, 10 * len(figures["loss"]), 10), figures["loss"], color="#0072B2")
-    axes.set(title="Four people, one at a time", xlabel="epoch", ylabel="mean squared error", ylim=(0, None))
-    axes.grid(alpha=0.3)
+    """Draw the loss by epoch, and the boundary between the people."""
+    left, right = figure.subplots(1, 2)
+    left.plot(range(0, 10 * len(figures["loss"]), 10), figures["loss"], color="#0072B2")
+    left.set(title="Four people, one at a time", xlabel="epoch", ylabel="mean squared error", ylim=(0, None))
+    left.grid(alpha=0.3)
+    land = figures["map"]
+    place = land["weight"], land["height"], land["output"]
+    shades = right.contourf(*place, levels=np.linspace(0, 1, 11), cmap="RdBu", alpha=0.7)
+    figure.colorbar(shades, ax=right, label="output")
+    right.contour(*place, levels=[0.5], colors="black")
+    for name, (weight, height, *label) in {**PEOPLE, **STRANGERS}.items():
+        style = "o" if label == [1] else "s" if label == [0] else "*"
+        right.plot(weight, height, style, color="black", markersize=5 if label else 9)
+        side = {"xytext": (-7, -4), "ha": "right"} if 125 < weight < 135 else {"xytext": (5, -12)}
+        right.annotate(name, (weight, height), textcoords="offset points", **side)
+    right.set(title="The boundary: output 1/2 (stars: new)", xlabel="weight, lb", ylabel="height, in")

@@ -1,13 +1,14 @@
 """Gradient descent: nine derivatives, and one small step downhill along all of them.
 
-The derivative dL/dw says how fast the loss L grows with w. To make L smaller, w must move the other way:
-that is the minus sign in the rule of stochastic gradient descent (SGD). The learning rate lr sets the size
-of the step:
+The derivative ``dL/dw`` says how fast the loss ``L`` grows with ``w``. To make ``L`` smaller, ``w`` must
+move the other way: that is the minus sign in the rule of stochastic gradient descent (SGD). The learning
+rate ``lr`` sets the size of the step:
 
     w = w - lr dL/dw
 
 Each of the nine derivatives is the product along its path (see chain-rule). The paths share factors:
-delta, at the output, is part of all nine; delta1 and delta2, at the hidden neurons, are part of three each.
+``delta``, at the output, is part of all nine; ``delta1`` and ``delta2``, at the hidden neurons, are part of
+three each.
 Computing each factor once, from the output backwards, is called backpropagation.
 
     delta  = -2 (y - y_hat) y_hat (1 - y_hat)
@@ -110,4 +111,4 @@ def draw(figure: Any, figures: dict[str, Any]) -> None:
     w5, b3 = zip(*figures["path"], strict=True)
     right.plot(w5, b3, ".-", color="white", markersize=4)
     right.annotate("start", (w5[0], b3[0]), color="black", xytext=(4, -12), textcoords="offset points")
-    right.set(title="The path of w5 and b3", xlabel="w5", ylabel="b3")
+    right.set(title="The path of $w_5$ and $b_3$", xlabel="$w_5$", ylabel="$b_3$")

@@ -1,12 +1,12 @@
 """Losses: one number that says how wrong the predictions are.
 
-The mean squared error, for n numbers y_hat that should equal y:
+The mean squared error, for n numbers ``y_hat`` that should equal ``y``:
 
     MSE = (1/n) sum (y - y_hat)**2
 
-For probabilities there is a better measure: the surprise -log(p), where p is the probability that was
-predicted for what really happened. With two outcomes, its mean is the binary cross-entropy; with k classes,
-the categorical cross-entropy:
+For probabilities there is a better measure: the surprise ``-log(p)``, where ``p`` is the probability that
+was predicted for what really happened. With two outcomes, its mean is the binary cross-entropy; with
+several classes, the categorical cross-entropy:
 
     BCE = -(1/n) sum [y log(y_hat) + (1 - y) log(1 - y_hat)]
     CCE = -(1/n) sum log(y_hat[class])
@@ -19,6 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from xpnet.checked import checked
 from xpnet.namespace import Namespace
@@ -56,3 +58,19 @@ def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any
     ]
     say("the library's: " + ", ".join(f"{float(xp.to_host(value)):.4f}" for value in library))
     return figures
+
+
+def draw(figure: Any, figures: dict[str, Any]) -> None:
+    """Draw what a prediction costs: its squared error and its surprise."""
+    axes = figure.subplots()
+    p = np.linspace(0.005, 1, 200)
+    axes.plot(p, -np.log(p), color="#0072B2", label=r"surprise: $-\log p$")
+    axes.plot(p, (1 - p) ** 2, "--", color="#D55E00", label="squared error: $(1 - p)^2$")
+    for share in (0.9, 0.6, 0.1):
+        axes.plot([share], [-np.log(share)], "o", color="#0072B2")
+        text = f"p = {share}: {-np.log(share):.2f}"
+        axes.annotate(text, (share, -np.log(share)), xytext=(6, 8), textcoords="offset points")
+    axes.set(xlabel="p, predicted for what happened", ylabel="cost", xlim=(0, 1.12), ylim=(0, 5))
+    axes.set(title=f"Surprise has no upper bound (here {figures['binary_cross_entropy']:.2f} on average)")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)

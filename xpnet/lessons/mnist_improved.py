@@ -2,7 +2,7 @@
 
 Mini-batches. A full pass for one step is wasteful: 128 images give nearly the same direction, so an
 epoch takes 469 steps instead of one. The images are shuffled again in each epoch. (The end of a slice is
-exclusive, so the last batch ends at N; the course's program has `min(begin + batch, N - 1)`, so it never
+exclusive, so the last batch ends at `N`; the course's program has `min(begin + batch, N - 1)`, so it never
 uses the last image of an epoch.)
 
 Momentum. Each step follows a moving average of the gradients, which smooths the zigzag of small batches:
@@ -10,7 +10,7 @@ Momentum. Each step follows a moving average of the gradients, which smooths the
     v = beta v + (1 - beta) dJ/dw           w = w - lr v
 
 Variance 1/n. A sum of n terms has n times the variance of one term. With standard-normal weights, the 784
-inputs of a hidden unit add up to a z far from 0, where the sigmoid is flat and nothing is learned. So the
+inputs of a hidden unit add up to a ``z`` far from 0, where the sigmoid is flat and nothing is learned. So the
 variance is divided by n:
 
     w ~ sqrt(1/n) * normal(0, 1)
@@ -21,6 +21,7 @@ mini-batches, an epoch is one step.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -47,6 +48,7 @@ def run(
     """Return accuracy and confusion matrix of the improved network, and the test costs of all four."""
     train, test = mnist()
     train = train[: checks.limit(limit)]
+
     everything = len(train)
     variants: dict[str, dict[str, Any]] = {
         "all three": {"initializer": "lecun_normal", "optimizer": MOMENTUM, "batch_size": 128},
@@ -54,9 +56,6 @@ def run(
         "no momentum": {"initializer": "lecun_normal", "optimizer": PLAIN, "batch_size": 128},
         "variance 1": {"initializer": "normal", "optimizer": MOMENTUM, "batch_size": 128},
     }
-
-    def tell(trained: Run) -> None:
-        say(_line(trained.history[-1]))
 
     figures: dict[str, Any] = {"train_cost": {}, "test_cost": {}, "test_accuracy": {}}
     for name, options in variants.items():
@@ -69,7 +68,7 @@ def run(
             test=test,
             epochs=epochs,
             seed=seed,
-            callbacks=[tell],
+            callbacks=[functools.partial(tell, say)],
             progress=is_terminal(),
             **options,
         )
@@ -80,12 +79,14 @@ def run(
             evaluation = trained.evaluate(test)
             say(evaluation.report())
             figures["accuracy"] = evaluation.accuracy
-            figures["confusion"] = evaluation.confusion.T.tolist()  # rows predicted, columns true
+            figures["confusion"] = evaluation.confusion.tolist()  # rows true, columns predicted
     return figures
 
 
-def _line(epoch: Any) -> str:
-    return (
+def tell(say: Callable[[str], object], trained: Run) -> None:
+    """Print the last epoch of a training."""
+    epoch = trained.history[-1]
+    say(
         f"epoch {epoch.epoch}   training cost {epoch.train_loss:.4f}   test cost {epoch.test_loss:.4f}   "
         f"test accuracy {epoch.test_accuracy:.2%}"
     )
@@ -96,12 +97,14 @@ def draw(figure: Any, figures: dict[str, Any]) -> None:
     axes = figure.subplots()
     styles = zip(("#0072B2", "#D55E00", "#009E73", "#CC79A7"), ("o-", "s--", "^-.", "D:"), strict=True)
     for (name, costs), (colour, style) in zip(figures["test_cost"].items(), styles, strict=True):
-        label = f"{name}: {figures['test_accuracy'][name]:.2%} at the end"
+        label = f"{name}:\n{figures['test_accuracy'][name]:.2%} at the end"
         axes.plot(range(1, len(costs) + 1), costs, style, color=colour, label=label)
     axes.set(
         title="Each improvement switched off in turn", xlabel="epoch", ylabel="test cost, nats per image"
     )
     axes.set_yscale("log")
+    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatter("{x:g}")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3, which="both")
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right center", frameon=False)

@@ -1,6 +1,6 @@
 """Is it a zero? Logistic regression on MNIST: one neuron with 784 inputs, all images at once.
 
-With one row per image, a pass over all m images is two lines; x is (m, 784), w is (784, 1):
+With one row per image, a pass over all m images is two lines; ``x`` is (m, 784), ``w`` is (784, 1):
 
     z = x w + b         y_hat = f(z)
 
@@ -10,8 +10,8 @@ The derivatives of f and of the logarithm cancel, and a simple formula is left:
 
     dJ/dz = (y_hat - y) / m         dJ/dw = x^T dJ/dz         dJ/db = sum dJ/dz
 
-For one weight and one image, dJ/dw_j = (y_hat - y) x_j: the error times the input of that weight. (The
-course's derivation has w_j there; its program has x_j.)
+For one weight and one image, ``dJ/dw_j = (y_hat - y) x_j``: the error times the input of that weight. (The
+course's derivation has ``w_j`` there; its program has ``x_j``.)
 
 The course uses float64 throughout. float32 has seven digits, takes half the bytes, and reaches the same
 accuracy.
@@ -22,10 +22,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xpnet import checks, metrics
+import numpy as np
+
+from xpnet import checks, metrics, pictures
 from xpnet.checked import checked
 from xpnet.datasets import Dataset, mnist
-from xpnet.lessons.pace import Pace
+from xpnet.lessons.pace import Pace, draw_cost
 from xpnet.namespace import Namespace
 from xpnet.random import Stream
 
@@ -51,12 +53,12 @@ def run(
     limit: int | None = None,
     say: Callable[[str], object] = print,
 ) -> dict[str, Any]:
-    """Return accuracy and confusion matrix (rows predicted, columns true) on the test images."""
+    """Return accuracy, confusion matrix (rows true, columns predicted) and mistakes on the test images."""
     xp = checked(xp)
     train, test = mnist()
     train = train[: checks.limit(limit)]
-    x, y = pixels(xp, train), is_zero(xp, train)
-    m = len(train)
+    x, y, m = pixels(xp, train), is_zero(xp, train), len(train)
+
     w = 0.01 * xp.asarray(Stream(seed, "init").normal((784, 1)).astype("float32"))
     b = xp.zeros((1,), dtype=xp.float32)
 
@@ -72,7 +74,10 @@ def run(
         w, b = w - dw, b - db  # a learning rate of 1
         pace.tell(i, cost)
 
-    return judge(xp, xp.matmul(pixels(xp, test), w) + b, test, say) | {"cost": pace.costs}
+    figures = judge(xp, xp.matmul(pixels(xp, test), w) + b, test, say)
+    figures |= {"iteration": pace.told, "cost": pace.costs}
+    figures["weights"] = xp.to_host(xp.reshape(w, (28, 28))).tolist()
+    return figures
 
 
 def judge(xp: Namespace, z: Array, test: Dataset, say: Callable[[str], object]) -> dict[str, Any]:
@@ -81,7 +86,34 @@ def judge(xp: Namespace, z: Array, test: Dataset, say: Callable[[str], object]) 
     labels = xp.asarray((test.labels == 0).astype("int32"))
     confusion = metrics.confusion_matrix(xp, labels, predicted, 2)
     accuracy = metrics.accuracy(xp, labels, predicted)
-    say(f"\nconfusion matrix, rows predicted, columns true:\n{confusion.T}")
+    say(f"\nconfusion matrix, rows true, columns predicted:\n{confusion}")
     say(f"test accuracy {accuracy:.2%}\n")
     say(metrics.classification_report(confusion, ["other", "zero"]))
-    return {"accuracy": accuracy, "confusion": confusion.T.tolist()}
+    wrong = mistakes(test, xp.to_host(predicted), xp.to_host(labels))
+    return {"accuracy": accuracy, "confusion": confusion.tolist(), **wrong}
+
+
+def mistakes(test: Dataset, predicted: np.ndarray, true: np.ndarray) -> dict[str, Any]:
+    """Return the number, the digit and the prediction of each image that is read wrongly, and 16 images."""
+    wrong = np.flatnonzero(predicted != true)
+    rows = np.stack([wrong, test.labels[wrong], predicted[wrong]], axis=-1)
+    return {"mistakes": rows.tolist(), "mistaken": test.images[wrong[:16]].reshape(-1, 28, 28).tolist()}
+
+
+def draw_missed(figure: Any, figures: dict[str, Any]) -> None:
+    """Draw the first mistakes."""
+    shown = [f"{digit}: read as {'zero' if read else 'other'}" for _, digit, read in figures["mistakes"]][:8]
+    if shown:
+        title = f"Mistakes: the first {len(shown)} of {len(figures['mistakes'])}"
+        pictures.draw_images(figure, figures["mistaken"][:8], title, columns=8, captions=shown)
+
+
+def draw(figure: Any, figures: dict[str, Any]) -> None:
+    """Draw the cost, the weights as a picture, and the first mistakes."""
+    figure.set_size_inches(9, 5.5)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[2, 1])
+    left, right = top.subfigures(1, 2)
+    draw_cost(left, figures)
+    title = "The 784 weights: red speaks for a zero, blue against it"
+    pictures.draw_images(right, [figures["weights"]], title, columns=1, signed=True, bar="weight")
+    draw_missed(bottom, figures)

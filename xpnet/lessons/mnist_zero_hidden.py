@@ -8,11 +8,11 @@ The network has one more layer, and the derivatives of chain-rule are computed w
     dJ/dz1 = dJ/dz2 w2^T * h (1 - h)    dJ/dw1 = x^T dJ/dz1
 
 The library's `Linear` and `Sigmoid` do this: each returns its output and its pullback, the function that
-takes the gradient at the output and returns the gradient at the input. The loss takes the logits z2 and
-returns both the cost and dJ/dz2, because the two share their exponentials.
+takes the gradient at the output and returns the gradient at the input. The loss takes the logits
+``z2`` and returns both the cost and ``dJ/dz2``, because the two share their exponentials.
 
 The course's program calls the sigmoid wherever a formula names it: three times in a backward pass. The
-pullback keeps h instead, and never calls it.
+pullback keeps ``h`` instead, and never calls it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xpnet import checks
+from xpnet import checks, pictures
 from xpnet.checked import checked
 from xpnet.datasets import mnist
 from xpnet.layer import Params
 from xpnet.layers import Linear, Sigmoid
-from xpnet.lessons.mnist_zero import is_zero, judge, pixels
-from xpnet.lessons.pace import Pace
+from xpnet.lessons.mnist_zero import draw_missed, is_zero, judge, pixels
+from xpnet.lessons.pace import Pace, draw_cost
 from xpnet.models import Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import SGD
@@ -58,14 +58,30 @@ def run(
     limit: int | None = None,
     say: Callable[[str], object] = print,
 ) -> dict[str, Any]:
-    """Return accuracy and confusion matrix (rows predicted, columns true) on the test images."""
+    """Return accuracy, confusion matrix (rows true, columns predicted) and mistakes on the test images."""
     xp = checked(xp)
     train, test = mnist()
     train = train[: checks.limit(limit)]
+    x, y = pixels(xp, train), is_zero(xp, train)
+
     model = Sequential(Linear(784, 64, "normal"), Sigmoid(), Linear(64, 1, "normal"))
     pace = Pace(xp, iterations, say)
-    params = descend(
-        xp, model, seed, pixels(xp, train), is_zero(xp, train), xp.nn.sigmoid_cross_entropy, pace
-    )
+    params = descend(xp, model, seed, x, y, xp.nn.sigmoid_cross_entropy, pace)
+
     z, _ = model(xp, params, pixels(xp, test))
-    return judge(xp, z, test, say) | {"cost": pace.costs}
+    figures = judge(xp, z, test, say)
+    figures |= {"iteration": pace.told, "cost": pace.costs}
+    learned = params["0.weight"] - model.init(xp, seed)["0.weight"]  # what the descent has added
+    figures["hidden"] = xp.to_host(learned).T[:18].reshape(-1, 28, 28).tolist()
+    return figures
+
+
+def draw(figure: Any, figures: dict[str, Any]) -> None:
+    """Draw the cost, what some hidden units have learned, and the first mistakes."""
+    figure.set_size_inches(10, 5.5)
+    top, bottom = figure.subfigures(2, 1, height_ratios=[2, 1])
+    left, right = top.subfigures(1, 2, width_ratios=[1, 1.4])
+    draw_cost(left, figures)
+    title = f"What {len(figures['hidden'])} of the 64 hidden units have learned"
+    pictures.draw_images(right, figures["hidden"], title, columns=6, signed=True, bar="change of the weight")
+    draw_missed(bottom, figures)

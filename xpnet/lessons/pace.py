@@ -18,7 +18,7 @@ from xpnet.train import fit
 
 Array = Any
 
-_TRIED, _EVERY = 3, 100
+_TRIED, _TOLD = 3, 20
 
 
 class Pace:
@@ -33,14 +33,17 @@ class Pace:
 
     Attributes
     ----------
+    told : list of int
+        About 20 iterations: the first, every hundredth of 2000, and the last.
     costs : list of float
-        The cost at the first iteration, at every hundredth after it, and at the last.
+        The costs at these iterations.
     """
 
     def __init__(self, xp: Namespace, iterations: int, say: Callable[[str], object]) -> None:
         self.xp = xp
         self.iterations = checks.count("iterations", iterations)
         self.say = say
+        self.told: list[int] = []
         self.costs: list[float] = []
 
     def __iter__(self) -> Iterator[int]:
@@ -59,10 +62,19 @@ class Pace:
                 advance(1)
 
     def tell(self, i: int, cost: Array) -> None:
-        """Print and record the cost if iteration `i` is a multiple of 100 or the last one."""
-        if i % _EVERY == 0 or i == self.iterations - 1:
+        """Print and record the cost if iteration `i` is one of about 20, or the last one."""
+        if i % max(1, self.iterations // _TOLD) == 0 or i == self.iterations - 1:
+            self.told.append(i)
             self.costs.append(float(self.xp.to_host(cost)))
             self.say(f"iteration {i:4}   cost {self.costs[-1]:.4f}")
+
+
+def draw_cost(figure: Any, figures: dict[str, Any]) -> None:
+    """Draw the cost by iteration."""
+    axes = figure.subplots()
+    axes.plot(figures["iteration"], figures["cost"], ".-", color="#0072B2")
+    axes.set(title="The cost falls", xlabel="iteration", ylabel="cost, nats per image", ylim=(0, None))
+    axes.grid(alpha=0.3)
 
 
 def fit_in_two_stages(

@@ -2,8 +2,8 @@
 
     f(x) = 1 / (1 + exp(-x))
 
-It maps any number into (0, 1): f(0) = 1/2, far to the left it is nearly 0, and far to the right nearly 1.
-Differentiating the quotient gives a derivative that needs no new exponential:
+It maps any number into (0, 1): ``f(0) = 1/2``, far to the left it is nearly 0, and far to the right nearly
+1. Differentiating the quotient gives a derivative that needs no new exponential:
 
     f'(x) = exp(-x) / (1 + exp(-x))**2 = f(x) (1 - f(x))
 
@@ -11,7 +11,7 @@ Its largest value is 1/4, at 0. In a deep network these quarters multiply; the l
 consequence.
 
 The course's program calls the sigmoid wherever a formula names it: three times in one backward pass. Here
-y = f(x) is kept from the forward pass, and the derivative y (1 - y) costs only one product.
+``y = f(x)`` is kept from the forward pass, and the derivative ``y (1 - y)`` costs only one product.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def run(xp: Namespace, *, say: Callable[[str], object] = print) -> dict[str, Any
 def draw(figure: Any, figures: dict[str, Any]) -> None:
     """Draw the curve and its derivative."""
     axes = figure.subplots()
-    axes.plot(figures["x"], figures["y"], color="#0072B2", label="f(x) = 1 / (1 + exp(-x))")
-    axes.plot(figures["x"], figures["slope"], "--", color="#D55E00", label="f'(x) = f(x) (1 - f(x))")
+    axes.plot(figures["x"], figures["y"], color="#0072B2", label=r"$f(x) = 1 / (1 + e^{-x})$")
+    axes.plot(figures["x"], figures["slope"], "--", color="#D55E00", label="$f'(x) = f(x) (1 - f(x))$")
     axes.set(title="The sigmoid and its derivative", xlabel="x", ylabel="value")
     axes.legend(frameon=False)
     axes.grid(alpha=0.3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from xpnet.datasets import Dataset
@@ -15,7 +16,8 @@ from xpnet.run import Run
 _MOST_NUMBERED = 20  # classes; with more, the numbers in the cells of a confusion matrix would overlap
 _MOST_TICKS = 40
 _DARK = 0.7  # share of the most mistakes from which white is easier to read than black
-_RIGHT = "0.9"  # a light grey, which is not in the scale of the mistakes
+# Blue and orange differ to colour-blind readers too; no mistakes are white.
+_RIGHT, _WRONG = "#9ECAE1", "Oranges"
 
 
 def plot_confusion(
@@ -26,7 +28,8 @@ def plot_confusion(
 ) -> Any:
     """Return a figure of the confusion matrix, with names of the classes if they are known.
 
-    Mistakes are blue, darker ones more frequent; correct answers are grey, so that mistakes stand out.
+    Rows are true classes, columns predicted ones. Correct answers are blue; mistakes are orange, darker ones
+    more frequent.
 
     Parameters
     ----------
@@ -64,22 +67,27 @@ def confusion(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
 
 
 def _draw_confusion(figure: Any, evaluation: Evaluation) -> None:
-    counts = evaluation.confusion
+    figure.set_size_inches(7.0, 6.0)
+    title = f"Test accuracy {evaluation.accuracy:.2%}"
+    draw_confusion(figure, evaluation.confusion, title, evaluation.classes)
+
+
+def draw_confusion(figure: Any, counts: Any, title: str, classes: Sequence[str] | None = None) -> None:
+    """Draw a confusion matrix, rows true and columns predicted, on a Matplotlib figure or part of one."""
     n = len(counts)
     mistakes = counts.astype(float)
     mistakes[range(n), range(n)] = float("nan")  # drawn as the axes' background
     most = max(1, counts[mistakes == counts].max(initial=0))
-    figure.set_size_inches(7.0, 6.0)
     axes = figure.subplots()
     axes.set_facecolor(_RIGHT)
-    image = axes.imshow(mistakes, cmap="Blues", vmin=0, vmax=most)
-    bar = figure.colorbar(image, label="misclassified test samples (correct ones: grey cells)")
+    image = axes.imshow(mistakes, cmap=_WRONG, vmin=0, vmax=most)
+    bar = figure.colorbar(image, label="misclassified test samples (correct ones: blue cells)")
     bar.locator.set_params(integer=True)
     for i, j in itertools.product(range(n), repeat=2) if n <= _MOST_NUMBERED else ():
         color = "white" if mistakes[i, j] > _DARK * most else "black"
         axes.text(j, i, counts[i, j], ha="center", va="center", fontsize=7, color=color)
-    axes.set(title=f"Test accuracy {evaluation.accuracy:.2%}", xlabel="predicted class", ylabel="true class")
+    axes.set(title=title, xlabel="predicted class", ylabel="true class")
     ticks = range(0, n, -(-n // _MOST_TICKS))
-    names = [class_name(i, evaluation.classes) for i in ticks]
-    axes.set_xticks(ticks, names, rotation=90 if evaluation.classes else 0)
+    names = [class_name(i, classes) for i in ticks]
+    axes.set_xticks(ticks, names, rotation=90 if classes else 0)
     axes.set_yticks(ticks, names)
