@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import pathlib
+import shutil
 from typing import Any
 
 import click
@@ -20,6 +22,7 @@ from xpnet.cli.options import (
     written_json,
 )
 from xpnet.lessons import LESSONS, find_lesson
+from xpnet.lessons.catalogue import MACHINE, SECONDS, lesson_name
 
 
 def _rate(value: str) -> float:
@@ -48,18 +51,35 @@ _OPTIONS: dict[str, tuple[Any, str]] = {
 def lesson(name: str | None, arguments: tuple[str, ...]) -> None:
     """Run a lesson of the course "Neural Network from Scratch" by Subash Gandyer; without a name, list them.
 
-    `xpnet lesson NAME --help` explains a lesson and lists its options.
+    NAME is a lesson's name or its number. A lesson explains itself, says where its program is, and runs it.
+    `xpnet lesson NAME --source` prints the program instead, and `xpnet lesson NAME --help` lists the options.
     """
     if name is None:
-        width = max(map(len, LESSONS))
-        for each in LESSONS:
-            click.echo(f"{each:{width}}  {_title(find_lesson(each))}")
+        _list_lessons()
         return
     try:
-        module = find_lesson(name)
+        known = lesson_name(name)
     except ValueError as e:
+        if name.startswith("--"):
+            raise click.UsageError(
+                f"{name!r} comes before the lesson; name that first, as in `xpnet lesson loss --source`"
+            ) from e
         raise click.UsageError(str(e)) from e
-    _command(name, module).main(list(arguments), prog_name=f"xpnet lesson {name}", standalone_mode=False)
+    command = _command(known, find_lesson(known))
+    command.main(list(arguments), prog_name=f"xpnet lesson {known}", standalone_mode=False)
+
+
+def _list_lessons() -> None:
+    """Print the number, the name, the times and the title of each lesson."""
+    width = max(map(len, LESSONS))
+    for number, name in enumerate(LESSONS, start=1):
+        times = "  ".join(f"{backend} {_duration(known[name]):>7}" for backend, known in SECONDS.items())
+        click.echo(f"{number:2}  {name:{width}}  {times}  {_title(find_lesson(name))}")
+    click.echo(f"\nTimes are rough, measured on {MACHINE}. `xpnet lesson 5` is `xpnet lesson {LESSONS[4]}`.")
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:g} s"
 
 
 def _command(name: str, module: Any) -> click.Command:
@@ -75,10 +95,11 @@ def _command(name: str, module: Any) -> click.Command:
     ) -> None:
         check_distinct(plot=plot, json=json_path)
         if plot is not None:
-            if not hasattr(module, "draw"):
-                raise click.UsageError(f"lesson {name!r} has no plot; leave out `--plot`")
             plots.check(plot)
         xp = xpnet.backend(backend)
+        width = min(100, shutil.get_terminal_size().columns)
+        click.echo(click.wrap_text(_explanation(module), width, preserve_paragraphs=True))
+        click.echo(f"\nThe program: {module.__file__}\n")
         figures = module.run(xp, **{key: own[key] for key in keywords})
         written_json(json_path, figures).say()
         if plot is not None:
@@ -86,7 +107,7 @@ def _command(name: str, module: Any) -> click.Command:
             print(f"drew {plot}")
 
     settings = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-    command = click.command(name, help=_help(module), context_settings=settings)(callback)
+    command = click.command(name, help=_explanation(module), context_settings=settings)(callback)
     for key in {**keywords, "seed": None}:
         kind, what = _OPTIONS[key]
         if key not in keywords:
@@ -101,16 +122,30 @@ def _command(name: str, module: Any) -> click.Command:
             show_default=shown,
             help=what,
         )(command)
-    drawing = "Write the lesson's plot (PNG, SVG or PDF)."
-    command = output_option("--plot", what=drawing, hidden=not hasattr(module, "draw"))(command)
+    command = output_option("--plot", what="Write the lesson's plot (PNG, SVG or PDF).")(command)
+    command = click.option(
+        "--source",
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        callback=functools.partial(_print_source, module),
+        help="Print the program instead of running it.",
+    )(command)
     return backend_option(json_option("the results by name")(command))
 
 
+def _print_source(module: Any, context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        click.echo(inspect.getsource(module), nl=False)
+        context.exit()
+
+
 def _title(module: Any) -> str:
-    return (module.__doc__ or "").partition("\n")[0].rstrip(".")
+    return (module.__doc__ or "").partition("\n")[0].rstrip(".").partition(": ")[0]
 
 
-def _help(module: Any) -> str:
-    # Click refills paragraphs; "\b" makes it leave a formula or a table alone.
-    paragraphs = (module.__doc__ or "").strip().split("\n\n")
+def _explanation(module: Any) -> str:
+    """Return what a lesson says of itself, for Click to refill, without the marks of formulas."""
+    # "\b" makes Click leave a formula or a table alone.
+    paragraphs = (module.__doc__ or "").replace("``", "").strip().split("\n\n")
     return "\n\n".join(f"\b\n{text}" if text.startswith(" ") else text for text in paragraphs)

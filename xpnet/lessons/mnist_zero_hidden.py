@@ -1,4 +1,4 @@
-"""Is it a zero? The same question, for a network with 64 hidden units.
+"""Is it a zero? With hidden units: the same question, for a network with 64 of them.
 
 The network has one more layer, and the derivatives of chain-rule are computed with one row per image:
 

@@ -7,7 +7,7 @@ It maps any number into (0, 1): ``f(0) = 1/2``, far to the left it is nearly 0, 
 
     f'(x) = exp(-x) / (1 + exp(-x))**2 = f(x) (1 - f(x))
 
-Its largest value is 1/4, at 0. In a deep network these quarters multiply; the last lesson shows the
+Its largest value is 1/4, at 0. In a deep network these quarters multiply; the lesson deep shows the
 consequence.
 
 The course's program calls the sigmoid wherever a formula names it: three times in one backward pass. Here
