@@ -21,7 +21,7 @@ def grey_of(picture: Any) -> np.ndarray:
     reduced = _reduced(pixels) / scale
     if pixels.ndim == 2:
         return reduced
-    grey = reduced[..., :3] @ np.array(_LUMINANCE, np.float32)
+    grey = reduced[..., :3].dot(np.array(_LUMINANCE, np.float32))
     return grey if pixels.shape[2] == 3 else _laid_over(grey, reduced[..., 3])
 
 

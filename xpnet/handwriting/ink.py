@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -10,9 +12,12 @@ from xpnet.handwriting.components import digit_of
 
 _COARSE = 100  # the longer side of the picture of which the background is estimated
 _WIDEST = 1 / 3  # strokes are narrower, as a share of the longer side; what is wider is background
+_EVEN = 0.05  # differences of brightness in paper that is called even
 _CLEAR = 5.0  # ink differs from the background by as many standard deviations of the noise
 _FAINTEST = 0.04  # or by this much of the range from black to white
 _WEAK = 0.45  # of the usual strength of the ink; the lines of squared paper are weaker, pencil is not
+_STRONG = 10.0  # standard deviations of the noise below which the picture is smoothed first
+_SMOOTHED = 3, 5, 7  # widths of the squares whose means are taken, one after the other
 _LEAST_KEPT = 0.25  # of everything that might be ink; the rest are specks
 _BINS = 256
 
@@ -27,14 +32,20 @@ def is_on_light(grey: np.ndarray) -> bool:
 
 
 def without_background(bright: np.ndarray) -> np.ndarray:
-    """Return how much brighter the pixels are than the background around them, at least 0.
+    """Return how much brighter the pixels are than the background around them.
 
-    The background is an opening: what is left where no square wider than a stroke fits into brighter pixels.
+    An even background is one number. An uneven one is an opening: what is left of the picture where no square
+    wider than a stroke fits into brighter pixels.
     """
     coarse = fit(bright, min(_COARSE, max(bright.shape)))
+    paper = coarse[coarse <= otsu(coarse)]
+    # The upper quarter may be the soft edges of strokes.
+    low, high = np.percentile(paper, [5, 75])
+    if high - low < _EVEN:
+        return bright - np.float32(np.median(paper))
     side = max(3, round(max(coarse.shape) * _WIDEST) | 1)
     opened = _largest(-_largest(-coarse, side), side)
-    return np.clip(bright - resized(opened, *bright.shape), 0.0, 1.0)
+    return bright - resized(opened, *bright.shape)
 
 
 def ink_of(even: np.ndarray) -> np.ndarray:
@@ -45,45 +56,70 @@ def ink_of(even: np.ndarray) -> np.ndarray:
     even : array of float, shape (height, width)
         An image of bright ink on a background of about 0.
     """
-    base, noise = np.percentile(even, 25), _noise(even)
-    floor = base + max(_CLEAR * noise, _FAINTEST)
-    candidates = even[even > floor]
-    if not candidates.size:
-        return np.zeros_like(even)
-    strength = float(np.median(candidates[candidates >= otsu(candidates)]))
-    mask = even > max(floor, base + _WEAK * (strength - base))
+    levels = _levels(even)
+    for side in _SMOOTHED:
+        if levels.strength - levels.base > _STRONG * levels.noise:
+            break
+        smooth = _mean(even, side)
+        levels, even = _levels(smooth, side), smooth
+    floor = levels.base + max(_CLEAR * levels.noise, _FAINTEST)
+    mask = even > max(floor, levels.base + _WEAK * (levels.strength - levels.base))
     kept = digit_of(mask, even)
     if even[kept].sum() < _LEAST_KEPT * even[mask].sum():
         return np.zeros_like(even)
     around = _largest(kept.astype(np.float32), 3) > 0  # with the pixels that the edge of a stroke half covers
-    low = base + 3 * noise
-    return np.where(around, np.clip((even - low) / max(strength - low, 1e-6), 0.0, 1.0), 0.0)
+    low = levels.base + 3 * levels.noise
+    ink = np.clip((even - low) / max(levels.strength - low, 1e-6), 0.0, 1.0)
+    return np.where(around, ink, 0.0)
+
+
+class _Levels(NamedTuple):
+    """The background's usual level, the standard deviation of its noise, and the level of ink."""
+
+    base: float
+    noise: float
+    strength: float
+
+
+def _levels(even: np.ndarray, lag: int = 1) -> _Levels:
+    base, noise = float(np.percentile(even, 25)), _noise(even, lag)
+    candidates = even[even > base + max(_CLEAR * noise, _FAINTEST)]
+    strong = candidates[candidates >= otsu(candidates)] if candidates.size else candidates
+    return _Levels(base, noise, float(np.median(strong)) if strong.size else base)
 
 
 def otsu(values: np.ndarray) -> float:
     """Return the threshold that parts values into the two classes that differ most (Otsu 1979)."""
-    counts, edges = np.histogram(values, _BINS)
-    middles = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1]
-    sums = np.cumsum(counts * middles)
-    above = counts.sum() - below
-    with np.errstate(divide="ignore", invalid="ignore"):
-        between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
+    low, high = float(values.min()), float(values.max())
+    if low == high:
+        return low
+    counts, edges = np.histogram(values, _BINS, (low, high))
+    sums = np.cumsum(counts * (edges[:-1] + edges[1:]) / 2)
+    below = np.cumsum(counts)[:-1]  # The first and the last bin have a value, so neither class is empty.
+    above = values.size - below
+    between = below * above * (sums[:-1] / below - (sums[-1] - sums[:-1]) / above) ** 2
     # The middle of equally good ones, which is halfway between two classes that nothing lies between.
-    best = np.flatnonzero(between >= np.nanmax(np.nan_to_num(between)) * (1 - 1e-9))
+    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
     return float(edges[1:-1][best].mean())
 
 
-def _noise(even: np.ndarray) -> float:
-    """Return the standard deviation of noise: the smaller of two estimates that ink hardly changes."""
+def _noise(even: np.ndarray, lag: int) -> float:
+    """Return the standard deviation of noise: the smaller of two estimates that ink hardly changes.
+
+    Pixels that are `lag` apart have independent noise.
+    """
     spread = 1.4826 * np.median(np.abs(even - np.median(even)))
-    steps = [np.abs(np.diff(even, axis=axis)).ravel() for axis in (0, 1)]
-    return float(min(spread, np.median(np.concatenate(steps)) / 0.954 if even.size > 1 else 0.0))
+    steps = np.concatenate([(even[lag:] - even[:-lag]).ravel(), (even[:, lag:] - even[:, :-lag]).ravel()])
+    return float(min(spread, np.median(np.abs(steps)) / 0.954)) if steps.size else 0.0
 
 
 def _smooth(image: np.ndarray) -> np.ndarray:
     """Return the mean of the square around each pixel, as wide as the background's."""
-    side = max(3, round(max(image.shape) * _WIDEST) | 1)
+    return _mean(image, max(3, round(max(image.shape) * _WIDEST) | 1))
+
+
+def _mean(image: np.ndarray, side: int) -> np.ndarray:
+    """Return the mean of the square around each pixel; `side` is odd."""
     for axis in (0, 1):
         image = _windows(image, side, axis).mean(axis=-1)
     return image
@@ -98,4 +134,4 @@ def _largest(image: np.ndarray, side: int) -> np.ndarray:
 
 def _windows(image: np.ndarray, side: int, axis: int) -> np.ndarray:
     around = [(side // 2, side // 2) if i == axis else (0, 0) for i in (0, 1)]
-    return sliding_window_view(np.pad(image, around, mode="edge"), side, axis=axis)
+    return sliding_window_view(np.pad(image, around, mode="reflect", reflect_type="odd"), side, axis=axis)

@@ -74,7 +74,7 @@ def steps(picture: Any, size: tuple[int, int] = (28, 28)) -> tuple[Step, ...]:
     even = without_background(grey)
     ink = ink_of(even)
     # Brighter for the eye; `ink` has its own scale.
-    found.append(("background removed", even / max(even.max(), 1e-6)))
+    found.append(("background removed", np.clip(even / max(even.max(), 1e-6), 0.0, 1.0)))
     digit = _cropped(ink)
     found.append(("cropped to the ink", digit))
     box = max(1, round(_BOX * min(height, width)))
