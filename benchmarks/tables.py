@@ -1,60 +1,101 @@
-"""Write the README's tables from the results in `results/`; a test compares the two.
+"""Write the tables and pictures of README.md and docs/benchmarks from the results in `results/`.
 
 python benchmarks/tables.py
+
+A test compares the tables, and the dates of the pictures, with the results.
 """
 
 from __future__ import annotations
 
+import functools
 import pathlib
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from xpnet_bench import results
+import matplotlib
+
+from xpnet import plots
+from xpnet_bench import chart, results
 from xpnet_bench.ours import IN_TF32
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+PAGES = "README.md", "docs/benchmarks/index.md", "docs/benchmarks/gpu.md"
 
 
-def headline(folder: pathlib.Path) -> str:
-    """Return the tables of the first screen: xpnet's own backends, one table for each results file."""
-    parts, shown = [], set()
-    for found in _read(folder):
-        ours = [r for r in found["results"] if r["kind"] == "xpnet"]
-        reference = next((r for r in ours if r["backend"] == "numpy"), None)
-        rows = [
-            "| backend | ms per epoch | ratio to NumPy | test accuracy |",
-            "| --- | ---: | ---: | ---: |",
-        ]
-        for r in ours:
-            shown.add(r["backend"].partition(":")[0])
-            rows.append(
-                f"| `{r['backend']}` | {results.milliseconds(r['median'])} | {_ratio(r, reference)} "
-                f"| {r['accuracy']:.2%} |"
-            )
-        parts.append("\n".join(rows) + f"\n\n{_conditions(found, 'xpnet')}")
-    if "cupy" not in shown:
-        parts.append("`cupy` has not run on a GPU yet.\n")
+# What others are the better choice for, and their entries in a race: the fastest one counts.
+_OTHERS = {
+    "PyTorch": (
+        "pretrained models, data loaders, mixed precision, several GPUs",
+        ("PyTorch eager", "PyTorch compiled", "PyTorch CUDA graph"),
+    ),
+    "JAX": ("gradients of any function, TPUs, research", ("JAX scan",)),
+    "Keras": ("ready layers for text, pictures and sound; one API on three engines", ("Keras on JAX",)),
+    "scikit-learn": ("every other kind of model, and tools around them", ("scikit-learn",)),
+    "tinygrad": ("a small compiler to read, GPUs of several makers", ()),
+}
+
+
+def comparison(folder: pathlib.Path) -> str:
+    """Return what each library is good for, and its epoch over that of xpnet's fastest backend."""
+    races = _read(folder)
+    rows = [
+        f"| library | choose it for | {' | '.join(map(_race, races))} |",
+        f"| --- | --- |{' ---: |' * len(races)}",
+    ]
+    for library, (purpose, names) in _OTHERS.items():
+        cells = [_slower(found, names) for found in races]
+        rows.append(f"| {library} | {purpose} | {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _race(found: dict[str, Any]) -> str:
+    machine = found["machine"]
+    where = machine["gpu"] if "gpu" in machine else f"{machine['threads']} cores"
+    return f"{results.title(found).partition(', batch')[0].partition(' with')[0]}, {where}"
+
+
+def _fastest(found: dict[str, Any]) -> dict[str, Any]:
+    ours: list[dict[str, Any]] = [r for r in found["results"] if r["kind"] == "xpnet"]
+    return min(ours, key=lambda r: r["median"])
+
+
+def _slower(found: dict[str, Any], names: Sequence[str]) -> str:
+    entries = [r for r in found["results"] if r["name"] in names]
+    if "gpu" in found["machine"]:
+        entries = [r for r in entries if r["device"] != "cpu"]
+    return (
+        results.two_digits(min(r["median"] for r in entries) / _fastest(found)["median"]) if entries else "-"
+    )
+
+
+def gpu(folder: pathlib.Path) -> str:
+    """Return what was measured on GPUs, a table for each device."""
+    parts = []
+    for found in (one for one in _read(folder) if "gpu" in one["machine"]):
+        machine = found["machine"]
+        device = f"{machine['gpu']}, driver {machine['driver']}, {found['date'][:10]}"
+        rows = [f"| {device} | ms per epoch | versions |", "| --- | ---: | --- |"]
+        for r in (r for r in found["results"] if r["device"] != "cpu" and r["kind"] != "limit"):
+            versions = ", ".join(f"{name} {version}" for name, version in r["versions"].items())
+            rows.append(f"| {r['name']} | {results.milliseconds(r['median'])} | {versions} |")
+        parts.append("\n".join(rows) + "\n")
     return "\n".join(parts)
 
 
-def _ratio(result: dict[str, Any], reference: dict[str, Any] | None) -> str:
-    if reference is None:
-        return ""
-    return _quotient(result["seconds"], reference["seconds"])
-
-
-def section(folder: pathlib.Path) -> str:
-    """Return a table for each results file, and a note on what has no results yet."""
-    found = _read(folder)
-    parts = [f"{results.table(one)}\n{_conditions(one, 'xpnet', 'peer', 'limit')}" for one in found]
-    if not any(r["backend"].startswith("cupy") for one in found for r in one["results"]):
-        parts.append("No GPU has produced results yet; benchmarks/README.md has the command that does.\n")
-    parts.append(results.NOTES)
-    if any(results.network_of(one) == "cnn" for one in found):
-        parts.append(results.CNN_NOTE)
+def section(folder: pathlib.Path, *, on_gpu: bool = False) -> str:
+    """Return a picture and a table for each results file that has a GPU, or has none."""
+    parts = [results.NOTES]
+    for path, found in _files(folder):
+        if ("gpu" in found["machine"]) == on_gpu:
+            picture = (
+                f"![Median epoch of each competitor, {results.title(found)}](../images/{_picture(path)})"
+            )
+            table = f"{results.table(found)}\n{_conditions(found, 'xpnet', 'peer', 'limit')}"
+            parts.append(f"## {results.title(found)}\n\n{picture}\n\n{table}")
+            parts += [results.CNN_NOTE] if results.network_of(found) == "cnn" else []
     return "\n".join(parts)
 
 
@@ -182,7 +223,15 @@ def _quotient(seconds: Sequence[float], others: Sequence[float]) -> str:
 
 
 def _read(folder: pathlib.Path) -> list[dict[str, Any]]:
-    return [results.read(path) for path in sorted(folder.glob("*.json"))]
+    return [found for _, found in _files(folder)]
+
+
+def _files(folder: pathlib.Path) -> list[tuple[pathlib.Path, dict[str, Any]]]:
+    return [(path, results.read(path)) for path in sorted(folder.glob("*.json"))]
+
+
+def _picture(path: pathlib.Path) -> str:
+    return f"race-{path.stem}.svg"
 
 
 def _conditions(found: dict[str, Any], *kinds: str) -> str:
@@ -202,28 +251,39 @@ def _conditions(found: dict[str, Any], *kinds: str) -> str:
 
 
 def replaced(text: str, folder: pathlib.Path) -> str:
-    """Return the README's `text` with the parts between its markers written again."""
+    """Return the text of a page with the parts between its markers written again."""
     for name, made in (
-        ("headline", headline(folder)),
-        ("results", section(folder)),
-        ("goals", goals(folder)),
-        ("gpu goals", gpu_goals(folder)),
+        ("comparison", comparison),
+        ("gpu", gpu),
+        ("results", section),
+        ("results on gpu", functools.partial(section, on_gpu=True)),
+        ("goals", goals),
+        ("gpu goals", gpu_goals),
     ):
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
-        before, _, rest = text.partition(begin)
-        _, _, after = rest.partition(end)
-        text = f"{before}{begin}{made}{end}{after}"
+        before, found, rest = text.partition(begin)
+        if found:
+            text = f"{before}{begin}{made(folder)}{end}{rest.partition(end)[2]}"
     return text
 
 
+def draw(folder: pathlib.Path, images: pathlib.Path) -> None:
+    """Write the picture of each race; its date is that of the results."""
+    for path, found in _files(folder):
+        figure = plots.drawn(chart.bars, found)
+        with matplotlib.rc_context({"svg.hashsalt": path.stem}):
+            figure.savefig(images / _picture(path), metadata={"Date": found["date"]})
+
+
 def main() -> None:
-    """Rewrite the README."""
-    page = ROOT / "README.md"
+    """Rewrite the pages, and draw the pictures."""
     try:
-        new = replaced(page.read_text(encoding="utf-8"), RESULTS)
+        for page in PAGES:
+            text = (ROOT / page).read_text(encoding="utf-8")
+            (ROOT / page).write_text(replaced(text, RESULTS), encoding="utf-8")
+        draw(RESULTS, ROOT / "docs" / "images")
     except (ValueError, OSError) as e:
         sys.exit(f"tables: {e}")
-    page.write_text(new, encoding="utf-8")
 
 
 if __name__ == "__main__":

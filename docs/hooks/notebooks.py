@@ -17,7 +17,7 @@ def on_config(config: Any) -> Any:
     notebooks = [f"course/{path.stem}.md" for path in sorted(folder.glob("*.ipynb"))]
     for entry in config.nav:
         if "course/" in entry.values():
-            entry.update(dict.fromkeys(entry, ["course/index.md", *notebooks]))
+            entry.update({name: ["course/index.md", *notebooks] for name in entry})
     return config
 
 

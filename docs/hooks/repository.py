@@ -41,7 +41,9 @@ def on_config(config: Any) -> Any:
 
 def _exists(page: Any) -> bool:
     path = page if isinstance(page, str) else next(iter(page.values()))
-    path = path.replace(".md", ".ipynb") if path.startswith("course/0") or path.startswith("course/1") else path
+    path = (
+        path.replace(".md", ".ipynb") if path.startswith("course/0") or path.startswith("course/1") else path
+    )
     return path in _SOURCES or (ROOT / "docs" / path).exists()
 
 
