@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import itertools
+import re
 import sys
 import types
 from typing import Any
@@ -14,6 +15,9 @@ import xpnet
 from xpnet import nn
 
 _MARK = "<!-- functions of nn -->"
+# A dash before a description that the docstring does not have.
+_NOTHING = re.compile(r'\s*–\s*<div class="doc-md-description">\s*</div>')
+_TYPE = re.compile(r"\(\s*<code>[^<]*</code>\s*\)")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -28,6 +32,12 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     return markdown.replace(_MARK, "\n\n".join(parts))
 
 
+def on_page_content(content: str, **_: Any) -> str:
+    """Return the page without empty descriptions, and without backticks in the type of an argument."""
+    content = re.sub(_NOTHING, "", content)
+    return re.sub(_TYPE, lambda match: match[0].replace("`", ""), content)
+
+
 def _section(function: nn.Function, kernels: dict[str, set[str]]) -> str:
     """Return the docstring of a function, which mkdocstrings puts there, and what its declaration says."""
     having = [name for name, names in kernels.items() if function.name in names]
@@ -37,8 +47,9 @@ def _section(function: nn.Function, kernels: dict[str, set[str]]) -> str:
         "Gradient": _reference(function.gradient),
         "Kernels": ", ".join(f"`{name}`" for name in having) or "none: every backend runs the portable code",
     }
-    lines = [f"- {name}: {text}" for name, text in facts.items() if text]
-    return f"::: {function.twin.__module__}.{function.name}\n\n" + "\n".join(lines)
+    lines = "\n".join(f"- {name}: {text}" for name, text in facts.items() if text)
+    listed = f'<div class="declared" markdown>\n\n{lines}\n\n</div>'
+    return f"::: {function.twin.__module__}.{function.name}\n\n{listed}"
 
 
 def _reference(name: str | None) -> str:

@@ -29,24 +29,6 @@ _SOURCES = {page: source for source, page in PAGES.items()}
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|[#/])([^()\s#]+)(?=[)#])")
 
 
-def on_config(config: Any) -> Any:
-    """Leave out pages of the navigation that are not written yet."""
-    for section in config.nav:
-        for name, pages in section.items():
-            if isinstance(pages, list):
-                section[name] = [page for page in pages if _exists(page)]
-    config.nav[:] = [section for section in config.nav if all(section.values())]
-    return config
-
-
-def _exists(page: Any) -> bool:
-    path = page if isinstance(page, str) else next(iter(page.values()))
-    path = (
-        path.replace(".md", ".ipynb") if path.startswith("course/0") or path.startswith("course/1") else path
-    )
-    return path in _SOURCES or (ROOT / "docs" / path).exists()
-
-
 def on_files(files: Any, config: Any) -> Any:
     """Add the documents, and copies of the files that pages link to."""
     for source, page in PAGES.items():
