@@ -21,6 +21,7 @@ COMMANDS = {
     "app": ["train", "evaluate", "predict", "lesson", "bench"],
     "cli": ["bench"],
     "doubts": ["train"],
+    "export": ["export"],
     "fitting": ["train"],
     "idx": ["train", "evaluate", "predict"],
     "lesson": ["lesson"],

@@ -43,6 +43,8 @@ class Inputs:
         unknown.
     shape : tuple of int or None
         (height, width, channels) of each image; None if they are rows of features, or if unknown.
+    has_channels : bool
+        Whether images were stored with an axis of channels.
     """
 
     dtype: str
@@ -52,6 +54,7 @@ class Inputs:
     name: str | None = None
     size: float | None = dataclasses.field(default=None, compare=False)
     shape: tuple[int, int, int] | None = None
+    has_channels: bool = True
 
     @classmethod
     def of(cls, dataset: Dataset, scaling: Scaling) -> Inputs:
@@ -61,12 +64,18 @@ class Inputs:
         low, high = scaling.ends if is_pixels else (float(images.min()), float(images.max()))
         size = _size(images, scaling if is_pixels else Scaling(1.0, 0.0))
         shape = None if images.ndim == 2 else (*images.shape[1:], 1)[:3]
-        return cls(images.dtype.name, low, high, len(images), dataset.name, size, shape)
+        return cls(images.dtype.name, low, high, len(images), dataset.name, size, shape, images.ndim != 3)
 
     def about(self) -> dict[str, Any]:
-        """Return the attributes for a file; without `shape` if it is None, as in files of rows."""
+        """Return the attributes for a file, without `shape` and `has_channels` if these are as of rows."""
         found = dataclasses.asdict(self)
-        return found if self.shape is not None else {k: v for k, v in found.items() if k != "shape"}
+        as_of_rows = {"shape": None, "has_channels": True}
+        return {k: v for k, v in found.items() if k not in as_of_rows or v != as_of_rows[k]}
+
+    @property
+    def stored_shape(self) -> tuple[int, ...] | None:
+        """The shape of an image as it was stored, (height, width) if it had no axis of channels."""
+        return self.shape if self.shape is None or self.has_channels else self.shape[:2]
 
     @property
     def is_pixels(self) -> bool:

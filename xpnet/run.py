@@ -224,6 +224,39 @@ class Run:
         """
         checkpoint.save(path, self.xp, self.model, self.params, self.about())
 
+    def export(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        opset: int = 17,
+        dtype: str | None = None,
+        input_dtype: str | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
+        """Write the model to an ONNX file, whole or not at all, for onnxruntime and other programs.
+
+        It takes what the training data were, and gives `label`, `probabilities` and `outputs`: see
+        `xpnet.onnx`, also for layers of your own. Files of equal runs have equal bytes.
+
+        Parameters
+        ----------
+        path : path
+        opset, dtype, input_dtype, shape
+            As of `xpnet.onnx.to_model`.
+
+        Raises
+        ------
+        ImportError
+            If the package onnx is not installed.
+        OSError
+            If the file cannot be written.
+        ValueError
+            If a layer has no form in ONNX, or if an option does not fit the run.
+        """
+        from xpnet import onnx  # late, because it imports this module
+
+        onnx.export(self, path, opset=opset, dtype=dtype, input_dtype=input_dtype, shape=shape)
+
     def about(self) -> dict[str, Any]:
         """Return what a file says about the run besides the model, as JSON."""
         about: dict[str, Any] = {
@@ -278,6 +311,8 @@ def _inputs(found: dict[str, Any] | None) -> Inputs | None:
         _text("name", inputs.name)
     if inputs.shape is not None:
         set_fields(inputs, shape=lambda _, value: checks_shape(value))
+    if not isinstance(inputs.has_channels, bool):
+        raise TypeError(f"`has_channels` must be true or false, got {inputs.has_channels!r}")
     return inputs
 
 

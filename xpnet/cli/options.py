@@ -51,11 +51,11 @@ def output_path(value: str) -> pathlib.Path:
 def output_option(name: str, *names: str, what: str, **others: Any) -> Callable[[Command], Command]:
     """Add an option that names an output file; if that is standard output, nothing else is written to it."""
     return click.option(
-        name, *names, metavar="PATH", type=output_path, callback=_set_aside, help=what, **others
+        name, *names, metavar="PATH", type=output_path, callback=set_aside, help=what, **others
     )
 
 
-def _set_aside(
+def set_aside(
     context: click.Context, parameter: click.Parameter, path: pathlib.Path | None
 ) -> pathlib.Path | None:
     """Return `path`; if it is standard output, send everything else to standard error."""
