@@ -19,6 +19,7 @@ WITH_OPTIONS = [*OURS, ROOT / "benchmarks" / "xpnet_bench" / "cli.py"]
 # The commands that a module's texts are about; other modules' texts are about all of them.
 COMMANDS = {
     "app": ["train", "evaluate", "predict", "lesson", "bench"],
+    "backends": ["backends"],
     "cli": ["bench"],
     "doubts": ["train"],
     "export": ["export"],
