@@ -31,7 +31,7 @@ def paragraphs(module: Any) -> list[str]:
 
 def definitions(module: Any) -> dict[str, str]:
     """Return the source of each function, class and constant of a lesson, and of its imports."""
-    source, found = inspect.getsource(module), {"imports": ""}
+    source, found = inspect.getsource(module), {"imports": "from __future__ import annotations\n\n"}
     for node in _statements(module):
         text = ast.get_source_segment(source, node) or ""
         if isinstance(node, ast.ImportFrom | ast.Import):
@@ -65,7 +65,8 @@ def _first_name(node: ast.Assign) -> str:
 
 def _as_program(paragraph: str) -> str:
     result = re.sub(r"^return ", "figures = ", paragraph, flags=re.MULTILINE)
-    return result.replace("\nfigures = figures", "").rstrip()
+    result = re.sub(r"^(\w+): .*? = ", r"\1 = ", result, flags=re.MULTILINE)  # without types
+    return re.sub(r"\nfigures = figures$", "", result).rstrip()
 
 
 def _as_markdown(paragraph: str) -> str:

@@ -25,7 +25,7 @@ _CLOSING = {"(": ")", "[": "]"}
 
 def typeset(formulas: str) -> str:
     """Return LaTeX for lines of formulas; three or more spaces separate formulas on one line."""
-    lines = [re.split(r" {3,}(?!=)", line.strip()) for line in formulas.strip().splitlines()]
+    lines = [re.split(r" {3,}(?![ =])", line.strip()) for line in formulas.strip().splitlines()]
     if len(lines) == 1:
         return r" \qquad ".join(map(inline, lines[0]))
     rows = [r" & \quad ".join(_aligned(formula) for formula in line) for line in lines]
@@ -46,7 +46,7 @@ def inline(formula: str) -> str:
 
 
 def _aligned(formula: str) -> str:
-    if _is_text(formula):
+    if _is_text(formula) or formula.startswith("with "):
         return f"& {inline(formula)}"
     return re.sub(r" (=|\\sim) ", r" &\1 ", inline(formula), count=1)
 

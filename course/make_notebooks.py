@@ -10,8 +10,10 @@ A notebook is made of two sources: the lesson's module in `xpnet/lessons`, and t
     <<run 2>>                   a paragraph of the function `run`, as a program of its own
     <<neuron>>                  a function, class or constant; <<imports>> are the module's
     <<settings limit=5000>>     the options of `run`, perhaps with others than the command's
+    <<picture>>                 the lesson's picture
 
-So no formula, fact or line of a program is written twice.
+So no formula, fact or line of a program is written twice. A cell with the tag "solution" is executed, and
+then hidden with what it prints.
 """
 
 from __future__ import annotations
@@ -26,17 +28,19 @@ import chunks
 import jupytext
 import nbclient
 import nbformat
+import outputs
 
 from xpnet.lessons import LESSONS, find_lesson
+from xpnet.lessons.catalogue import MACHINE, SECONDS, duration, lesson_name
 
 PAGES = pathlib.Path(__file__).parent / "pages"
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "course"
 README = pathlib.Path(find_lesson("loss").__file__).with_name("README.md")
-SECONDS = 300  # the most that a cell may take, also on a busy machine
+MOST_SECONDS = 300  # that a cell may take, also on a busy machine
 _START = """import xpnet
 from xpnet import plots
 
-xp = xpnet.backend()  # the environment variable XPNET_BACKEND, or "numpy"; pass "numba" for the fast one"""
+xp = xpnet.backend()  # $XPNET_BACKEND, else "numpy"; xpnet.backend("numba") is usually faster"""
 
 
 def path_of(name: str) -> pathlib.Path:
@@ -52,37 +56,34 @@ def make(name: str) -> Any:
     ValueError
         If its page leaves out a part of the explanation or of `run`, or names one that does not exist.
     """
-    module = find_lesson(name)
     page = jupytext.reads((PAGES / f"{name}.md").read_text(encoding="utf-8"), fmt="md")
-    parts = _Parts(module)
-    cells = [nbformat.v4.new_markdown_cell(_heading(name, module)), nbformat.v4.new_code_cell(_START)]
+    parts = Parts(find_lesson(name))
+    cells = [nbformat.v4.new_markdown_cell(_heading(name)), nbformat.v4.new_code_cell(_START)]
     for cell in page.cells:
         text = re.sub(r"<<(\w+) ?(.*?)>>", parts.replaced, cell.source)
-        make_cell = nbformat.v4.new_code_cell if cell.cell_type == "code" else nbformat.v4.new_markdown_cell
-        cells.append(
-            make_cell(text, metadata={key: cell.metadata[key] for key in ("tags",) if key in cell.metadata})
-        )
+        if cell.cell_type == "code":
+            cells.append(nbformat.v4.new_code_cell(text, metadata=dict(cell.metadata)))
+        else:
+            cells.append(nbformat.v4.new_markdown_cell(text))
     parts.check(name)
     for number, cell in enumerate(cells, start=1):
         cell.id = f"cell-{number}"
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    return nbformat.v4.new_notebook(
-        cells=cells, metadata={"kernelspec": kernel, "language_info": {"name": "python"}}
-    )
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
 
 
-def _heading(name: str, module: Any) -> str:
+def _heading(name: str) -> str:
+    module, number = find_lesson(name), LESSONS.index(name) + 1
     title, about = chunks.title(module)
-    number = LESSONS.index(name) + 1
     return (
         f"# {number}. {title}\n\n{about}\n\n"
-        f"*Lesson {number} of {len(LESSONS)}. In a terminal, `xpnet lesson {name}` runs the same program "
-        f"(`xpnet/lessons/{pathlib.Path(module.__file__).name}`).*"
+        f"*Lesson {number} of {len(LESSONS)}. In a terminal, `xpnet lesson {name}` runs the same program, "
+        f"`xpnet/lessons/{pathlib.Path(module.__file__).name}`. On another backend, change the next cell.*"
     )
 
 
-class _Parts:
-    """The parts of a lesson's module, and which of them a page has used."""
+class Parts:
+    """The parts of a lesson's module, and which of them a page has not used yet."""
 
     def __init__(self, module: Any) -> None:
         self.module = module
@@ -95,15 +96,16 @@ class _Parts:
         kind, arguments = found.groups()
         if kind == "settings":
             return chunks.settings(self.module, dict(re.findall(r"(\w+)=([^, ]+)", arguments)))
+        if kind == "picture":
+            return f"plots.drawn({self.module.__name__}.draw, figures)"
         if kind in self.numbered:
             first, _, last = arguments.partition("-")
             places = range(int(first), int(last or first) + 1)
             self.unused -= {(kind, i) for i in places}
             return "\n\n".join(self.numbered[kind][i - 1] for i in places)
         if kind not in self.named:
-            raise ValueError(
-                f"<<{kind}>> is not in {self.module.__name__}: choose one of {', '.join(self.named)}"
-            )
+            known = ", ".join(self.named)
+            raise ValueError(f"{self.module.__name__} has no {kind!r}: choose one of {known}")
         return self.named[kind]
 
     def check(self, name: str) -> None:
@@ -113,31 +115,32 @@ class _Parts:
             raise ValueError(f"the page of lesson {name!r} leaves out {left}; add it")
 
 
+def build(name: str) -> Any:
+    """Return the notebook of a lesson with what its cells print and show, the exercise's solution hidden."""
+    notebook = make(name)
+    variables = {**os.environ, "XPNET_BACKEND": os.environ.get("XPNET_BACKEND") or "numba"}
+    client = nbclient.NotebookClient(notebook, timeout=MOST_SECONDS, record_timing=False)
+    client.execute(cwd=str(FOLDER), env=variables)
+    outputs.clean(notebook)
+    return notebook
+
+
 def index() -> str:
-    """Return the page that lists the lessons: the table of the lessons' own page, with links to notebooks."""
-    table = [line for line in README.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
-    lessons = "\n".join(table)
-    for name in LESSONS:
-        lessons = lessons.replace(
-            f"[`{name}`]({name.replace('-', '_')}.py)", f"[{name}]({path_of(name).name})"
-        )
-    return (PAGES / "index.md").read_text(encoding="utf-8").replace("<<lessons>>", lessons)
+    """Return the page that lists the lessons: the table of the lessons' own page, with links and times."""
+    head, rule, *rows = (line for line in README.read_text(encoding="utf-8").splitlines() if line[:1] == "|")
+    lines = [f"{head} {' | '.join(SECONDS)} |", rule + " ---: |" * len(SECONDS)]
+    for name, row in zip(LESSONS, rows, strict=True):
+        linked = re.sub(r"\[`(.*?)`\]\(.*?\)", rf"[\1]({path_of(name).name})", row)
+        lines.append(f"{linked} {' | '.join(duration(known[name]) for known in SECONDS.values())} |")
+    page = (PAGES / "index.md").read_text(encoding="utf-8")
+    return page.replace("<<lessons>>", "\n".join(lines)).replace("<<machine>>", MACHINE)
 
 
-def execute(notebook: Any) -> None:
-    """Run all cells in a kernel of their own, and keep what they print and show."""
-    variables = {**os.environ, "XPNET_BACKEND": os.environ.get("XPNET_BACKEND", "numba")}
-    nbclient.NotebookClient(notebook, timeout=SECONDS, record_timing=False).execute(cwd=FOLDER, env=variables)
-    del notebook.metadata.language_info["version"]
-
-
-def main(names: list[str]) -> None:
+def main(lessons: list[str]) -> None:
     """Write the notebooks of these lessons, or of all, and the page that lists them."""
     (FOLDER / "index.md").write_text(index(), encoding="utf-8")
-    for name in names or LESSONS:
-        notebook = make(name)
-        execute(notebook)
-        nbformat.write(notebook, path_of(name))
+    for name in map(lesson_name, lessons or LESSONS):
+        nbformat.write(build(name), path_of(name))
         print(f"wrote {path_of(name)}")
 
 

@@ -22,7 +22,7 @@ from xpnet.cli.options import (
     written_json,
 )
 from xpnet.lessons import LESSONS, find_lesson
-from xpnet.lessons.catalogue import MACHINE, SECONDS, lesson_name
+from xpnet.lessons.catalogue import MACHINE, SECONDS, duration, lesson_name
 
 
 def _rate(value: str) -> float:
@@ -73,13 +73,9 @@ def _list_lessons() -> None:
     """Print the number, the name, the times and the title of each lesson."""
     width = max(map(len, LESSONS))
     for number, name in enumerate(LESSONS, start=1):
-        times = "  ".join(f"{backend} {_duration(known[name]):>7}" for backend, known in SECONDS.items())
+        times = "  ".join(f"{backend} {duration(known[name]):>6}" for backend, known in SECONDS.items())
         click.echo(f"{number:2}  {name:{width}}  {times}  {_title(find_lesson(name))}")
     click.echo(f"\nTimes are rough, measured on {MACHINE}. `xpnet lesson 5` is `xpnet lesson {LESSONS[4]}`.")
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:g} s"
 
 
 def _command(name: str, module: Any) -> click.Command:

@@ -35,6 +35,11 @@ SECONDS = {
 }
 
 
+def duration(seconds: float) -> str:
+    """Return a rough duration with its unit: seconds, or minutes from 100 seconds on."""
+    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:g} s"
+
+
 def lesson_name(lesson: str | int) -> str:
     """Return the name of a lesson, which may be its number: ``5`` and ``"5"`` are the fifth.
 
