@@ -16,8 +16,8 @@ from xpnet import nn
 
 _MARK = "<!-- functions of nn -->"
 # A dash before a description that the docstring does not have.
-_NOTHING = re.compile(r'\s*–\s*<div class="doc-md-description">\s*</div>')
-_TYPE = re.compile(r"\(\s*<code>[^<]*</code>\s*\)")
+_NOTHING = re.compile(r'\s*\u2013\s*<div class="doc-md-description">\s*</div>')
+_TYPE = re.compile(r"\(\s*<code>([^<]*)</code>\s*\)")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -33,9 +33,14 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_page_content(content: str, **_: Any) -> str:
-    """Return the page without empty descriptions, and without backticks in the type of an argument."""
-    content = re.sub(_NOTHING, "", content)
-    return re.sub(_TYPE, lambda match: match[0].replace("`", ""), content)
+    """Return the page without empty descriptions, and with the types of arguments as docstrings have them."""
+    return re.sub(_TYPE, _as_written, re.sub(_NOTHING, "", content))
+
+
+def _as_written(match: re.Match[str]) -> str:
+    # What looks like an expression was written again as one: a tuple, and a call of `shape`.
+    text = match[1].removeprefix("(").removesuffix(")") if match[1].startswith("(") else match[1]
+    return f"(<code>{text.replace('shape(', 'shape (').replace('`', '')}</code>)"
 
 
 def _section(function: nn.Function, kernels: dict[str, set[str]]) -> str:

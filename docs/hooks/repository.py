@@ -22,6 +22,7 @@ PAGES = {
     "backends/README.md": "how-to/add-a-backend.md",
     "benchmarks/NOTES.md": "benchmarks/notes.md",
     "benchmarks/README.md": "benchmarks/method.md",
+    "xpnet/datasets/mnist_files/LICENSE.md": "project/licence-of-mnist.md",
 }
 """Documents outside `docs/` and the pages that they become."""
 _PLACES = {**PAGES, "README.md": "index.md", "xpnet/lessons/README.md": "course/index.md"}
