@@ -27,8 +27,6 @@ NOT_RUN = {
     r"cupy": "needs a GPU",
     r"bench\b.*--peers": "takes minutes, and needs the peers",
     r"xpnet draw": "serves until it is stopped; tests/draw drives it",
-    r"jupyter": "serves until it is stopped",
-    r"xpnet train --model cnn --epochs 5": "takes minutes",
 }
 
 

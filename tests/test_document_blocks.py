@@ -70,7 +70,7 @@ def test_block_that_fails_names_its_place(tmp_path):
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("```bash\na \\\n  b  # c\n# d\n\ne\n```\n", ["a   b  # c", "e"]),
+        ("```bash\na \\\n  b  # c\n# d\n\ne\n```\n", ["a    b  # c", "e"]),
         ("```console\n$ a\nwhat it prints\n$ b\n```\n", ["a", "b"]),
         ("Text:\n\n    a && b\n\nText\n", ["a && b"]),
         ("```text\na\n```\n", []),

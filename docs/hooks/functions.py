@@ -17,7 +17,7 @@ from xpnet import nn
 _MARK = "<!-- functions of nn -->"
 # A dash before a description that the docstring does not have.
 _NOTHING = re.compile(r'\s*\u2013\s*<div class="doc-md-description">\s*</div>')
-_TYPE = re.compile(r"\(\s*<code>([^<]*)</code>\s*\)")
+_TYPE = re.compile(r"\(\s*<code>((?:(?!</?code>).)*)</code>\s*\)")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
@@ -39,7 +39,8 @@ def on_page_content(content: str, **_: Any) -> str:
 
 def _as_written(match: re.Match[str]) -> str:
     # What looks like an expression was written again as one: a tuple, and a call of `shape`.
-    text = match[1].removeprefix("(").removesuffix(")") if match[1].startswith("(") else match[1]
+    text = re.sub(r"</?span[^>]*>", "", match[1])
+    text = text[1:-1] if text.startswith("(") else text
     return f"(<code>{text.replace('shape(', 'shape (').replace('`', '')}</code>)"
 
 
