@@ -105,7 +105,10 @@ def _elementwise(op: str) -> Translation:
 
 
 def _silu(graph: Graph, layer: Any, params: Arrays, x: Value) -> Value:
-    return graph.node("Mul", x, graph.node("Sigmoid", x))
+    if graph.dtype == "float32":
+        return graph.node("Mul", x, graph.node("Sigmoid", x))
+    # onnxruntime 1.22 fuses the form above into an operator that it has in float32 only.
+    return graph.node("Div", x, graph.node("Add", graph.node("Exp", graph.node("Neg", x)), 1.0))
 
 
 def _gelu(graph: Graph, layer: Any, params: Arrays, x: Value) -> Value:
