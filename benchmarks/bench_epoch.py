@@ -3,6 +3,7 @@
 import pytest
 
 from xpnet_bench.limit import epoch_products
+from xpnet_bench.networks import dense_layers
 from xpnet_bench.workload import WORKLOADS
 
 IMAGES = 60000
@@ -18,7 +19,7 @@ def bench_epoch_of_a_network(benchmark, record, epochs, network, data):
     benchmark.pedantic(training.epoch, setup=lambda: ((next(orders),), {}), rounds=ROUNDS, warmup_rounds=1)
     record(
         batch=workload.batch_size,
-        sizes=workload.sizes,
+        sizes=[n for layer in dense_layers(workload.model) for n in layer[1:]],
         examples=IMAGES,
         products=epoch_products(workload, IMAGES),
         network=network,

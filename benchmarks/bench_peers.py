@@ -27,7 +27,7 @@ def bench_epoch_of_a_peer(benchmark, threads, network, name):
         benchmark.extra_info.update(
             lane.about,
             batch=workload.batch_size,
-            sizes=list(workload.sizes),
+            network_title=workload.title,
             network=network,
             dtype="float64" if "float64" in name else "float32",
             threads=threads,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import xpnet
 from xpnet_bench.limit import batch_products
 from xpnet_bench.workload import Workload
 
@@ -16,9 +17,10 @@ LR = 0.1
 @pytest.mark.parametrize("hidden", [64, 256, 1024, 4096])
 @pytest.mark.parametrize("batch", [32, 128, 512, 2048, 8192])
 def bench_step_by_batch_and_hidden_size(benchmark, record, epochs, batch, hidden):
-    workload = Workload(sizes=(784, hidden, 10), batch_size=batch, lr=LR, limit=batch)
+    sizes = 784, hidden, 10
+    workload = Workload(xpnet.mlp(*sizes), xpnet.Momentum(LR), batch_size=batch, limit=batch)
     training = epochs(workload, resident=True)
-    products = batch_products(workload.sizes, batch)
+    products = batch_products(sizes, batch)
     rounds = int(FLOPS / sum(product.flops for product in products))
     benchmark.pedantic(
         training.epoch,
@@ -26,4 +28,4 @@ def bench_step_by_batch_and_hidden_size(benchmark, record, epochs, batch, hidden
         rounds=min(max(rounds, MIN_ROUNDS), MAX_ROUNDS),
         warmup_rounds=1,
     )
-    record(batch=batch, sizes=workload.sizes, examples=batch, products=products, data="resident")
+    record(batch=batch, sizes=sizes, examples=batch, products=products, data="resident")

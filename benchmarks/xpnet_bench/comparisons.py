@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import xpnet
 from xpnet_bench.errors import UnusableError
 from xpnet_bench.rounds import Entry, laps, limited
 from xpnet_bench.workload import Workload
@@ -15,11 +16,13 @@ from xpnet_bench.workload import Workload
 STEPS = {
     "batch 32": Workload(batch_size=32, limit=8192),
     # At this learning rate, wide networks do not saturate; otherwise denormal numbers would be timed.
-    "784-1024-1024-10, batch 256": Workload(sizes=(784, 1024, 1024, 10), batch_size=256, lr=0.1, limit=4096),
+    "784-1024-1024-10, batch 256": Workload(
+        xpnet.mlp(784, 1024, 1024, 10), xpnet.Momentum(0.1), batch_size=256, limit=4096
+    ),
 }
 # Products so large that only a GPU's matrix rate counts; six full batches.
 LARGE_NAME = "784-4096-4096-10, batch 8192"
-LARGE = Workload(sizes=(784, 4096, 4096, 10), batch_size=8192, lr=0.1, limit=6 * 8192)
+LARGE = Workload(xpnet.mlp(784, 4096, 4096, 10), xpnet.Momentum(0.1), batch_size=8192, limit=6 * 8192)
 _TRAINING = ("train", "--epochs", "1")
 
 

@@ -35,17 +35,17 @@ class Competitor(Protocol):
     def prepare(self, workload: Workload) -> None:
         """Do everything that is not timed: load the data, make the initial parameters, compile, and warm up.
 
-        Afterwards parameters and momentum are back at their initial values.
+        Afterwards parameters and the optimizer's state are back at their initial values.
         """
         ...
 
     def epoch(self, order: np.ndarray) -> None:
-        """Train one epoch over the images in this order, including the ragged last batch.
+        """Train one epoch over the examples in this order, including the ragged last batch.
 
         Returns when all work is done, on the device too.
         """
         ...
 
-    def accuracy(self) -> float | None:
-        """Return the current accuracy on the test images; None for a competitor that does not learn."""
+    def outputs(self) -> np.ndarray | None:
+        """Return the current outputs for the test set, before a final softmax; None if nothing is learned."""
         ...

@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet.batches import spans
 from xpnet_bench.networks import Dense, dense_layers, parameter_count
+from xpnet_bench.updates import update_of
 from xpnet_bench.workload import Workload
 
 Array = Any
@@ -102,28 +103,32 @@ class _Noting:
         return next((stored for transposed, stored in self._stored if transposed is x), x)
 
 
-def epoch_products(workload: Workload, n: int) -> list[Product]:
+def epoch_products(workload: Workload, n: int, shape: tuple[int, ...] | None = None) -> list[Product]:
     """Return the products of an epoch over `n` examples; the last batch holds the remainder.
 
-    Those of a convolution are the products of columns, one for each pixel of its output, with the weight.
+    The shape is that of an input; it is needed if the model takes images. The products of a convolution are
+    those of columns, one for each pixel of its output, with the weight.
     """
-    layers = dense_layers(workload.model())
+    layers = dense_layers(workload.model, shape)
     return [p for begin, end in spans(n, workload.batch_size) for p in layer_products(layers, end - begin)]
 
 
-def epoch_bytes(workload: Workload, n: int) -> int:
+def epoch_bytes(workload: Workload, n: int, size: int) -> int:
     """Return the least number of bytes that an epoch must read and write, even if arithmetic were free.
 
-    Each image is read once as uint8; each step reads and writes every parameter and its velocity, float32.
+    Each input, of `size` bytes, is read once; each step reads and writes every parameter and what the
+    optimizer keeps for it, float32.
     """
     steps = len(list(spans(n, workload.batch_size)))
-    return n * workload.sizes[0] + steps * parameter_count(workload.model()) * 2 * 2 * 4
+    arrays = 1 + update_of(workload.optimizer).states
+    return n * size + steps * parameter_count(workload.model) * arrays * 2 * 4
 
 
 def gemm_seconds(xp: Any, workload: Workload, *, rounds: int = 5) -> float:
     """Return the time of the products of one epoch, in seconds: the median of `rounds` epochs."""
-    n = len(workload.data()[0])
-    return product_seconds(xp, epoch_products(workload, n), rounds=rounds)
+    train, _ = workload.data()
+    products = epoch_products(workload, len(train), train.inputs.shape[1:])
+    return product_seconds(xp, products, rounds=rounds)
 
 
 def product_seconds(xp: Any, products: Sequence[Product], *, rounds: int) -> float:

@@ -8,16 +8,14 @@ from typing import Any
 import numpy as np
 
 import xpnet
-from xpnet.batches import Scaling, spans
+from xpnet.batches import spans
 from xpnet.losses import find_loss
-from xpnet.problem import Problem
 from xpnet.trainer import Trainer
 from xpnet_bench.competitor import Kind
 from xpnet_bench.errors import DishonestError, UnusableError
 from xpnet_bench.limit import epoch_bytes, epoch_products, multiplier
 from xpnet_bench.workload import Workload
 
-LOSS = "softmax_cross_entropy"
 # Suffix of the name of a backend whose large products may use TF32.
 IN_TF32 = " in TF32"
 # A device that has finished returns a value in well under a tenth of an epoch.
@@ -67,13 +65,13 @@ class Epochs:
     def prepare(self, workload: Workload) -> None:
         """Put the data on the device, make the parameters and compile."""
         self._train, self._test = workload.data()
-        self._model = workload.model()
+        self._trunk = find_loss(workload.loss).trunk(workload.model)
         self._trainer = Trainer(
             self.xp,
-            Problem(self._model, find_loss(LOSS), Scaling(), "float32"),
-            self._model.init(self.xp, workload.seed),
+            workload.problem(self._train),
+            workload.initial(self.xp, self._train),
             self._train,
-            optimizer=xpnet.Momentum(workload.lr, workload.beta),
+            optimizer=workload.optimizer,
             batch_size=workload.batch_size,
             seed=workload.seed,
         )
@@ -110,9 +108,9 @@ class Epochs:
             return None
         return int(pool().total_bytes()) + sum(program.device_bytes for program in self._programs())
 
-    def accuracy(self) -> float:
-        """Return the current accuracy on the test images."""
-        return xpnet.evaluate(self.xp, self._model, self._trainer.params, self._test, loss=LOSS).accuracy
+    def outputs(self) -> np.ndarray:
+        """Return the current outputs for the test set."""
+        return xpnet.predict_outputs(self.xp, self._trunk, self._trainer.params, self._test)
 
 
 class Products:
@@ -136,7 +134,7 @@ class Products:
     def prepare(self, workload: Workload) -> None:
         """Make the factors, and warm up."""
         train, _ = workload.data()
-        products = epoch_products(workload, len(train))
+        products = epoch_products(workload, len(train), train.inputs.shape[1:])
         self._multiply = multiplier(self.xp, products, tf32=self.backend.endswith(IN_TF32))
         self.epoch(np.empty(0, dtype=np.int32))
 
@@ -145,7 +143,7 @@ class Products:
         self._multiply()
         self.xp.synchronize()
 
-    def accuracy(self) -> None:
+    def outputs(self) -> None:
         """Return None: nothing is learned."""
 
 
@@ -165,7 +163,7 @@ class Copies:
     def prepare(self, workload: Workload) -> None:
         """Make the source: half of the bytes, because a copy both reads and writes."""
         train, _ = workload.data()
-        half = epoch_bytes(workload, len(train)) // 2
+        half = epoch_bytes(workload, len(train), train.inputs[0].nbytes) // 2
         sizes = [end - begin for begin, end in spans(half, self._CHUNK)]
         whole = self.xp.zeros((max(sizes),), dtype=self.xp.uint8)
         self._sources = [whole[:size] for size in sizes]
@@ -177,5 +175,5 @@ class Copies:
             self.xp.asarray(source, copy=True)
         self.xp.synchronize()
 
-    def accuracy(self) -> None:
+    def outputs(self) -> None:
         """Return None: nothing is learned."""

@@ -2,43 +2,39 @@
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
+import json
 import os
 import pathlib
 import platform
 import statistics
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import xpnet
 from xpnet.errors import fitted
 from xpnet.files import from_json, to_read
-from xpnet_bench import networks, schema
+from xpnet_bench import noise, schema
+from xpnet_bench.networks import title as title_of
 from xpnet_bench.schema import SCHEMA as SCHEMA
 from xpnet_bench.workload import Workload
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+_READABLE = 1, 2
 
 
-def document(
-    results: Sequence[dict[str, Any]],
-    skipped: Sequence[str],
-    workload: Workload,
-    *,
-    threads: int,
-    blas: str,
-) -> dict[str, Any]:
-    """Return a whole results file as a dict."""
+def document(raced: Any, workload: Workload, *, threads: int) -> dict[str, Any]:
+    """Return a whole results file as a dict, given what `xpnet_bench.rounds.race` returned."""
     return {
         "schema_version": SCHEMA_VERSION,
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "machine": machine(threads, blas),
+        "machine": machine(threads, raced.blas),
         "versions": {"xpnet": xpnet.__version__, "python": platform.python_version()},
-        "workload": {**dataclasses.asdict(workload), "sizes": list(workload.sizes), "dtype": "float32"},
-        "results": list(results),
-        "skipped": list(skipped),
+        "workload": {**workload.listed(), "samples": raced.samples, "dtype": "float32"},
+        "results": list(raced.results),
+        "skipped": list(raced.skipped),
     }
 
 
@@ -89,9 +85,9 @@ def read(path: str | bytes | os.PathLike[Any]) -> dict[str, Any]:
     named = repr(os.fsdecode(path))
     found = _parsed(path, named)
     version = found.get("schema_version") if isinstance(found, dict) else None
-    if version != SCHEMA_VERSION or isinstance(version, bool):
+    if version not in _READABLE or isinstance(version, bool) or not isinstance(version, int):
         template = (
-            f"{{path}} has version {{version}} of the schema, but this is version {SCHEMA_VERSION}; "
+            f"{{path}} has version {{version}} of the schema, but this reads 1 and {SCHEMA_VERSION}; "
             "run `xpnet bench --json` again"
         )
         raise ValueError(fitted(template, version=repr(version), path=named))
@@ -124,6 +120,7 @@ _COLUMNS: dict[str, Callable[[dict[str, Any], dict[str, Any]], str]] = {
     "images per second": lambda r, first: f"{r['examples_per_second']:,.0f}",
     "gemm / epoch": lambda r, first: _percent(None if r["kind"] == "limit" else r["share_of_limit"], 0),
     "test accuracy": lambda r, first: _percent(r["accuracy"], 2),
+    "test loss": lambda r, first: "" if r.get("loss") is None else f"{r['loss']:.4g}",
     "memory beyond imports": lambda r, first: (
         f"{(r['peak_rss_bytes'] - r['imported_rss_bytes']) / 1e6:.0f} MB"
     ),
@@ -136,6 +133,7 @@ _SHORT = {
     "ratio": "ratio",
     "gemm / epoch": "gemm",
     "test accuracy": "accuracy",
+    "test loss": "loss",
     "memory beyond imports": "memory",
 }
 _FIGURES = """\
@@ -186,32 +184,100 @@ def title(found: dict[str, Any]) -> str:
         If it lacks them.
     """
     workload = found["workload"]
+    if "title" in workload:
+        return str(workload["title"])
     try:
-        network = networks.title(network_of(found), workload["sizes"])
+        widths = "-".join(map(str, workload["sizes"]))
+        network = title_of(xpnet.lenet5()) if network_of(found) == "cnn" else widths
         return f"{network}, batch {workload['batch_size']}"
     except KeyError as e:
         raise ValueError(f"the workload has no {e}; pass results that `xpnet bench --json` wrote") from e
 
 
+def _first_workload(found: dict[str, Any]) -> Workload:
+    """Return the workload of a results file of version 1: one of two networks, trained with momentum."""
+    workload = found["workload"]
+    model = xpnet.lenet5() if network_of(found) == "cnn" else xpnet.mlp(*workload["sizes"])
+    return Workload(model)
+
+
+def data_name(found: dict[str, Any]) -> str:
+    """Return the name of the data set of a results file."""
+    return str(found["workload"].get("data", "MNIST"))
+
+
+def samples(found: dict[str, Any]) -> int:
+    """Return the number of training examples of a results file."""
+    workload = found["workload"]
+    return int(workload.get("samples") or workload["limit"] or 60000)
+
+
+def work(found: dict[str, Any]) -> dict[str, Any]:
+    """Return what makes two races the same work, by what it is called.
+
+    Raises
+    ------
+    ValueError
+        If the file lacks it.
+    """
+    workload = found["workload"]
+    try:
+        if "model" not in workload:
+            rule = xpnet.Momentum(workload["lr"], workload["beta"])
+            listed = replace(_first_workload(found), optimizer=rule).listed()
+            workload = listed | {name: workload[name] for name in ("batch_size", "seed", "dtype")}
+        return {
+            "data": workload["data"],
+            "training examples": samples(found),
+            "batch size": workload["batch_size"],
+            "network": workload["model"],
+            "optimizer": workload["optimizer"],
+            "loss": workload["loss"],
+            "seed": workload["seed"],
+            "precision": workload["dtype"],
+        }
+    except KeyError as e:
+        raise ValueError(f"the workload has no {e}; pass results that `xpnet bench --json` wrote") from e
+
+
+def has_convolutions(found: dict[str, Any]) -> bool:
+    """Return whether the network of a results file has convolutions."""
+    return network_of(found) == "cnn" or '"Conv2d"' in json.dumps(found["workload"].get("model"))
+
+
 def table(found: dict[str, Any]) -> str:
     """Return the results as a Markdown table."""
-    rows = [list(_COLUMNS), ["---", *["---:"] * (len(_COLUMNS) - 1)]]
-    rows += _cells(found, list(_COLUMNS))
+    heads = _heads(found, _COLUMNS)
+    rows = [heads, ["---", *["---:"] * (len(heads) - 1)]]
+    rows += _cells(found, heads)
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def _heads(found: dict[str, Any], columns: Iterable[str]) -> list[str]:
+    """Return the columns without accuracies, if values are predicted, or without losses."""
+    has_accuracies = any(r.get("accuracy") is not None for r in found["results"])
+    has_losses = any(r.get("loss") is not None for r in found["results"])
+    dropped = "test accuracy" if has_losses and not has_accuracies else "test loss"
+    return [head for head in columns if head != dropped]
 
 
 def listing(found: dict[str, Any]) -> str:
     """Return the results as a table for a terminal of 80 columns, with notes and warnings."""
-    rows = [list(_SHORT.values())]
-    rows += _cells(found, list(_SHORT))
+    heads = _heads(found, _SHORT)
+    lines = aligned_rows([[_SHORT[head] for head in heads], *_cells(found, heads)])
+    notes = _FIGURES + CNN_NOTE if has_convolutions(found) else NOTES
+    about = f"{data_name(found)}, {title(found)}."
+    return "\n".join([*lines, "", about, notes, *noise.lines(found), *warnings(found)])
+
+
+def aligned_rows(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows of a table as lines: the first column on the left, the others on the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [
+    return [
         f"{row[0]:{widths[0]}}  "
         + "  ".join(f"{text:>{w}}" for text, w in zip(row[1:], widths[1:], strict=True))
         for row in rows
     ]
-    notes = _FIGURES + CNN_NOTE if network_of(found) == "cnn" else NOTES
-    return "\n".join([*lines, "", f"MNIST, {title(found)}.", notes, *warnings(found)])
 
 
 def _cells(found: dict[str, Any], heads: Sequence[str]) -> list[list[str]]:

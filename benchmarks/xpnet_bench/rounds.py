@@ -15,10 +15,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import xpnet
 from xpnet_bench.errors import DishonestError, UnusableError
+from xpnet_bench.noise import ratio_interval, spread
 from xpnet_bench.results import milliseconds, ratio
 from xpnet_bench.workload import Workload
 
@@ -33,6 +34,8 @@ _THREAD_VARIABLES = (
 )
 # All do the same work with different rounding; a larger difference means different work.
 ACCURACY_POINTS = 1.0
+# Of models that predict values, the difference of test losses, as a share.
+LOSS_SHARE = 0.05
 
 
 # Otherwise JAX takes three quarters of a GPU's memory when it starts and leaves too little.
@@ -78,7 +81,7 @@ class Lane:
             env=limited(threads),
         )
         try:
-            options = dataclasses.asdict(workload)
+            options = workload.about()
             self.about = self.ask(
                 "prepare", kind=entry.kind, name=entry.name, workload=options, threads=threads
             )
@@ -115,6 +118,27 @@ class Lane:
         self._process.wait()
 
 
+class Raced(NamedTuple):
+    """What a race found.
+
+    Attributes
+    ----------
+    results : list of dict
+        One for each competitor.
+    skipped : list of str
+        Why others did not run.
+    blas : str
+        NumPy's BLAS.
+    samples : int
+        The number of training examples.
+    """
+
+    results: list[dict[str, Any]]
+    skipped: list[str]
+    blas: str
+    samples: int
+
+
 def race(
     entries: Sequence[Entry],
     workload: Workload,
@@ -122,8 +146,8 @@ def race(
     rounds: int,
     threads: int,
     say: Callable[[str], object] = print,
-) -> tuple[list[dict[str, Any]], list[str], str]:
-    """Return a result for each competitor that can run here, why the others cannot, and NumPy's BLAS.
+) -> Raced:
+    """Return a result for each competitor that can run here, and why the others cannot.
 
     Parameters
     ----------
@@ -170,9 +194,9 @@ def race(
                 + " ms"
             )
         results = [_result(lane, lanes[0]) for lane in lanes]
-    check_accuracies(results)
+    check_accuracies(results, tests=lanes[0].about["tests"])
     _share_limits(results)
-    return results, skipped, lanes[0].about["blas"]
+    return Raced(results, skipped, lanes[0].about["blas"], lanes[0].about["images"])
 
 
 def laps(
@@ -217,6 +241,7 @@ def _share_limits(results: Sequence[dict[str, Any]]) -> None:
 def _result(lane: Lane, first: Lane) -> dict[str, Any]:
     median = statistics.median(lane.seconds)
     ratios = [own / other for own, other in zip(lane.seconds, first.seconds, strict=True)]
+    interval = ratio_interval(lane.seconds, first.seconds)
     finish = lane.ask("finish")
     return {
         "name": lane.about["name"],
@@ -228,7 +253,11 @@ def _result(lane: Lane, first: Lane) -> dict[str, Any]:
         "median": median,
         "ratios": ratios,
         "ratio_to_first": ratio(lane.seconds, first.seconds),
+        "ratio_interval": list(interval[:2]),
+        "confidence": interval.confidence,
+        "spread": spread(lane.seconds),
         "accuracy": finish["accuracy"],
+        "loss": finish["loss"],
         "examples_per_second": lane.about["images"] / median,
         "prepare_seconds": lane.about["prepare_seconds"],
         "peak_rss_bytes": finish["peak_rss_bytes"],
@@ -239,22 +268,41 @@ def _result(lane: Lane, first: Lane) -> dict[str, Any]:
     }
 
 
-def check_accuracies(results: Sequence[dict[str, Any]]) -> None:
+def check_accuracies(results: Sequence[dict[str, Any]], *, tests: int | None = None) -> None:
     """Raise unless all competitors that learn have learned as much as the first of them.
+
+    Parameters
+    ----------
+    results : sequence of dict
+    tests : int, optional
+        The number of test examples. If they are few, one of them may be more than a point.
 
     Raises
     ------
     DishonestError
-        If one is more than a point of test accuracy off.
+        If one is more than a point of test accuracy off or, where values are predicted, more than 5 % of the
+        test loss.
     """
-    learned = [result for result in results if result["accuracy"] is not None]
+    learned = [r for r in results if r["accuracy"] is not None or r.get("loss") is not None]
     for result in learned[1:]:
-        if abs(result["accuracy"] - learned[0]["accuracy"]) * 100 > ACCURACY_POINTS:
-            raise DishonestError(
-                f"{result['name']!r} reached {result['accuracy']:.2%} of the test images and "
-                f"{learned[0]['name']!r} {learned[0]['accuracy']:.2%}, more than {ACCURACY_POINTS:g} point "
-                "apart: they did not do the same work; fix the one that is off"
-            )
+        _check_learned(result, learned[0], tests)
+
+
+def _check_learned(result: dict[str, Any], first: dict[str, Any], tests: int | None) -> None:
+    if result["accuracy"] is None:
+        gap = abs(result["loss"] - first["loss"])
+        is_off, limit = gap > LOSS_SHARE * first["loss"], f"{LOSS_SHARE:.0%}"
+        figures = f"a test loss of {result['loss']:.4g}", f"{first['loss']:.4g}"
+    else:
+        gap = abs(result["accuracy"] - first["accuracy"])
+        is_off, limit = gap * 100 > ACCURACY_POINTS, f"{ACCURACY_POINTS:g} point"
+        is_off = is_off and (tests is None or gap * tests > 1.5)
+        figures = f"{result['accuracy']:.2%} of the test set", f"{first['accuracy']:.2%}"
+    if is_off:
+        raise DishonestError(
+            f"{result['name']!r} reached {figures[0]} and {first['name']!r} {figures[1]}, more than {limit} "
+            "apart: they did not do the same work; fix the one that is off"
+        )
 
 
 def default_threads() -> int:

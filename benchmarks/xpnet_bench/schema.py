@@ -55,7 +55,7 @@ def _own_fault(name: str, value: Any, schema: dict[str, Any]) -> str | None:
     if kinds and not any(_is(value, kind) for kind in kinds):
         return f"{name} is not of type {' or '.join(kinds)}"
     if value not in schema.get("enum", [value]):
-        return f"{name} is none of {', '.join(schema['enum'])}"
+        return f"{name} is none of {', '.join(map(str, schema['enum']))}"
     if isinstance(value, list) and len(value) < schema.get("minItems", 0):
         return f"{name} is empty"
     if isinstance(value, int | float):

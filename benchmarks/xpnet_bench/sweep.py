@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import xpnet
 from xpnet_bench.rounds import Entry, laps
 from xpnet_bench.workload import Workload
 
@@ -30,7 +31,7 @@ def sweeps(
         ),
         "hidden units": (
             "seconds per step of 128",
-            [(w, dataclasses.replace(base, sizes=(784, w, 10), limit=1024)) for w in WIDTHS],
+            [(w, dataclasses.replace(base, model=xpnet.mlp(784, w, 10), limit=1024)) for w in WIDTHS],
         ),
         "images": ("seconds per epoch", [(n, dataclasses.replace(base, limit=n)) for n in SAMPLES]),
     }

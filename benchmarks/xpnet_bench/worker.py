@@ -20,11 +20,11 @@ import numpy as np
 
 from xpnet_bench.competitor import Competitor
 from xpnet_bench.errors import DishonestError, UnusableError
-from xpnet_bench.workload import Workload
+from xpnet_bench.workload import described
 from xpnet_numpy.blas import blas_advice
 
 
-def make_competitor(kind: str, name: str, network: str) -> Competitor:
+def make_competitor(kind: str, name: str) -> Competitor:
     """Return a competitor; `name` is a backend's, a peer's, or a limit's, such as ``"gemm on numpy"``.
 
     Raises
@@ -35,7 +35,7 @@ def make_competitor(kind: str, name: str, network: str) -> Competitor:
     if kind == "peer":
         from xpnet_bench.peers import make_peer
 
-        return make_peer(name, network)
+        return make_peer(name)
     from xpnet_bench import ours
 
     if kind == "xpnet":
@@ -56,10 +56,10 @@ class Worker:
         if hasattr(os, "sched_setaffinity"):
             # JAX has no variable for its threads; it counts the processors that it may use.
             os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
-        what = Workload(**{**workload, "sizes": tuple(workload["sizes"])})
-        self._competitor = make_competitor(kind, name, what.network)
+        self._competitor = make_competitor(kind, name)
+        self._workload = what = described(workload)
         imported = _peak_rss()
-        train, _ = what.data()
+        train, test = what.data()
         self._images = len(train)
         self._orders = what.orders(self._images)
         start = time.perf_counter()
@@ -72,6 +72,7 @@ class Worker:
             "versions": self._competitor.versions,
             "device": getattr(self._competitor, "device", "cpu"),
             "images": self._images,
+            "tests": len(test),
             "prepare_seconds": prepared,
             "blas": blas_advice()[0].removeprefix("BLAS: "),
             "imported_rss_bytes": imported,
@@ -87,16 +88,26 @@ class Worker:
         return {"seconds": seconds}
 
     def finish(self) -> dict[str, Any]:
-        """Return the accuracy and the memory used."""
-        accuracy = self._competitor.accuracy()
+        """Return how well it learned and the memory used."""
+        outputs = self._competitor.outputs()
+        loss, accuracy = (None, None) if outputs is None else self._score(outputs)
         device_bytes = getattr(self._competitor, "device_bytes", lambda: None)()
         launches = getattr(self._competitor, "launches", lambda: None)()
         return {
             "accuracy": accuracy,
+            "loss": loss,
             "peak_rss_bytes": _peak_rss(),
             "device_bytes": device_bytes,
             "launches_per_step": launches,
         }
+
+    def _score(self, outputs: np.ndarray) -> tuple[float, float | None]:
+        if not np.isfinite(outputs).all():
+            raise DishonestError(
+                f"the outputs of {self._competitor.name!r} are not finite after the last epoch, so its times "
+                "say little; choose a smaller `--lr`"
+            )
+        return self._workload.score(outputs, self._workload.data()[1])
 
 
 def _rest() -> None:

@@ -12,12 +12,14 @@ import jsonschema
 import pytest
 from test_cli import run
 
-from xpnet_bench import chart, comparisons, ours, results, rounds, workload
+import xpnet
+from xpnet_bench import chart, comparisons, ours, results, rounds
 from xpnet_bench.errors import DishonestError, UnusableError
 from xpnet_bench.rounds import check_accuracies
-from xpnet_bench.workload import Workload
+from xpnet_bench.workload import WORKLOADS, Workload, described
 
 ROOT = pathlib.Path(__file__).parents[2]
+FIELDS = {"lr": 4.0, "beta": 0.9, "weight_decay": 0.0, "clip_norm": None}
 SCHEMA = json.loads(results.SCHEMA.read_text(encoding="utf-8"))
 
 SLOW = """
@@ -111,13 +113,17 @@ def test_table_and_picture_are_made(measured):
     assert (folder / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.fixture
-def few_images(monkeypatch):
-    monkeypatch.setitem(workload.QUICK, "cnn", dataclasses.replace(workload.QUICK["cnn"], limit=300))
-
-
-def test_network_with_convolutions_is_timed_and_named(few_images, tmp_path):
-    options = ["--backend", "numpy", "--json", tmp_path / "r.json", "--plot", tmp_path / "r.png"]
+def test_network_with_convolutions_is_timed_and_named(tmp_path):
+    options = [
+        "--limit",
+        300,
+        "--backend",
+        "numpy",
+        "--json",
+        tmp_path / "r.json",
+        "--plot",
+        tmp_path / "r.png",
+    ]
     output = bench("--network", "cnn", *options)
     assert "MNIST, LeNet-5 with 61,706 parameters, batch 128." in output
     assert "The products of a convolution are those of columns" in output
@@ -129,28 +135,29 @@ def test_network_with_convolutions_is_timed_and_named(few_images, tmp_path):
     assert (tmp_path / "r.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_results_without_a_network_are_of_linear_layers(measured):
-    found = measured[2]
-    assert found["workload"].pop("network") == "mlp"
-    jsonschema.validate(found, SCHEMA)
-    assert results.title(found) == "784-64-10, batch 128"
+def test_workload_without_options_is_that_of_the_default_race(measured):
+    found = measured[2]["workload"]
+    assert (found["network"], found["title"]) == ("mlp", "784-64-10, batch 128")
+    assert found["optimizer"] == {"part": "Momentum", "fields": FIELDS}
+    assert (found["data"], found["samples"], found["limit"]) == ("MNIST", 12000, 12000)
+    assert [layer.get("n_out") for layer in found["model"]["layers"]] == [64, None, 10]
 
 
-def test_network_with_convolutions_has_one_set_of_sizes():
-    with pytest.raises(ValueError, match=r"`sizes` of the network 'cnn' must be \(784, 1176, 400, "):
-        Workload(network="cnn")
-    with pytest.raises(ValueError, match="unknown network 'rnn': choose one of mlp, cnn"):
-        Workload(network="rnn")
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_workload_comes_back_from_its_description(name):
+    made = dataclasses.replace(WORKLOADS[name], limit=7, optimizer=xpnet.AdamW(0.5))
+    assert described(json.loads(json.dumps(made.about()))) == made
+    assert (made.network, WORKLOADS[name].network) == ("own", name)
 
 
 def test_peer_without_convolutions_is_left_out_in_a_line():
     entries = [rounds.Entry("xpnet", "numpy"), rounds.Entry("peer", "scikit-learn")]
     lines = []
-    few = dataclasses.replace(workload.WORKLOADS["cnn"], limit=128)
-    figures, skipped, _ = rounds.race(entries, few, rounds=1, threads=1, say=lines.append)
-    assert [r["name"] for r in figures] == ["xpnet numpy"]
-    expected = "peer 'scikit-learn' cannot be used: it has no convolution; use it for the network 'mlp'"
-    assert skipped == [expected]
+    few = dataclasses.replace(WORKLOADS["cnn"], limit=128)
+    raced = rounds.race(entries, few, rounds=1, threads=1, say=lines.append)
+    assert [r["name"] for r in raced.results] == ["xpnet numpy"]
+    expected = "peer 'scikit-learn' cannot be used: it has no convolution; it is left out"
+    assert raced.skipped == [expected]
     assert f"skipped: {expected}" in lines
 
 
@@ -200,7 +207,7 @@ def test_accuracies_within_a_point_pass():
     [
         (
             '{"schema_version": 0}',
-            "has version 0 of the schema, but this is version 1; run `xpnet bench --json`",
+            "has version 0 of the schema, but this reads 1 and 2; run `xpnet bench --json`",
         ),
         ("{}", "has version None of the schema"),
         ("[]", "has version None of the schema"),
@@ -285,7 +292,7 @@ def test_comparisons_time_steps_and_whole_processes(monkeypatch):
 
 
 def test_shares_are_measured_in_each_round():
-    workload = Workload(sizes=(784, 256, 10), batch_size=200, limit=400)
+    workload = Workload(xpnet.mlp(784, 256, 10), batch_size=200, limit=400)
     found = comparisons.shares(["numpy"], rounds=2, threads=1, workload=workload)
     ((name, values),) = found.items()
     assert name == "numpy"
@@ -495,7 +502,7 @@ def test_bars_are_sorted_on_a_logarithmic_axis_under_the_name_of_the_gpu():
     (axes,) = figure.axes
     assert [label.get_text() for label in axes.get_yticklabels()] == ["b", "c", "a"]
     assert axes.get_xscale() == "log"
-    assert "NVIDIA H200, driver 580.1" in axes.get_title()
+    assert "NVIDIA H200, driver 580.1" in figure.get_suptitle()
 
 
 def test_growth_names_the_machine():

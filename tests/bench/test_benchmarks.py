@@ -85,15 +85,15 @@ def test_products_of_a_function_are_those_of_the_hand_calculation(numpy_xp):
 
 def test_least_bytes_are_those_of_the_hand_calculation():
     # 300 images of 784 bytes; in each of 3 steps 50890 parameters and velocities are read and written.
-    assert epoch_bytes(Workload(), 300) == 300 * 784 + 3 * 50890 * 4 * 4
+    assert epoch_bytes(Workload(), 300, 784) == 300 * 784 + 3 * 50890 * 4 * 4
 
 
 def test_bandwidth_limit_copies_the_bytes(xp):
     limit = Copies("numpy")
     limit.prepare(Workload(limit=300))
-    assert sum(source.shape[0] for source in limit._sources) == epoch_bytes(Workload(), 300) // 2
+    assert sum(source.shape[0] for source in limit._sources) == epoch_bytes(Workload(), 300, 784) // 2
     limit.epoch(None)
-    assert limit.accuracy() is None
+    assert limit.outputs() is None
 
 
 def test_device_memory_is_that_of_all_pools(monkeypatch):

@@ -8,65 +8,19 @@ import sys
 
 import numpy as np
 import pytest
+from racing import NAMES, PARAMETERS_ATOL, assert_same_parameters, assert_trains_as_xpnet, prepared, trained
 
 import xpnet
-from xpnet_bench.peers import PEERS, WITHOUT_CONVOLUTION, PeerUnavailableError, make_peer
+from xpnet_bench.peers import PEERS, PeerUnavailableError, make_peer
 from xpnet_bench.workload import WORKLOADS, Workload
 
 # 15 full batches and one of 80.
-WORKLOAD = Workload(limit=2000, lr=1.0)
-DEEP = Workload(sizes=(784, 30, 20, 10), limit=500, lr=1.0)
-FEW = Workload(limit=50, lr=1.0)
+WORKLOAD = Workload(optimizer=xpnet.Momentum(1.0), limit=2000)
+DEEP = Workload(xpnet.mlp(784, 30, 20, 10), xpnet.Momentum(1.0), limit=500)
+FEW = Workload(optimizer=xpnet.Momentum(1.0), limit=50)
 # 3 full batches and one of 116. Not more: a rounding error may decide which pixel of a window is the largest.
 CNN = dataclasses.replace(WORKLOADS["cnn"], limit=500)
-# Measured: at most 2e-7 after two epochs (OpenBLAS, 1 thread).
-PARAMETERS_ATOL = 2e-5
-NAMES = [
-    "PyTorch eager",
-    "PyTorch compiled",
-    "PyTorch CUDA graph",
-    "JAX scan",
-    "Keras on JAX",
-    "scikit-learn",
-    "course float64",
-]
-
-
-def prepared(name, workload):
-    try:
-        peer = make_peer(name, workload.network)
-        peer.prepare(workload)
-    except PeerUnavailableError as e:
-        pytest.skip(str(e))
-    return peer
-
-
-def trained(workload, epochs, numpy_xp):
-    """Return each layer's weight and bias and the test accuracy of xpnet on NumPy."""
-    train, test = workload.data()
-    run = xpnet.fit(
-        numpy_xp,
-        workload.model(),
-        train,
-        test=test,
-        optimizer=xpnet.Momentum(workload.lr, workload.beta),
-        epochs=epochs,
-        batch_size=workload.batch_size,
-        seed=workload.seed,
-    )
-    return layers(run.params), run.history[-1].test_accuracy
-
-
-def layers(params):
-    """Return the pairs of weight and bias that a peer's `parameters` returns."""
-    prefixes = dict.fromkeys(name.rpartition(".")[0] for name in params)
-    return [(params[f"{p}.weight"], params[f"{p}.bias"]) for p in prefixes]
-
-
-def assert_same_parameters(found, expected, atol):
-    for own, other in zip(found, expected, strict=True):
-        for array, wanted in zip(own, other, strict=True):
-            np.testing.assert_allclose(array, wanted, rtol=0, atol=atol)
+WITHOUT_CONVOLUTION = "scikit-learn", "course float64"
 
 
 def run_python(code, **environment):
@@ -82,8 +36,8 @@ def test_peers_are_those_of_the_report():
 
 
 def test_initial_parameters_and_orders_are_those_of_fit(numpy_xp):
-    params = xpnet.mlp(*WORKLOAD.sizes).init(numpy_xp, WORKLOAD.seed)
-    assert_same_parameters(WORKLOAD.initial(), layers(params), atol=0)
+    params = xpnet.mlp(784, 64, 10).init(numpy_xp, WORKLOAD.seed)
+    assert_same_parameters(WORKLOAD.start().params, params, atol=0)
     first, second = itertools.islice(WORKLOAD.orders(2000), 2)
     assert first.dtype == np.int32
     assert not np.array_equal(first, second)
@@ -95,38 +49,33 @@ def test_peer_trains_as_xpnet_does(name, numpy_xp):
     peer = prepared(name, WORKLOAD)
     assert (peer.name, peer.kind) == (name, "peer")
     assert all(peer.versions.values())
-    assert_same_parameters(peer.parameters(), WORKLOAD.initial(), atol=0)
-    orders = WORKLOAD.orders(2000)
+    assert_same_parameters(peer.parameters(), WORKLOAD.start().params, atol=0)
+    orders, test = WORKLOAD.orders(2000), WORKLOAD.data()[1]
     for epochs in (1, 2):
         peer.epoch(next(orders))
-        params, accuracy = trained(WORKLOAD, epochs, numpy_xp)
+        params, _, accuracy = trained(WORKLOAD, epochs, numpy_xp)
         assert_same_parameters(peer.parameters(), params, PARAMETERS_ATOL)
-        assert abs(peer.accuracy() - accuracy) < 0.01
+        assert abs(WORKLOAD.score(peer.outputs(), test)[1] - accuracy) < 0.01
 
 
 @pytest.mark.parametrize("workload", [DEEP, FEW], ids=["two hidden layers", "less than one batch"])
 @pytest.mark.parametrize("name", NAMES)
 def test_peer_takes_other_workloads(name, workload, numpy_xp):
-    peer = prepared(name, workload)
-    peer.epoch(next(workload.orders(workload.limit)))
-    expected, _ = trained(workload, 1, numpy_xp)
-    assert_same_parameters(peer.parameters(), expected, PARAMETERS_ATOL)
+    assert_trains_as_xpnet(prepared(name, workload), workload, numpy_xp)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in WITHOUT_CONVOLUTION])
 def test_peer_trains_convolutions_as_xpnet_does(name, numpy_xp):
     peer = prepared(name, CNN)
-    assert_same_parameters(peer.parameters(), CNN.initial(), atol=0)
-    peer.epoch(next(CNN.orders(CNN.limit)))
-    params, accuracy = trained(CNN, 1, numpy_xp)
-    assert_same_parameters(peer.parameters(), params, PARAMETERS_ATOL)
-    assert abs(peer.accuracy() - accuracy) < 0.01
+    assert_same_parameters(peer.parameters(), CNN.start().params, atol=0)
+    assert_trains_as_xpnet(peer, CNN, numpy_xp)
 
 
 @pytest.mark.parametrize("name", WITHOUT_CONVOLUTION)
 def test_peer_without_convolutions_says_so(name):
-    with pytest.raises(PeerUnavailableError, match="it has no convolution; use it for the network 'mlp'"):
-        make_peer(name, "cnn")
+    peer = prepared(name, WORKLOAD)
+    with pytest.raises(PeerUnavailableError, match="it has no convolution; it is left out"):
+        peer.prepare(CNN)
 
 
 def test_import_of_the_table_loads_no_peer():

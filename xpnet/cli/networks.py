@@ -12,6 +12,7 @@ import numpy
 
 import xpnet
 from xpnet.cli.options import Command
+from xpnet.datasets import Dataset
 from xpnet.layers import ACTIVATIONS
 from xpnet.models import Sequential
 
@@ -113,6 +114,17 @@ def network(
         model = Sequential(xpnet.Standardize(images.shape[-1]), *model.layers)
         described += ", standardised inputs"
     return model, described
+
+
+def output_count(training: Dataset, testing: Dataset, data: pathlib.Path | None) -> int:
+    """Return how many outputs a network needs for such targets: a number each, or one for each class."""
+    if not training.has_labels:
+        return int(training.targets.shape[1])
+    # Classes with names, or up to the largest label.
+    classes = len(training.classes or ()) or 1 + int(max(training.labels.max(), testing.labels.max()))
+    if classes < 2:
+        raise ValueError(f"all labels in {str(data)!r} are 0; add images of a second class")
+    return classes
 
 
 def _with_dropout(model: Sequential, rate: float) -> Sequential:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -30,9 +31,9 @@ def usual_lrs() -> str:
     return "; ".join([", ".join([*behind, f"others {Activation.usual_lr:g}"]), *own])
 
 
-def optimizer_options(command: Command) -> Command:
-    """Add the options of the optimizer and its learning rate."""
-    options = [
+def rule_options() -> list[Callable[[Command], Command]]:
+    """Return the options of the optimizer and its constant learning rate, which other commands share."""
+    return [
         click.option(
             "--optimizer", type=click.Choice(list(OPTIMIZERS)), default="momentum", show_default=True
         ),
@@ -43,6 +44,20 @@ def optimizer_options(command: Command) -> Command:
             help=f"Share of the old velocity; {', '.join(_AVERAGED)}. [default: {xpnet.Momentum.beta:g}]",
         ),
         click.option(
+            "--weight-decay",
+            type=float,
+            metavar="DECAY",
+            help="Multiply all parameters by 1 - lr DECAY at each step (decoupled). "
+            f"[default: adamw {xpnet.AdamW.weight_decay:g}, others 0]",
+        ),
+    ]
+
+
+def optimizer_options(command: Command) -> Command:
+    """Add the options of the optimizer and its learning rate."""
+    options = [
+        *rule_options(),
+        click.option(
             "--schedule",
             type=click.Choice(list(SCHEDULES)),
             default=_CONSTANT,
@@ -50,13 +65,6 @@ def optimizer_options(command: Command) -> Command:
             help="How the learning rate changes: step divides it by 10 after each third of all steps; "
             f"cosine takes it to 0; warmup takes the first {100 // _WARMING} % of the steps to reach it; "
             "one_cycle rises to it and falls.",
-        ),
-        click.option(
-            "--weight-decay",
-            type=float,
-            metavar="DECAY",
-            help="Multiply all parameters by 1 - lr DECAY at each step (decoupled). "
-            f"[default: adamw {xpnet.AdamW.weight_decay:g}, others 0]",
         ),
         click.option(
             "--clip-norm", type=float, metavar="NORM", help="Scale gradients down to this norm at most."

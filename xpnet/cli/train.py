@@ -14,7 +14,7 @@ from xpnet import plots
 from xpnet.cli.data import IMAGES
 from xpnet.cli.fitting import fit_arguments, fit_options
 from xpnet.cli.interruption import Interruption
-from xpnet.cli.networks import choose_network, network, network_options
+from xpnet.cli.networks import choose_network, network, network_options, output_count
 from xpnet.cli.optimizers import make_optimizer, optimizer_options, scheduled
 from xpnet.cli.options import (
     COUNT,
@@ -155,17 +155,9 @@ def _network(
     """Return the network to train, a new one or the loaded one, and its description."""
     if loaded is not None:
         return loaded.model, f"the network of {config['load']}"
-    outputs = training.targets.shape[1] if not training.has_labels else _classes(training, testing, data)
+    outputs = output_count(training, testing, data)
     # Columns of a table have units of their own; pixels have one.
     return network(training.inputs, outputs, config, standardize=training.encoding is not None)
-
-
-def _classes(training: Dataset, testing: Dataset, data: pathlib.Path | None) -> int:
-    """Return how many classes there are: those with names, or up to the largest label."""
-    classes = len(training.classes or ()) or 1 + int(max(training.labels.max(), testing.labels.max()))
-    if classes < 2:
-        raise ValueError(f"all labels in {str(data)!r} are 0; add images of a second class")
-    return classes
 
 
 def _counts(training: Dataset, validation: Dataset | None, testing: Dataset) -> str:

@@ -19,10 +19,8 @@ PEERS = {
     "course float64": "course:Course",
 }
 
-WITHOUT_CONVOLUTION = "scikit-learn", "course float64"
 
-
-def make_peer(name: str, network: str = "mlp") -> Competitor:
+def make_peer(name: str) -> Competitor:
     """Return the peer of this name, not yet prepared.
 
     Raises
@@ -30,12 +28,10 @@ def make_peer(name: str, network: str = "mlp") -> Competitor:
     ValueError
         If no peer has this name.
     PeerUnavailableError
-        If its library, or a device that it needs, is missing, or if it has no such network.
+        If its library, or a device that it needs, is missing.
     """
     if name not in PEERS:
         raise ValueError(f"unknown peer {name!r}: choose one of {', '.join(PEERS)}")
-    if network == "cnn" and name in WITHOUT_CONVOLUTION:
-        raise PeerUnavailableError(name, "it has no convolution", "use it for the network 'mlp'")
     module, _, maker = PEERS[name].partition(":")
     try:
         made = importlib.import_module(f"xpnet_bench.peers.{module}")

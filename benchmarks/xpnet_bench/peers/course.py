@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+import xpnet
 from xpnet_bench.competitor import Kind
-from xpnet_bench.workload import Layer, Workload
+from xpnet_bench.peers.chain import chain
+from xpnet_bench.peers.errors import NoEqualError, lacking
+from xpnet_bench.workload import Start, Workload
 
 
 class Course:
@@ -24,32 +27,36 @@ class Course:
 
     def prepare(self, workload: Workload) -> None:
         """Load the data as float64 columns, make the parameters, and warm up."""
-        train, test = workload.data()
-        self._rule = workload.batch_size, workload.lr, workload.beta
-        self._x = np.ascontiguousarray(train.images.T) / 255  # (784, n)
-        self._y = np.eye(workload.sizes[-1])[train.labels].T  # (10, n)
-        self._test = np.ascontiguousarray(test.images.T) / 255, test.labels
-        self._reset(workload)
-        self._step(self._x[:, : workload.batch_size], self._y[:, : workload.batch_size])
-        self._reset(workload)
+        start = workload.start()
+        self._params = start.params
+        with lacking(self.name):
+            self._chain = chain(start, {xpnet.Sigmoid: "sigmoid"}, np.float64)
+            self._rule = _rule(workload, start)
+        n_out = start.params[start.trained[-1]].size
+        self._x = np.ascontiguousarray(self._chain.train.T)  # (n_in, n)
+        self._y = np.eye(n_out)[start.train.targets].T  # (n_out, n)
+        self._test = np.ascontiguousarray(self._chain.test.T)
+        size = self._batch_size = workload.batch_size
+        self._reset(start)
+        self._step(self._x[:, :size], self._y[:, :size])
+        self._reset(start)
 
-    def _reset(self, workload: Workload) -> None:
-        layers = [
-            (weight.T.astype(float), bias[:, None].astype(float)) for weight, bias in workload.initial()
-        ]
-        self._weights, self._biases = (list(arrays) for arrays in zip(*layers, strict=True))
+    def _reset(self, start: Start) -> None:
+        names = self._chain.names
+        self._weights = [start.params[f"{name}weight"].T.astype(float) for name in names]
+        self._biases = [start.params[f"{name}bias"][:, None].astype(float) for name in names]
         self._weight_velocities = [np.zeros(weight.shape) for weight in self._weights]
         self._bias_velocities = [np.zeros(bias.shape) for bias in self._biases]
 
     def epoch(self, order: np.ndarray) -> None:
         """Train one epoch."""
-        size = self._rule[0]
+        size = self._batch_size
         x, y = self._x[:, order], self._y[:, order]
         for begin in range(0, len(order), size):
             self._step(x[:, begin : begin + size], y[:, begin : begin + size])
 
     def _step(self, x: np.ndarray, y: np.ndarray) -> None:
-        _, lr, beta = self._rule
+        lr, beta = self._rule
         zs = self._forward(x)
         dz = (_softmax(zs[-1]) - y) / x.shape[1]
         for k in reversed(range(len(zs))):
@@ -68,15 +75,26 @@ class Course:
             zs.append(weight @ _sigmoid(zs[-1]) + bias)
         return zs
 
-    def accuracy(self) -> float:
-        """Return the accuracy on the test images."""
-        x, labels = self._test
-        return float(np.mean(np.argmax(_softmax(self._forward(x)[-1]), axis=0) == labels))
+    def outputs(self) -> np.ndarray:
+        """Return the outputs for the test set."""
+        return self._forward(self._test)[-1].T
 
-    def parameters(self) -> list[Layer]:
-        """Return weight (n_in, n_out) and bias (n_out,) of each layer."""
-        pairs = zip(self._weights, self._biases, strict=True)
-        return [(weight.T.copy(), bias[:, 0].copy()) for weight, bias in pairs]
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Return weight (n_in, n_out) and bias (n_out,) of each layer, and the state, by xpnet's names."""
+        found = dict(self._params)
+        for name, weight, bias in zip(self._chain.names, self._weights, self._biases, strict=True):
+            found |= {f"{name}weight": weight.T.copy(), f"{name}bias": bias[:, 0].copy()}
+        return found
+
+
+def _rule(workload: Workload, start: Start) -> tuple[float, float]:
+    """Return the rate and the share of the old velocity of momentum as an average; SGD has a share of 0."""
+    rule = start.update
+    if rule.kind != "sgd" or rule.nesterov or rule.decay:
+        raise NoEqualError("it has only gradient descent, with and without momentum")
+    if workload.loss != "softmax_cross_entropy" or start.train.targets.ndim != 1:
+        raise NoEqualError("it has only softmax with cross-entropy of classes")
+    return rule.lr / (1 - rule.momentum), rule.momentum
 
 
 def _sigmoid(z: np.ndarray) -> np.ndarray:

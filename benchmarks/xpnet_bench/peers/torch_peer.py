@@ -11,13 +11,15 @@ import torch
 from torch._dynamo.exc import BackendCompilerFailed
 
 from xpnet_bench.competitor import Kind
-from xpnet_bench.peers.errors import PeerUnavailableError
+from xpnet_bench.peers.errors import NoEqualError, PeerUnavailableError, lacking
+from xpnet_bench.peers.rules import updated
 from xpnet_bench.peers.torch_network import Network, Step, Tensor, device
-from xpnet_bench.workload import Layer, Workload
+from xpnet_bench.updates import Update
+from xpnet_bench.workload import Workload
 
 
 def eager() -> TorchPeer:
-    """Return autograd and `torch.optim.SGD`, one operation at a time."""
+    """Return autograd and an optimizer of `torch.optim`, one operation at a time."""
     return TorchPeer("PyTorch eager", _eager_step)
 
 
@@ -48,38 +50,33 @@ class TorchPeer:
 
     def prepare(self, workload: Workload) -> None:
         """Load the data, make the parameters, compile or capture both batch sizes, and warm up."""
-        self._network = Network(workload)
-        self._step = self._make_step(self._network)
+        with lacking(self.name):
+            self._network = Network(workload)
+            self._step = self._make_step(self._network)
         self._network.rehearse(self._step)
 
     def epoch(self, order: np.ndarray) -> None:
         """Train one epoch."""
         self._network.epoch(self._step, order)
 
-    def accuracy(self) -> float:
-        """Return the accuracy on the test images."""
-        return self._network.accuracy()
+    def outputs(self) -> np.ndarray:
+        """Return the outputs for the test set."""
+        return self._network.outputs()
 
-    def parameters(self) -> list[Layer]:
-        """Return weight and bias of each layer as NumPy arrays."""
+    def parameters(self) -> dict[str, np.ndarray]:
+        """Return parameters and state by xpnet's names."""
         return self._network.parameters()
 
 
 def _eager_step(network: Network) -> Step:
-    rule = network.workload
-    optimizer = torch.optim.SGD(
-        network.params,
-        # Its velocity is a sum of gradients, not their average.
-        lr=rule.lr * (1 - rule.beta),
-        momentum=rule.beta,
-        # On a GPU the fused update is one kernel; on a CPU its threads wait for each other.
-        fused=network.device.type == "cuda",
+    params = list(network.trained.values())
+    optimizer = _optimizer(network.update, params, on_gpu=network.device.type == "cuda")
+    network.states = lambda: (
+        x for own in optimizer.state.values() for x in own.values() if torch.is_tensor(x)
     )
-    for p, velocity in zip(network.params, network.velocities, strict=True):
-        optimizer.state[p]["momentum_buffer"] = velocity
 
     def step(indices: Tensor) -> None:
-        loss = network.loss(network.params, indices)
+        loss = network.loss(network.trained, indices)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -87,20 +84,50 @@ def _eager_step(network: Network) -> Step:
     return step
 
 
+def _optimizer(rule: Update, params: list[Tensor], *, on_gpu: bool) -> Any:
+    """Return the optimizer of PyTorch that follows a rule."""
+    if rule.decay and rule.kind != "adam":
+        raise NoEqualError("the weight decay of its optimizers but AdamW is added to the gradient")
+    # On a GPU the fused update is one kernel; on a CPU its threads wait for each other.
+    if rule.kind == "sgd":
+        velocity: dict[str, Any] = {"momentum": rule.momentum, "nesterov": rule.nesterov}
+        return torch.optim.SGD(params, lr=rule.lr, fused=on_gpu, **velocity)
+    if rule.kind == "rmsprop":
+        return torch.optim.RMSprop(params, lr=rule.lr, alpha=rule.alpha, eps=rule.eps, capturable=on_gpu)
+    options: dict[str, Any] = {
+        "lr": rule.lr,
+        "betas": (rule.beta1, rule.beta2),
+        "eps": rule.eps,
+        "fused": on_gpu,
+    }
+    if not rule.decay:
+        return torch.optim.Adam(params, capturable=on_gpu, **options)
+    return torch.optim.AdamW(params, capturable=on_gpu, weight_decay=rule.decay / rule.lr, **options)
+
+
 def _compiled_step(network: Network) -> Step:
-    lr, beta = network.workload.lr, network.workload.beta
+    rule, trained = network.update, network.trained
     gradient = torch.func.grad(network.loss)
+    states = {
+        name: [torch.zeros_like(p, requires_grad=False) for _ in range(rule.states)]
+        for name, p in trained.items()
+    }
+    number = torch.zeros((), device=network.device)
+    network.states = lambda: (number, *(x for own in states.values() for x in own))
 
     # One graph; `backward` would split it into three.
     @torch.no_grad()
     def step(indices: Tensor) -> None:
-        grads = gradient(network.params, indices)
-        for p, velocity, grad in zip(network.params, network.velocities, grads, strict=True):
-            # Not ``velocity.mul_(beta).add_(...)`` and ``p.sub_(...)``: PyTorch 2.13 compiles these to wrong
-            # numbers on a CPU (a weight is off by 1 after 16 steps).
-            average = beta * velocity + (1 - beta) * grad
-            velocity.copy_(average)
-            p.copy_(p - lr * average)
+        grads = gradient(trained, indices)
+        if rule.kind == "adam":
+            number.copy_(number + 1)
+        for name, p in trained.items():
+            # Not in place, as ``velocity.mul_(beta).add_(...)``: PyTorch 2.13 compiles that to wrong numbers
+            # on a CPU (a weight is off by 1 after 16 steps).
+            new, after = updated(torch, rule, p, grads[name], tuple(states[name]), number)
+            for state, value in zip(states[name], after, strict=True):
+                state.copy_(value)
+            p.copy_(new)
 
     # Otherwise versions compiled for an earlier workload count against the limit of recompilations.
     torch.compiler.reset()
@@ -119,7 +146,7 @@ def _compiled_step(network: Network) -> Step:
 
 def _captured_step(network: Network) -> Step:
     step, n = _eager_step(network), len(network.images)
-    size = min(network.workload.batch_size, n)
+    size = min(network.batch_size, n)
     captures = {k: _capture(network, step, k) for k in {size, n % size or size}}
 
     def replay(indices: Tensor) -> None:
@@ -140,7 +167,7 @@ def _capture(network: Network, step: Step, size: int) -> tuple[Any, Tensor]:
         for _ in range(3):
             step(buffer)
     torch.cuda.current_stream().wait_stream(stream)
-    for p in network.params:
+    for p in network.trained.values():
         p.grad = None  # so that the capture allocates gradients in its own pool
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
