@@ -313,6 +313,15 @@ def test_model_that_is_too_large_for_a_file_is_refused(numpy_xp, tmp_path, monke
         run_of(numpy_xp, "names").export(tmp_path / "m.onnx")
 
 
+def test_parameters_beyond_the_dtype_are_refused(numpy_xp, tmp_path):
+    run = run_of(numpy_xp, "float64")
+    run.params["2.bias"][1] = 1e200
+    with pytest.raises(
+        ValueError, match=r"^the parameter '2\.bias' is not finite in float32; choose another dtype$"
+    ):
+        run.export(tmp_path / "m.onnx", dtype="float32")
+
+
 @dataclasses.dataclass(frozen=True)
 class Cubed(Unparametrised):
     """``x**3``."""

@@ -60,7 +60,7 @@ def export(
     model that predicts values gives only `outputs`. Names of classes and of columns are in its metadata.
     """
     run = xpnet.load(model, xpnet.backend("numpy"))
-    target = output_path(str(model.with_suffix(".onnx"))) if file is None else file
+    target = output_path(f"{str(model).removesuffix('.safetensors')}.onnx") if file is None else file
     if target.resolve() == model.resolve():
         raise click.UsageError(f"{str(target)!r} is the model itself; name another file for ONNX")
     made = xpnet.onnx.to_model(

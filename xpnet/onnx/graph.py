@@ -14,7 +14,6 @@ import numpy as np
 from xpnet.onnx.library import library
 
 Sizes = tuple[int, ...]
-BATCH = "batch"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,12 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+import numpy as np
+
 from xpnet.checks import count
+
+BATCH = "batch"
+"""The name of the first axis of inputs and outputs."""
 
 OPSET = 17
 """The operator set of exported models, unless another one is asked for; onnxruntime has it since 1.12."""
@@ -39,3 +44,14 @@ def checked_opset(value: Any) -> int:
             "pass a smaller one, or upgrade onnx"
         )
     return opset
+
+
+def described_tensor(name: str, dtype: str, shape: tuple[int, ...], text: str) -> Any:
+    """Return the description of an input or an output, given the shape of one row and a sentence about it."""
+    return library().helper.make_tensor_value_info(name, code(dtype), [BATCH, *shape], doc_string=text)
+
+
+def code(dtype: str) -> int:
+    """Return ONNX's number for a dtype."""
+    types = library().TensorProto
+    return int(types.STRING if dtype == "str" else library().helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))

@@ -12,15 +12,14 @@ import numpy as np
 from xpnet import checks
 from xpnet.errors import shortened
 from xpnet.files import write_whole
-from xpnet.loss import CLASSES, LABELS, VALUES
+from xpnet.loss import LABELS, VALUES
 from xpnet.losses import find_loss
 from xpnet.models import check_params
-from xpnet.onnx.graph import BATCH, Graph, Sizes, Value
-from xpnet.onnx.library import OPSET, checked_opset, library
+from xpnet.onnx.entry import about_inputs, entered, stored_shape
+from xpnet.onnx.graph import Graph, Value
+from xpnet.onnx.library import OPSET, checked_opset, code, described_tensor, library
 from xpnet.onnx.runtime import check_opset
 from xpnet.onnx.translations import translate
-from xpnet.problem import out_count
-from xpnet.widths import entering
 
 if TYPE_CHECKING:
     from xpnet.run import Run
@@ -74,21 +73,35 @@ def to_model(
     opset = checked_opset(opset)
     trained = check_params(run.xp, run.model, run.params)
     dtype = trained if dtype is None else checks.choice(_DTYPES)("dtype", dtype)
-    params = {name: np.asarray(run.xp.to_host(p)).astype(dtype) for name, p in run.params.items()}
-    _check_size(params)
     known = trained if run.inputs is None else run.inputs.dtype
     known = known if input_dtype is None else checks.choice(("uint8", *_DTYPES))("input_dtype", input_dtype)
-    stored = _stored_shape(run, shape)
+    stored, params = stored_shape(run, shape), _params(run, dtype)
 
     graph = Graph(opset, dtype)
-    x = _entering(graph, run, known, stored)
+    x = entered(graph, run, known, stored)
     z = translate(graph, find_loss(run.loss).trunk(run.model), params, x)
     outputs = _outputs(graph, run, graph.plain(z))
-    entry = _tensor("inputs", known, stored, _about_inputs(run, known))
+    entry = described_tensor("inputs", known, stored, about_inputs(run, known))
     model = _model(graph, run, entry, outputs)
     _check(model)
     check_opset(model, lambda: to_model(run, dtype=dtype, input_dtype=known, shape=stored))
     return model
+
+
+def _params(run: Run, dtype: str) -> dict[str, np.ndarray]:
+    """Return the parameters of a run on the host in this dtype, or raise if a file cannot hold them."""
+    with np.errstate(over="ignore"):
+        params = {name: np.asarray(run.xp.to_host(p)).astype(dtype) for name, p in run.params.items()}
+    size = sum(p.nbytes for p in params.values())
+    if size > _MOST_BYTES:
+        raise ValueError(
+            f"the parameters have {size:,} bytes, but an ONNX file holds less than 2 GiB; "
+            "export a smaller model, or save it with `run.save`"
+        )
+    beyond = next((name for name, p in params.items() if not np.isfinite(p).all()), None)
+    if beyond is not None:
+        raise ValueError(f"the parameter {beyond!r} is not finite in {dtype}; choose another dtype")
+    return params
 
 
 def _check(model: Any) -> None:
@@ -101,63 +114,6 @@ def _check(model: Any) -> None:
         raise ValueError(
             f"onnx refuses the model: {reason}; correct `to_onnx` of the layers of your own"
         ) from e
-
-
-def _check_size(params: dict[str, np.ndarray]) -> None:
-    size = sum(p.nbytes for p in params.values())
-    if size > _MOST_BYTES:
-        raise ValueError(
-            f"the parameters have {size:,} bytes, but an ONNX file holds less than 2 GiB; "
-            "export a smaller model, or save it with `run.save`"
-        )
-
-
-def _stored_shape(run: Run, shape: Any) -> Sizes:
-    """Return the shape of one row of the inputs as a user has them, or raise unless the model takes it."""
-    known = run.inputs
-    found: Sizes | None = None if known is None else known.stored_shape
-    if shape is not None:
-        found = checks.shape(shape)
-    elif found is None and run.model.n_in is not None:
-        found = (run.model.n_in,)
-    if found is None:
-        raise ValueError(
-            "the run does not say what shape its images have; pass `shape=(height, width, channels)`"
-        )
-    _check_shape(run, found)
-    return found
-
-
-def _check_shape(run: Run, shape: Sizes) -> None:
-    model, reason = run.model, ""
-    into = entering(model, shape)
-    if len(shape) not in (1, 2, 3) or 0 in shape:
-        reason = "pass (height, width, channels)"
-    elif model.n_in is not None and into != (model.n_in,):
-        reason = f"it takes {model.n_in} features"
-    else:
-        try:
-            if not out_count(model, into):
-                reason = "its outputs are no rows of features then"
-        except ValueError as e:
-            reason = str(e)
-    if reason:
-        raise ValueError(f"the model does not take inputs of shape {shape}: {reason}")
-
-
-def _entering(graph: Graph, run: Run, dtype: str, stored: Sizes) -> Value:
-    """Return the inputs as they enter the model: of its dtype and, if they are pixels, scaled."""
-    into: Any = entering(run.model, stored)
-    x = Value("inputs", into, stored)
-    if dtype != graph.dtype:
-        x = graph.node("Cast", x, to=_code(graph.dtype))
-    if dtype == "uint8":
-        run.scaling.check(graph.dtype)
-        if run.scaling.scale != 1.0:
-            x = graph.node("Mul", x, run.scaling.scale)
-        if run.scaling.offset != 0.0:
-            x = graph.node("Add", x, run.scaling.offset)
-    return x
 
 
 def _outputs(graph: Graph, run: Run, z: Value) -> list[Any]:
@@ -177,14 +133,14 @@ def _outputs(graph: Graph, run: Run, z: Value) -> list[Any]:
         made = {"label": _label(graph, run, z), **made}
     for name, (value, _, _) in made.items():
         graph.output(value, name)
-    return [_tensor(name, dtype, value.shape, text) for name, (value, dtype, text) in made.items()]
+    return [described_tensor(name, dtype, value.shape, text) for name, (value, dtype, text) in made.items()]
 
 
 def _label(graph: Graph, run: Run, z: Value) -> tuple[Value, str, str]:
     """Return what `run.predict` returns, its dtype, and a description."""
     if run.task == LABELS or z.shape == (1,):
         above = graph.node("Greater", z, find_loss(run.loss).threshold)
-        found = graph.node("Cast", above, to=_code("int64"))
+        found = graph.node("Cast", above, to=code("int64"))
     else:
         found = graph.node("ArgMax", z, shape=(), axis=1, keepdims=0)
     if run.task == LABELS:
@@ -218,32 +174,12 @@ def _model(graph: Graph, run: Run, entry: Any, outputs: list[Any]) -> Any:
 def _metadata(run: Run) -> dict[str, str]:
     """Return the model's metadata, each entry as JSON or a word."""
     found = {"task": run.task}
-    if run.classes is not None and run.task == CLASSES:
+    if run.classes is not None:
         found["classes"] = json.dumps(run.classes, ensure_ascii=False)
     if run.encoding is not None:
         found["features"] = json.dumps(run.encoding.features, ensure_ascii=False)
         found["encoding"] = json.dumps(run.encoding.about(), ensure_ascii=False)
     return found
-
-
-def _about_inputs(run: Run, dtype: str) -> str:
-    if dtype == "uint8":
-        return "Pixels from 0 to 255; the model scales them."
-    if run.encoding is not None:
-        return f"Columns, in order: {shortened(', '.join(run.encoding.features), 1000)}."
-    if run.inputs is not None:
-        return f"Values as in training: from {run.inputs.low:g} to {run.inputs.high:g}; they are not scaled."
-    return "Values as in training; they are not scaled."
-
-
-def _tensor(name: str, dtype: str, shape: Sizes, text: str) -> Any:
-    return library().helper.make_tensor_value_info(name, _code(dtype), [BATCH, *shape], doc_string=text)
-
-
-def _code(dtype: str) -> int:
-    """Return ONNX's number for a dtype."""
-    types = library().TensorProto
-    return int(types.STRING if dtype == "str" else library().helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
 
 
 def described(model: Any) -> str:
