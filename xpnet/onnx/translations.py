@@ -113,7 +113,8 @@ def _silu(graph: Graph, layer: Any, params: Arrays, x: Value) -> Value:
 
 def _gelu(graph: Graph, layer: Any, params: Arrays, x: Value) -> Value:
     # As `nn.gelu` has it; the operator Gelu came with operator set 20, and has another form of it.
-    bounded = graph.node("Clip", x, -32.0, 32.0)
+    # Beyond 9, the sigmoid is 0 or 1 to within 1e-28; far beyond, evaluators warn that exp() overflows.
+    bounded = graph.node("Clip", x, -9.0, 9.0)
     square = graph.node("Mul", bounded, bounded)
     slope = graph.node("Add", graph.node("Mul", square, GELU_BEND), GELU_SLOPE)
     return graph.node("Mul", x, graph.node("Sigmoid", graph.node("Mul", bounded, slope)))
