@@ -12,7 +12,7 @@ import xpnet
 from xpnet.lessons import LESSONS
 
 MODULES = {path.stem for path in pathlib.Path(xpnet.__file__).parent.glob("*.py")} - {"__init__", "__main__"}
-PACKAGES = {"datasets", "lessons", "nn", "onnx", "plots"}
+PACKAGES = {"datasets", "lessons", "nn", "onnx", "plots", "sklearn"}
 
 
 def python(program):
@@ -39,7 +39,8 @@ def test_a_lesson_runs_after_import_xpnet():
 
 def test_import_xpnet_loads_neither_lessons_nor_plots_nor_the_commands():
     late = "lessons", "plots", "replay.replayed", "cli"
-    late = *(f"xpnet.{name}" for name in late), "difflib", "matplotlib", "click", "onnx", "onnxruntime"
+    heavy = "difflib", "matplotlib", "click", "onnx", "onnxruntime", "sklearn"
+    late = *(f"xpnet.{name}" for name in late), *heavy
     assert python(f"import sys, xpnet; print([name for name in {late} if name in sys.modules])") == "[]\n"
 
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from xpnet import onnx as onnx
     from xpnet import pictures as pictures
     from xpnet import replay as replay
+    from xpnet import sklearn as sklearn
     from xpnet import standard as standard
 
 __version__ = "0.1.0"
@@ -118,7 +119,7 @@ __all__ = [
 
 if not TYPE_CHECKING:  # To a type checker, a name that is not above is an error.
     # Loaded at their first use, so that `import xpnet` does not pay for them.
-    _LATE = "drawing", "handwriting", "lessons", "onnx", "pictures", "plots", "replay", "standard"
+    _LATE = "drawing", "handwriting", "lessons", "onnx", "pictures", "plots", "replay", "sklearn", "standard"
 
     def __getattr__(name: str) -> Any:
         if name in _LATE:

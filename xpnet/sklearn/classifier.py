@@ -176,12 +176,12 @@ class XPClassifier(ClassifierMixin, Network):
         with np.errstate(divide="ignore"):  # of a probability that underflows to 0
             return like(np.log(_probabilities(run, inputs)), place)
 
-    def _targets(self, y: Any, *, first: bool) -> tuple[np.ndarray, int, tuple[str, ...] | None]:
+    def _targets(self, y: Any, *, relabel: bool) -> tuple[np.ndarray, int, tuple[str, ...] | None]:
         y = y.toarray() if issparse(y) else y
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind == "multilabel-indicator":
-            if first:
+            if relabel:
                 self.classes_ = np.arange(y.shape[1])
             return y.astype(np.float64), y.shape[1], None
         if kind == "multiclass-multioutput":
@@ -189,12 +189,12 @@ class XPClassifier(ClassifierMixin, Network):
                 "`y` has several columns of classes; pass one column, or several labels as columns of 0 and 1"
             )
         y = column_or_1d(y, warn=True)
-        if first:
+        if relabel:
             self.classes_ = np.unique(y)
         encoder = LabelEncoder()
         encoder.classes_ = on_host(self.classes_)
         indices, names = encoder.transform(y), tuple(map(str, encoder.classes_))
-        if first and len(names) == 1:
+        if relabel and len(names) == 1:
             raise ValueError(f"`y` has only one class, {names[0]!r}; pass samples of at least two classes")
         n_out = 1 if len(names) == 2 and _is_sigmoid(self.loss) else len(names)
         # As names, so that the run gives names too.

@@ -49,7 +49,7 @@ class Network(BaseEstimator, abc.ABC):
     """
 
     @abc.abstractmethod
-    def _targets(self, y: Any, *, first: bool) -> tuple[np.ndarray, int, tuple[str, ...] | None]:
+    def _targets(self, y: Any, *, relabel: bool) -> tuple[np.ndarray, int, tuple[str, ...] | None]:
         """Return targets as a data set has them, how many outputs they need, and the names of classes."""
 
     @abc.abstractmethod
@@ -81,14 +81,14 @@ class Network(BaseEstimator, abc.ABC):
             If data or a parameter is wrong, or they do not fit each other.
         """
         first = not (choices.flag(self, "warm_start") and hasattr(self, "run_"))
-        seed, stop = choices.found_seed(self.random_state), choices.stopping(self)
-        data, n_out = self._data(X, y, sample_weight, first=first)
+        seed, stop = choices.found_seed(self.random_state), choices.found_stopping(self)
+        data, n_out = self._data(X, y, sample_weight, first=first, relabel=first)
         data, validation = self._divided(data, seed)
         xp, problem, params = self._begun(data, n_out, seed) if first else self._again()
         scores: list[float] = []
         callbacks: list[Any] = [stop]
         if validation is not None:
-            callbacks.append(lambda run: scores.append(self._score_after(run, validation)))
+            callbacks += [lambda run: scores.append(self._score_after(run, validation)), xpnet.KeepBest()]
         run = xpnet.fit(
             xp,
             problem.model,
@@ -143,7 +143,7 @@ class Network(BaseEstimator, abc.ABC):
         """Take one pass over the data, from where the last one ended, and return the estimator."""
         run: Run | None = getattr(self, "run_", None)
         online: Online | None = getattr(self, "_online", None)
-        data, n_out = self._data(X, y, sample_weight, first=run is None)
+        data, n_out = self._data(X, y, sample_weight, first=run is None, relabel=False)
         if run is None or online is None or online.run is not run:
             seed = choices.found_seed(self.random_state)
             xp, problem, params = self._begun(data, n_out, seed) if run is None else self._again()
@@ -156,12 +156,15 @@ class Network(BaseEstimator, abc.ABC):
         self.run_, self._online = online(data), online
         return self
 
-    def _data(self, X: Any, y: Any, sample_weight: Any, *, first: bool) -> tuple[Dataset, int]:
-        """Return a training set, and how many outputs its targets need."""
+    def _data(self, X: Any, y: Any, sample_weight: Any, *, first: bool, relabel: bool) -> tuple[Dataset, int]:
+        """Return a training set, and how many outputs its targets need.
+
+        `first` says whether this is the first data, and `relabel` whether classes are those of `y`.
+        """
         rows, y, shape = self._checked(X, on_host(y), reset=first)
         if first:
             self.image_shape_, self._place = shape, place(rows)
-        targets, n_out, names = self._targets(on_host(y), first=first)
+        targets, n_out, names = self._targets(on_host(y), relabel=relabel)
         inputs = self._as_trained(on_host(rows), shape)
         data = Dataset(inputs, targets, classes=names)
         if sample_weight is not None:

@@ -102,7 +102,7 @@ warm_start, verbose
         found = run.predict_outputs(inputs)
         return like(found[:, 0] if found.shape[1] == 1 else found, place)
 
-    def _targets(self, y: Any, *, first: bool) -> tuple[np.ndarray, int, None]:
+    def _targets(self, y: Any, *, relabel: bool) -> tuple[np.ndarray, int, None]:
         y = y if y.ndim == 2 and y.shape[1] > 1 else column_or_1d(y, warn=True)
         return y.astype(np.float64), 1 if y.ndim == 1 else y.shape[1], None
 
@@ -113,7 +113,14 @@ warm_start, verbose
         return "squared_error"
 
     def _score_after(self, run: Run, validation: Dataset) -> float:
-        return run.evaluate(validation).metrics["r2"]
+        loss, truth, weights = run.history[-1].validation_loss, validation.targets, validation.sample_weight
+        if run.loss != "squared_error" or truth.shape[1] > 1 or loss is None:
+            return run.evaluate(validation).metrics["r2"]
+        # The same without another pass, which would take as long as an epoch of a small data set.
+        spread = np.average(
+            (truth - np.average(truth, weights=weights, axis=0)) ** 2, weights=weights, axis=0
+        )
+        return float(1 - loss / spread[0]) if spread[0] else 0.0
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
