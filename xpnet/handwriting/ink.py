@@ -17,6 +17,7 @@ _CLEAR = 5.0  # ink differs from the background by as many standard deviations o
 _FAINTEST = 0.04  # or by this much of the range from black to white
 _WEAK = 0.45  # of the usual strength of the ink; the lines of squared paper are weaker, pencil is not
 _STRONG = 10.0  # standard deviations of the noise below which the picture is smoothed first
+_WEAKEST = 7.0  # standard deviations of the noise below which nothing is ink
 _SMOOTHED = 3, 5, 7  # widths of the squares whose means are taken, one after the other
 _LEAST_KEPT = 0.25  # of everything that might be ink; the rest are specks
 _BINS = 256
@@ -62,6 +63,8 @@ def ink_of(even: np.ndarray) -> np.ndarray:
             break
         smooth = _mean(even, side)
         levels, even = _levels(smooth, side), smooth
+    if levels.strength - levels.base < _WEAKEST * levels.noise:
+        return np.zeros_like(even)
     floor = levels.base + max(_CLEAR * levels.noise, _FAINTEST)
     mask = even > max(floor, levels.base + _WEAK * (levels.strength - levels.base))
     kept = digit_of(mask, even)

@@ -11,12 +11,15 @@ from xpnet import checks
 from xpnet.handwriting.boxes import box_of, fit
 from xpnet.handwriting.greys import grey_of
 from xpnet.handwriting.ink import ink_of, is_on_light, without_background
-from xpnet.handwriting.widths import stroke_width, with_width
+from xpnet.handwriting.widths import with_width
 
 _BOX = 20 / 28  # MNIST's digits fit into a box of 20 x 20 pixels in images of 28 x 28
 _LEAST_SIDE = 1 / 60  # of a digit, as a share of the picture's longer side, and in pixels
 _LEAST_PIXELS = 3
-_LONGEST = 12.0  # of all strokes, in longer sides of the digit; an 8 has 3, noise has hundreds
+# In longer sides of the digit: an 8 has strokes of 3, noise of hundreds; the edge of a table is broad.
+_LONGEST, _BROADEST = 8.0, 0.4
+_SOFTEST = 4.0  # pixels in which the ink of a sharp stroke begins; a shadow's begins in more
+_ROUND = np.pi / 4  # the outline of a circle by the steps between its pixels
 _SEEN = 0.1  # ink of a pixel that counts as part of the digit's box
 
 
@@ -100,13 +103,23 @@ def _cropped(ink: np.ndarray) -> np.ndarray:
     if ink.any():
         box = box_of(ink > _SEEN)
         digit = ink[box.slices]
-        least = max(_LEAST_PIXELS, _LEAST_SIDE * max(ink.shape))
-        strokes = digit.sum() / stroke_width(digit) / box.longer
-        if box.longer >= least and strokes <= _LONGEST:
+        if box.longer >= max(_LEAST_PIXELS, _LEAST_SIDE * max(ink.shape)) and _is_drawn(digit):
             return digit
     raise ValueError(
         "no digit is found on the picture; pass one with a single digit in clear strokes, which takes up "
         "more of the picture and differs more from the paper"
+    )
+
+
+def _is_drawn(digit: np.ndarray) -> bool:
+    """Return whether ink looks like strokes, and not like noise, a shadow or a part of the background."""
+    longer, area = max(digit.shape), (digit > 0.5).sum()
+    framed = np.pad(digit > 0.5, 1)
+    outline = _ROUND * sum(np.diff(framed, axis=axis).sum() for axis in (0, 1))
+    strokes, width = outline / 2, 2 * area / max(outline, 1)
+    soft = ((digit > 0.25) & (digit < 0.75)).sum() / max(outline, 1)
+    return bool(
+        0 < strokes <= _LONGEST * longer and width <= _BROADEST * longer and soft <= max(_SOFTEST, width / 2)
     )
 
 
