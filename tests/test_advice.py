@@ -29,6 +29,7 @@ COMMANDS = {
     "networks": ["train"],
     "optimizers": ["train"],
     "options": ["train", "evaluate", "predict"],
+    "own_pictures": ["predict"],
     "resuming": ["train"],
     "table": ["train"],
     "tables": ["train"],

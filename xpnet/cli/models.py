@@ -20,7 +20,8 @@ from xpnet.cli.options import (
     read_test,
     written_json,
 )
-from xpnet.cli.predictions import lines_of, predictions
+from xpnet.cli.own_pictures import DIGIT, IMAGE, as_text, inputs_of, steps_of
+from xpnet.cli.predictions import lines_of, predictions, with_predictions
 from xpnet.cli.wanted import figures_about, figures_line
 from xpnet.datasets import Dataset
 
@@ -84,40 +85,89 @@ def evaluate(
 
 @click.command()
 @MODEL
+@click.argument("pictures", nargs=-1, type=click.Path(path_type=pathlib.Path))
 @backend_option
 @data_options
 @click.option(
     "--index",
     type=indices,
     metavar="INDICES",
-    default="0:10",
-    show_default=True,
-    help="Test images to use: 7, 0:5 or 3,1,4.",
+    help="Test images to use: 7, 0:5 or 3,1,4. [default: 0:10]",
 )
+@click.option(
+    "--as",
+    "reading",
+    type=click.Choice([DIGIT, IMAGE]),
+    help="What PICTURES show: a digit, which is cropped and centred as MNIST's are; or an image, which is "
+    "resized. [default: digit for a model that knows MNIST's digits, else image]",
+)
+@click.option("--show", is_flag=True, help="Print each step of the preparation of PICTURES as characters.")
 @json_option(
-    "index, label, predicted class and probabilities (or outputs) of each image, or targets and values"
+    "index or file, label, predicted class and probabilities (or outputs) of each image, or target and value"
 )
+@output_option("--plot", what="Draw each step of the preparation of PICTURES (PNG, SVG or PDF).")
 def predict(
     model: pathlib.Path,
+    pictures: tuple[pathlib.Path, ...],
     backend: str | None,
     dataset: str | None,
     data: pathlib.Path | None,
     max_bytes: int | None,
-    index: slice | list[int],
+    index: slice | list[int] | None,
+    reading: str | None,
+    show: bool,
     json_path: pathlib.Path | None,
+    plot: pathlib.Path | None,
 ) -> None:
-    """Print what a saved MODEL predicts for test images, or for the rows of a table.
+    """Print what a saved MODEL predicts for your own PICTURES, for test images, or for the rows of a table.
 
     Each predicted class is printed with its probability, or with its output if the model was trained with
-    squared_error. Pictures of a folder are resized to the size that the model was trained on. A table may
-    lack the target.
+    squared_error. A picture of a digit may be a photograph: ink may be dark or bright, the light uneven, and
+    the size anything up to 64 million pixels. Without PICTURES, test images are used. Pictures of a folder
+    are resized to the size that the model was trained on. A table may lack the target.
     """
+    about_data = {"dataset": dataset, "data": data, "max-bytes": max_bytes, "index": index}
+    _check_use(pictures, about_data, {"as": reading, "show": show or None, "plot": plot})
+    check_distinct(json=json_path, plot=plot)
+    if plot is not None:
+        plots.check(plot)
     run = xpnet.load(model, xpnet.backend(backend))
+    if pictures:
+        _predict_pictures(run, pictures, reading, show, json_path, plot)
+        return
     test = read_inputs(run, dataset, data, max_bytes)
-    results = predictions(run, test, _rows(index, len(test)))
+    results = predictions(run, test, _rows(slice(10) if index is None else index, len(test)))
     outputs = written_json(json_path, results)
     names = run.classes or (test.classes if isinstance(test, Dataset) else None)
     for line in lines_of(results, names):
+        click.echo(line)
+    outputs.say()
+
+
+def _check_use(pictures: tuple[pathlib.Path, ...], data: dict[str, Any], own: dict[str, Any]) -> None:
+    """Raise unless the options fit pictures of one's own, or test images."""
+    wrong = [name for name, value in (data if pictures else own).items() if value is not None]
+    if wrong and pictures:
+        raise click.UsageError(f"`--{wrong[0]}` is for test images; leave it out, or the pictures")
+    if wrong:
+        raise click.UsageError(f"`--{wrong[0]}` is for pictures of your own; name one after the model")
+
+
+def _predict_pictures(
+    run: xpnet.Run,
+    paths: tuple[pathlib.Path, ...],
+    reading: str | None,
+    show: bool,
+    json_path: pathlib.Path | None,
+    plot: pathlib.Path | None,
+) -> None:
+    steps = steps_of(run, paths, reading)
+    results = with_predictions(run, inputs_of(run, steps), [{"file": path} for path in steps])
+    outputs = written_json(json_path, results)
+    outputs.write("drew", plot, lambda path: plots.plot_steps(steps, save=path))
+    if show:
+        click.echo(as_text(steps) + "\n")
+    for line in lines_of(results, run.classes):
         click.echo(line)
     outputs.say()
 

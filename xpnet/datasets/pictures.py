@@ -62,7 +62,7 @@ def image_folder(
     first = places[0][0]
     images: numpy.ndarray[Any, Any] = numpy.empty(0, numpy.uint8)
     for i, (place, _) in enumerate(places):
-        pixels = _opened(image, place, lambda picture: _pixels(image, picture, size, channels))
+        pixels = _opened(image, place, lambda picture: pixels_of(image, picture, size, channels))
         if i == 0:
             images = numpy.empty((len(places), *pixels.shape), numpy.uint8)
         if pixels.shape != images.shape[1:]:
@@ -126,7 +126,7 @@ def _is_grey(picture: Any) -> bool:
     return picture.mode in _GREY
 
 
-def _pixels(image: Any, picture: Any, size: tuple[int, int] | None, channels: int | None) -> numpy.ndarray:
+def pixels_of(image: Any, picture: Any, size: tuple[int, int] | None, channels: int | None) -> numpy.ndarray:
     """Return the pixels of a picture, shape (height, width, channels), uint8."""
     picture = importlib.import_module("PIL.ImageOps").exif_transpose(picture)
     if picture.mode.startswith("I"):

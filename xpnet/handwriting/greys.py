@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-_LARGEST = 800  # longer side in pixels; a digit that takes a twentieth of it still has 40
+LARGEST = 800  # longer side in pixels; a digit that takes a twentieth of it still has 40
 _LUMINANCE = 0.299, 0.587, 0.114
 _SMALLEST = 3
 
@@ -52,7 +52,7 @@ def _checked(pixels: np.ndarray) -> np.ndarray:
 
 def _reduced(pixels: np.ndarray) -> np.ndarray:
     """Return means of squares of pixels, float32; no array of the size of a large picture is made."""
-    factor = -(-max(pixels.shape[:2]) // _LARGEST)
+    factor = -(-max(pixels.shape[:2]) // LARGEST)
     height, width = (max(1, length // factor) for length in pixels.shape[:2])
     if factor == 1:
         return pixels.astype(np.float32)

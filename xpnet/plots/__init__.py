@@ -7,6 +7,7 @@ from xpnet.plots.figures import check, drawn, save
 from xpnet.plots.filters import plot_filters
 from xpnet.plots.matrix import confusion, plot_confusion
 from xpnet.plots.mistakes import plot_mistakes
+from xpnet.plots.preparation import plot_steps
 
 __all__ = [
     "check",
@@ -17,5 +18,6 @@ __all__ = [
     "plot_filters",
     "plot_history",
     "plot_mistakes",
+    "plot_steps",
     "save",
 ]

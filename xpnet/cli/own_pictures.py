@@ -1,0 +1,70 @@
+"""A person's own pictures for ``xpnet predict``: read as digits or as images, and shown step by step."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from xpnet import handwriting, pictures
+from xpnet.handwriting import Step
+from xpnet.run import Run
+
+DIGIT, IMAGE = "digit", "image"
+_CELLS = 28  # most pixels of a side that are shown in a terminal, each as two characters
+
+
+def steps_of(run: Run, paths: Sequence[pathlib.Path], reading: str | None) -> dict[str, tuple[Step, ...]]:
+    """Return each picture after each step of its preparation, by its path.
+
+    Parameters
+    ----------
+    run : Run
+    paths : sequence of paths
+    reading : {"digit", "image", None}
+        Whether a picture shows a digit, or is an image that is resized. If None, what the model was trained
+        on says which.
+    """
+    shape = handwriting.picture_shape(run)
+    if reading is None:
+        reading = DIGIT if handwriting.knows_digits(run) else IMAGE
+    if reading == DIGIT and shape[2] != 1:
+        raise ValueError(
+            f"the model takes pictures with {shape[2]} channels, and a digit has one; leave out `--as digit`"
+        )
+    return {os.fspath(path): _steps(path, shape, reading) for path in paths}
+
+
+def _steps(path: pathlib.Path, shape: tuple[int, int, int], reading: str) -> tuple[Step, ...]:
+    height, width, channels = shape
+    if reading == IMAGE:
+        image = handwriting.whole(path, (height, width), channels)
+        return (Step(f"resized to {height} x {width}", image if channels > 1 else image[..., 0]),)
+    try:
+        return handwriting.steps(handwriting.photograph(path), (height, width))
+    except ValueError as e:
+        text = str(e)
+        raise e if repr(os.fspath(path)) in text else handwriting.naming(path, e) from e
+
+
+def inputs_of(run: Run, steps: dict[str, tuple[Step, ...]]) -> np.ndarray:
+    """Return what the model gets for each picture."""
+    return handwriting.inputs_of(run, [own[-1].image for own in steps.values()])
+
+
+def as_text(steps: dict[str, tuple[Step, ...]]) -> str:
+    """Return the steps as characters, one below another; brighter pixels have darker characters."""
+    parts = []
+    for path, own in steps.items():
+        for number, step in enumerate(own, 1):
+            height, width = step.image.shape[:2]
+            parts.append(f"{path}, step {number} of {len(own)}: {step.name} ({height} x {width})")
+            parts += ["".join(c * 2 for c in line).rstrip() for line in pictures.as_text(_small(step.image))]
+    return "\n".join(parts)
+
+
+def _small(image: np.ndarray) -> np.ndarray:
+    grey = image if image.ndim == 2 else image[..., :3].mean(axis=2)
+    return handwriting.fit(grey / 255, min(_CELLS, max(grey.shape)))

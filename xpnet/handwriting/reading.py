@@ -1,0 +1,124 @@
+"""Files of pictures as arrays, whatever their size, without an array as large as a photograph."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from typing import Any
+
+import numpy as np
+
+from xpnet.datasets.pictures import pillow, pixels_of
+from xpnet.errors import fitted
+from xpnet.files import to_read
+from xpnet.handwriting.greys import LARGEST
+from xpnet.handwriting.preparing import prepared
+
+MOST_PIXELS = 64_000_000
+"""Most pixels of a picture: decoded, they take 256 MB."""
+_SEVERAL = "MPO"  # what phones write: a JPEG that has others, such as a depth map, behind it
+_SIXTEEN_BITS = "I"  # how the names of such modes begin
+_AS_WHOLE = "L", "RGB", "RGBA"  # modes that Pillow can reduce and NumPy can read
+
+
+def read(path: str | os.PathLike[str], size: tuple[int, int] = (28, 28)) -> np.ndarray:
+    """Return the digit on a picture in a file, prepared as MNIST's are, shape `size`, uint8.
+
+    ``run.predict([read("seven.png")])`` takes a list of them.
+
+    Raises
+    ------
+    ImportError
+        If Pillow is not installed.
+    OSError
+        If the file cannot be read.
+    ValueError
+        If it is not a picture, is animated, has more than 64 million pixels, or shows no digit.
+    """
+    picture = photograph(path)
+    try:
+        return prepared(picture, size)
+    except ValueError as e:
+        raise naming(path, e) from e
+
+
+def photograph(path: str | os.PathLike[str]) -> np.ndarray:
+    """Return a picture as `steps` takes it, turned as its EXIF data say, its longer side at most 1600 pixels.
+
+    Shape (height, width) or (height, width, 3 or 4), uint8. For errors, see `read`.
+    """
+    return _opened(path, _reduced)
+
+
+def whole(path: str | os.PathLike[str], size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    """Return a picture resized as `xpnet.datasets.image_folder` does, shape (height, width, channels), uint8.
+
+    For errors, see `read`.
+    """
+    return _opened(path, lambda picture: pixels_of(pillow(), picture, size, channels))
+
+
+def naming(path: str | os.PathLike[str], error: Exception) -> ValueError:
+    """Return an error that says which picture the other error is about."""
+    return ValueError(fitted("{path}: {reason}", path=repr(os.fspath(path)), reason=error))
+
+
+def _opened(path: str | os.PathLike[str], use: Any) -> np.ndarray:
+    library = pillow()
+    template = "cannot read the picture {path}: {reason}"
+    try:
+        name = to_read(path)
+        with warnings.catch_warnings():
+            # The number of pixels is checked here.
+            warnings.simplefilter("ignore", library.DecompressionBombWarning)
+            with library.open(name) as picture:
+                _check(picture)
+                found: np.ndarray = use(picture)
+                return found
+    except OSError as e:
+        if e.errno is None:  # raised by Pillow
+            advice = "; pass a whole PNG, JPEG or other picture that Pillow reads"
+            reason = "it is damaged or not a picture"
+            raise ValueError(fitted(template + advice, path=repr(os.fspath(path)), reason=reason)) from e
+        raise type(e)(
+            fitted(template + "; pass another file", path=repr(os.fspath(path)), reason=e.strerror)
+        ) from e
+    except library.DecompressionBombError as e:
+        reason = f"it has more than the {MOST_PIXELS // 10**6} million pixels that are read; make it smaller"
+        raise ValueError(fitted(template, path=repr(os.fspath(path)), reason=reason)) from e
+    except _RefusedError as e:
+        raise ValueError(fitted(template, path=repr(os.fspath(path)), reason=e)) from e
+    except Exception as e:  # Pillow raises errors of many kinds for damaged files.
+        advice = "; repair it or pass another file"
+        reason = str(e) or type(e).__name__
+        raise ValueError(fitted(template + advice, path=repr(os.fspath(path)), reason=reason)) from e
+
+
+class _RefusedError(Exception):
+    """A picture can be read, but is not one that is taken."""
+
+
+def _check(picture: Any) -> None:
+    frames = getattr(picture, "n_frames", 1)
+    if frames > 1 and picture.format != _SEVERAL:
+        raise _RefusedError(f"it has {frames} frames; save one of them as a picture of its own")
+    width, height = picture.size
+    if width * height > MOST_PIXELS:
+        raise _RefusedError(
+            f"it has {width * height / 1e6:.1f} million pixels, at most {MOST_PIXELS // 10**6} million are "
+            "read; make it smaller"
+        )
+
+
+def _reduced(picture: Any) -> np.ndarray:
+    # A JPEG is decoded at half, a quarter or an eighth of its size.
+    picture.draft(picture.mode if picture.mode in _AS_WHOLE else "RGB", (2 * LARGEST, 2 * LARGEST))
+    factor = max(1, max(picture.size) // LARGEST)
+    if picture.mode.startswith(_SIXTEEN_BITS):
+        picture = pillow().fromarray(pixels_of(pillow(), picture, None, 1)[..., 0])
+    elif picture.mode not in _AS_WHOLE:
+        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    if factor > 1:
+        picture = picture.reduce(factor)
+    return np.asarray(importlib.import_module("PIL.ImageOps").exif_transpose(picture))
