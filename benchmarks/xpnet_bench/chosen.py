@@ -19,7 +19,7 @@ from xpnet.problem import check_fit
 from xpnet_bench.limit import epoch_products
 from xpnet_bench.model_file import load_model
 from xpnet_bench.source import Source
-from xpnet_bench.workload import QUICK, Workload, is_plain
+from xpnet_bench.workload import QUICK, Workload
 
 # Multiplications and additions of an epoch with --quick: those of 6000 images through LeNet-5.
 _QUICK_FLOPS = 1.4e10
@@ -37,9 +37,10 @@ def workload_of(options: dict[str, Any], *, quick: bool) -> Workload:
     """
     source, (train, test) = _read(options)
     loss = options["loss"] or ("softmax_cross_entropy" if train.has_labels else "squared_error")
-    model = _model(options, train, test)
-    optimizer = make_optimizer({**options, "schedule": "constant", "clip_norm": None})
-    for name, part in (("the training set", train), ("the test set", test)):
+    model, config = _model(options, train, test)
+    config |= {name: options[name] for name in ("optimizer", "lr", "beta", "weight_decay")}
+    optimizer = make_optimizer(config | {"schedule": "constant", "clip_norm": None})
+    for name, part in (("train", train), ("test", test)):
         check_fit(name, part, model, LOSSES[loss])
     workload = Workload(
         model,
@@ -48,7 +49,7 @@ def workload_of(options: dict[str, Any], *, quick: bool) -> Workload:
         batch_size=options["batch_size"],
         seed=options["seed"],
         source=source,
-        file=None if is_plain(model) else _absolute(options["model"]),
+        file=None if options["model"] is None else _absolute(options["model"]),
     )
     limit = options["limit"]
     if limit is None and quick:
@@ -66,18 +67,17 @@ def _read(options: dict[str, Any]) -> tuple[Source, tuple[xpnet.Dataset, xpnet.D
     return source, source.read()
 
 
-def _model(options: dict[str, Any], train: xpnet.Dataset, test: xpnet.Dataset) -> xpnet.Sequential:
-    """Return the network, and fill in what it means for the optimizer's usual rate."""
+def _model(
+    options: dict[str, Any], train: xpnet.Dataset, test: xpnet.Dataset
+) -> tuple[xpnet.Sequential, dict[str, Any]]:
+    """Return the network, and what the usual learning rate depends on."""
     if options["model"] is not None:
-        return load_model(options["model"])
-    kind = CNN if options["network"] == CNN else MLP
-    options["dropout"] = None
-    choose_network(kind, None, options)
+        return load_model(options["model"]), {"activation": None}
+    config = {"hidden": options["hidden"], "activation": options["activation"], "dropout": None}
+    choose_network(CNN if options["network"] == CNN else MLP, None, config)
     outputs = output_count(train, test, options["data"])
-    if kind == MLP:
-        options.pop("model", None)
-    model, _ = network(train.inputs, outputs, options, standardize=train.encoding is not None)
-    return model
+    model, _ = network(train.inputs, outputs, config, standardize=train.encoding is not None)
+    return model, config
 
 
 def _quick_limit(workload: Workload, train: xpnet.Dataset) -> int:

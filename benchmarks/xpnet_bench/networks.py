@@ -64,16 +64,15 @@ def parameter_count(model: xpnet.Sequential) -> int:
     return sum(math.prod(shape) for shape in model.shapes.values())
 
 
-def title(model: xpnet.Sequential) -> str:
-    """Return what tables and charts call a network: its widths if it is a perceptron, else its size."""
+def title(model: xpnet.Sequential, name: str = "a network") -> str:
+    """Return what tables and charts call a network: the widths of a perceptron, else a name and the size."""
     layers: Sequence[Any] = model.layers
-    name = "a network"
     if isinstance(layers[0], xpnet.Standardize):
         layers = layers[1:]
     if _is_perceptron(layers):
         widths = (layers[0].n_in, *(layer.n_out for layer in layers[::2]))
         hidden = {getattr(type(layer), "function", "") for layer in layers[1::2]} - {"sigmoid"}
-        return "-".join(map(str, widths)) + "".join(f" {name}" for name in hidden)
+        return "-".join(map(str, widths)) + "".join(f" {each}" for each in hidden)
     first = layers[0]
     if isinstance(first, xpnet.Unflatten) and isinstance(layers[-1], xpnet.Linear):
         name = _lenet_title(model, first, layers[-1].n_out) or name
@@ -84,8 +83,8 @@ def _is_perceptron(layers: Sequence[Any]) -> bool:
     kinds = tuple(ACTIVATIONS.values())
     return (
         len(layers) % 2 == 1
-        and all(isinstance(layer, xpnet.Linear) for layer in layers[::2])
-        and all(isinstance(layer, kinds) for layer in layers[1::2])
+        and all(type(layer) is xpnet.Linear for layer in layers[::2])
+        and all(type(layer) in kinds for layer in layers[1::2])
         and len({type(layer) for layer in layers[1::2]}) <= 1
     )
 

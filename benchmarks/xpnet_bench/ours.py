@@ -12,7 +12,7 @@ from xpnet.batches import spans
 from xpnet.losses import find_loss
 from xpnet.trainer import Trainer
 from xpnet_bench.competitor import Kind
-from xpnet_bench.errors import DishonestError, UnusableError
+from xpnet_bench.errors import DishonestError, DivergedError, UnusableError
 from xpnet_bench.limit import epoch_bytes, epoch_products, multiplier
 from xpnet_bench.workload import Workload
 
@@ -110,7 +110,10 @@ class Epochs:
 
     def outputs(self) -> np.ndarray:
         """Return the current outputs for the test set."""
-        return xpnet.predict_outputs(self.xp, self._trunk, self._trainer.params, self._test)
+        try:
+            return xpnet.predict_outputs(self.xp, self._trunk, self._trainer.params, self._test)
+        except ValueError as e:  # The data were checked before.
+            raise DivergedError(self.name) from e
 
 
 class Products:

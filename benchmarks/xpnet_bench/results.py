@@ -230,9 +230,10 @@ def work(found: dict[str, Any]) -> dict[str, Any]:
             "data": workload["data"],
             "training examples": samples(found),
             "batch size": workload["batch_size"],
-            "network": workload["model"],
             "optimizer": workload["optimizer"],
             "loss": workload["loss"],
+            "network": title(found),
+            "layers": workload["model"],
             "seed": workload["seed"],
             "precision": workload["dtype"],
         }

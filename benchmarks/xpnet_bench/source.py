@@ -43,7 +43,7 @@ class Source:
         path = None if self.path is None else pathlib.Path(self.path)
         table = TableOptions(self.target, self.one_hot, self.task)
         train, test = read_data(self.kind, path, self.max_bytes, self.size, table)
-        return train, aligned("the test set", test, train.classes)
+        return train, aligned("test", test, train.classes)
 
     @property
     def name(self) -> str:

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from xpnet_bench.competitor import Competitor
-from xpnet_bench.errors import DishonestError, UnusableError
+from xpnet_bench.errors import DishonestError, DivergedError, UnusableError
 from xpnet_bench.workload import described
 from xpnet_numpy.blas import blas_advice
 
@@ -103,10 +103,7 @@ class Worker:
 
     def _score(self, outputs: np.ndarray) -> tuple[float, float | None]:
         if not np.isfinite(outputs).all():
-            raise DishonestError(
-                f"the outputs of {self._competitor.name!r} are not finite after the last epoch, so its times "
-                "say little; choose a smaller `--lr`"
-            )
+            raise DivergedError(self._competitor.name)
         return self._workload.score(outputs, self._workload.data()[1])
 
 
@@ -145,9 +142,9 @@ def main() -> None:
         request = json.loads(line)
         try:
             answer = getattr(worker, request.pop("do"))(**request)
-        except (UnusableError, DishonestError) as e:
-            kind = DishonestError if isinstance(e, DishonestError) else UnusableError
-            answer = {"error": kind.__name__, "text": str(e)}
+        except (UnusableError, DishonestError, DivergedError) as e:
+            known = DishonestError if isinstance(e, DishonestError) else UnusableError
+            answer = {"error": known.__name__, "text": str(e)}
         except Exception as e:
             answer = {"error": "UnusableError", "text": f"{type(e).__name__}: {e}"}
         print(json.dumps(answer), file=answers, flush=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ class Workload:
         Number of training examples to use, from the first.
     source : Source
     file : str or None
-        ``"file.py:model"``, if the model has layers that are not from xpnet.
+        ``"file.py:model"``, if a file defines the model.
     """
 
     model: xpnet.Sequential = _MLP
@@ -116,7 +117,7 @@ class Workload:
         """Return the training and the test set."""
         train, test = self.source.read()
         train = train[: self.limit]
-        for name, part in (("the training set", train), ("the test set", test)):
+        for name, part in (("train", train), ("test", test)):
             check_fit(name, part, self.model, find_loss(self.loss))
         return train, test
 
@@ -174,27 +175,28 @@ class Workload:
 
     @property
     def title(self) -> str:
-        """The network, its batch size and, unless it is the default one, the optimizer."""
-        default = next((w for w in WORKLOADS.values() if w.optimizer == self.optimizer), None)
-        network = networks.title(self.model)
-        return f"{network}, batch {self.batch_size}" + ("" if default else f", {self.optimizer!r}")
+        """The network, its batch size and, if it is not that of a default race, the optimizer."""
+        network = networks.title(self.model, os.path.basename(self.file or "a network"))
+        rule = f", {self.optimizer!r}" if self.network == "own" else ""
+        return f"{network}, batch {self.batch_size}{rule}"
 
     @property
     def network(self) -> str:
         """The name of the default race that this is, of whatever number of examples; else ``"own"``."""
-        same = (name for name, w in WORKLOADS.items() if dataclasses.replace(self, limit=None) == w)
-        return next(same, "own")
+        whole = dataclasses.replace(self, limit=None, file=None)
+        return next((name for name, workload in WORKLOADS.items() if workload == whole), "own")
 
     def listed(self) -> dict[str, Any]:
         """Return it as JSON for a results file, without the places of files."""
-        found = self.about()
+        found = self.about() | {"model": describe(self.model)}
         del found["source"], found["file"]
         return {"network": self.network, "title": self.title, "data": self.source.name, **found}
 
     def about(self) -> dict[str, Any]:
         """Return it as JSON for other processes."""
         return {
-            "model": describe(self.model),
+            # Without a description, the file is run again.
+            "model": describe(self.model) if _is_plain(self.model) else None,
             "optimizer": describe(self.optimizer),
             "loss": self.loss,
             "batch_size": self.batch_size,
@@ -213,7 +215,7 @@ def described(about: dict[str, Any]) -> Workload:
     }
     named = options.pop("file")
     description = options.pop("model")
-    model = build(description) if named is None else load_model(named)
+    model = load_model(named) if description is None else build(description)
     optimizer = build(options.pop("optimizer"))
     return Workload(model=model, optimizer=optimizer, source=Source(**source), file=named, **options)
 
@@ -224,10 +226,10 @@ def scaled(inputs: np.ndarray, dtype: type[np.floating] = np.float32) -> np.ndar
     return found / dtype(255) if inputs.dtype == np.uint8 else found
 
 
-def is_plain(model: Any) -> bool:
+def _is_plain(model: Any) -> bool:
     """Return whether all layers of a model are from xpnet, so that it can be described without its file."""
     return LIBRARY.get(type(model).__name__) is type(model) and all(
-        map(is_plain, getattr(model, "layers", ()))
+        map(_is_plain, getattr(model, "layers", ()))
     )
 
 
