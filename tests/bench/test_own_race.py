@@ -171,7 +171,7 @@ def test_race_of_a_layer_of_ones_own_leaves_out_a_peer_that_cannot_have_it(folde
 
 def test_training_that_diverged_is_no_race():
     workload = chosen("--hidden", 8, "--activation", "relu", "--lr", "1e30", "--limit", 300)
-    with pytest.raises(UnusableError, match="are not finite after the last epoch, .* smaller `--lr`"):
+    with pytest.raises(UnusableError, match=r"are not finite after the last epoch, .* smaller `--lr`"):
         raced(workload)
 
 
