@@ -22,6 +22,7 @@ COMMANDS = {
     "backends": ["backends"],
     "cli": ["bench"],
     "doubts": ["train"],
+    "draw": ["draw"],
     "export": ["export"],
     "fitting": ["train"],
     "idx": ["train", "evaluate", "predict"],
@@ -31,6 +32,7 @@ COMMANDS = {
     "options": ["train", "evaluate", "predict"],
     "own_pictures": ["predict"],
     "resuming": ["train"],
+    "serving": ["draw"],
     "table": ["train"],
     "tables": ["train"],
     "train": ["train"],
@@ -52,7 +54,9 @@ def options(name):
     commands = [app.commands[name]]
     if name == "lesson":
         commands = [_command(lesson, find_lesson(lesson)) for lesson in LESSONS]
-    return {"--help"}.union(*({o for p in command.params for o in p.opts} for command in commands))
+    return {"--help"}.union(
+        *({o for p in command.params for o in (*p.opts, *p.secondary_opts)} for command in commands)
+    )
 
 
 def commands(path):

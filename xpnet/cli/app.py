@@ -11,6 +11,7 @@ import click
 
 import xpnet
 from xpnet.cli.backends import backends
+from xpnet.cli.draw import draw
 from xpnet.cli.export import export
 from xpnet.cli.installed import installed_commands
 from xpnet.cli.interruption import Interruption, listen
@@ -39,7 +40,7 @@ def app(context: click.Context) -> None:
 for name, command in installed_commands():
     app.add_command(command, name)
 # Last, so that no package replaces one of them.
-for command in (train, evaluate, predict, export, backends, lesson):
+for command in (train, evaluate, predict, draw, export, backends, lesson):
     app.add_command(command)
 
 
