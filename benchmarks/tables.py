@@ -57,18 +57,15 @@ def _race(found: dict[str, Any]) -> str:
     return f"{results.title(found).partition(', batch')[0].partition(' with')[0]}, {where}"
 
 
-def _fastest(found: dict[str, Any]) -> dict[str, Any]:
-    ours: list[dict[str, Any]] = [r for r in found["results"] if r["kind"] == "xpnet"]
-    return min(ours, key=lambda r: r["median"])
-
-
 def _slower(found: dict[str, Any], names: Sequence[str]) -> str:
-    entries = [r for r in found["results"] if r["name"] in names]
-    if "gpu" in found["machine"]:
-        entries = [r for r in entries if r["device"] != "cpu"]
-    return (
-        results.two_digits(min(r["median"] for r in entries) / _fastest(found)["median"]) if entries else "-"
-    )
+    """Return the ratio of the fastest of some entries to the fastest backend; on a GPU, of entries there."""
+    ours = [r["seconds"] for r in found["results"] if r["kind"] == "xpnet"]
+    theirs = [
+        r["seconds"]
+        for r in found["results"]
+        if r["name"] in names and ("gpu" not in found["machine"] or r["device"] != "cpu")
+    ]
+    return _quotient(min(theirs, key=statistics.median), min(ours, key=statistics.median)) if theirs else "-"
 
 
 def gpu(folder: pathlib.Path) -> str:

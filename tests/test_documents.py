@@ -10,6 +10,7 @@ import sys
 import tokenize
 import tomllib
 
+import blocks
 import pytest
 
 from xpnet.cli.app import app
@@ -27,7 +28,13 @@ DOCUMENTS = [
     "benchmarks/README.md",
     "xpnet/lessons/README.md",
 ]
-PROGRAMS = re.findall(r"^```python\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+# Those of the site assume that the environment is activated.
+PAGES = sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("docs/**/*.md"))
+
+
+def programs(path):
+    page = (ROOT / path).read_text(encoding="utf-8")
+    return [code for _, language, code in blocks.blocks(page) if language == "python"]
 
 
 def run(code, folder, *args):
@@ -40,8 +47,9 @@ def run(code, folder, *args):
 
 def test_opening_program_prints_the_accuracy_it_names(tmp_path, monkeypatch):
     monkeypatch.setenv("XPNET_BACKEND", "numpy")
-    promised = float(re.search(r"test_accuracy\) +# ([\d.]+)", PROGRAMS[0]).group(1))
-    *lines, accuracy = run(PROGRAMS[0], tmp_path).splitlines()
+    (program,) = programs("README.md")
+    promised = float(re.search(r"test_accuracy\) +# ([\d.]+)", program).group(1))
+    *lines, accuracy = run(program, tmp_path).splitlines()
     assert [line.split("   ")[0] for line in lines] == [f"epoch {i}/9" for i in range(1, 10)]
     assert float(accuracy) == pytest.approx(promised, abs=5e-4)
     assert (tmp_path / "mnist.safetensors").exists()
@@ -49,20 +57,21 @@ def test_opening_program_prints_the_accuracy_it_names(tmp_path, monkeypatch):
 
 def test_written_out_training_step_learns(tmp_path, monkeypatch):
     monkeypatch.setenv("XPNET_BACKEND", "numpy")
-    assert float(run(PROGRAMS[2], tmp_path)) < 0.35
+    assert float(run(programs("docs/how-to/training-step.md")[0], tmp_path)) < 0.35
 
 
 def test_program_of_ones_own_data_goes_on_where_it_stopped(tmp_path, monkeypatch):
     monkeypatch.setenv("XPNET_BACKEND", "numba")
-    first, second = run(PROGRAMS[1], tmp_path), run(PROGRAMS[1], tmp_path)
+    program = programs("docs/how-to/own-data.md")[0]
+    first, second = run(program, tmp_path), run(program, tmp_path)
     assert "epoch 40/40" in first
     assert "epoch 40/40" not in second
     assert second.splitlines()[-1] == first.splitlines()[-1]
     assert first.splitlines()[-1].startswith("['")
 
 
-def test_readme_has_these_three_programs():
-    assert len(PROGRAMS) == 3
+def test_readme_has_at_most_150_lines():
+    assert len(README.splitlines()) <= 150
 
 
 def fenced(page, language):
@@ -104,30 +113,32 @@ def test_project_of_the_page_on_backends_can_be_built_and_brings_what_it_imports
 
 
 def commands(path):
-    """Yield each command in a document's indented blocks, as a list of words after any `NAME=value`."""
-    text = (ROOT / path).read_text(encoding="utf-8").replace("\\\n", " ")
-    for line in re.findall(
-        r"(?<=\n)    (\S.*)", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    ):
-        words = shlex.split(line.replace("$(mktemp -d)", "folder"), comments=True)
-        for is_end, group in itertools.groupby(words, lambda word: word == "&&"):
-            if not is_end:
-                yield list(itertools.dropwhile(lambda word: re.match(r"[A-Z_]+=", word), group))
+    """Yield each command in a document, as a list of words after any `NAME=value`."""
+    for _, language, code in blocks.blocks((ROOT / path).read_text(encoding="utf-8")):
+        for line in blocks.commands(code) if language == "bash" else ():
+            words = shlex.split(re.sub(r"[$>]\(\w.*?\)", "folder", line), comments=True)
+            for is_end, group in itertools.groupby(words, lambda word: word in ("&&", "|")):
+                if not is_end:
+                    yield list(itertools.dropwhile(lambda word: re.match(r"[A-Z_]+=", word), group))
 
 
-COMMANDS = [(path, command) for path in DOCUMENTS for command in commands(path)]
+COMMANDS = [(path, command) for path in (*DOCUMENTS, *PAGES) for command in commands(path)]
+NAMES_OF_PROGRAMS = {"python", "python3", "pip", "pytest", "ruff", "mypy", "mkdocs", "xpnet"}
 
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=lambda value: str(value))
 def test_command_of_a_document_begins_with_an_existing_program(path, command):
-    if command[0] != "python3":
-        folder, name = command[0].rsplit("/", 1)
+    folder, _, name = command[0].rpartition("/")
+    if path in PAGES:
+        assert not folder
+        assert name in {*NAMES_OF_PROGRAMS, "."}
+    elif command[0] != "python3":
         assert folder == ".venv/bin" or (ROOT / command[0]).exists()
-        assert folder != ".venv/bin" or name in {"python", "pip", "pytest", "ruff", "mypy", "xpnet"}
+        assert folder != ".venv/bin" or name in NAMES_OF_PROGRAMS
 
 
 @pytest.mark.parametrize(
-    ("path", "command"), [c for c in COMMANDS if c[1][0].endswith("/xpnet")], ids=lambda value: str(value)
+    ("path", "command"), [c for c in COMMANDS if c[1][0].endswith("xpnet")], ids=lambda value: str(value)
 )
 def test_command_xpnet_of_a_document_is_understood(path, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -140,7 +151,7 @@ def test_command_xpnet_of_a_document_is_understood(path, command, tmp_path, monk
     parser.make_context(name, arguments)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS)
+@pytest.mark.parametrize("path", [*DOCUMENTS, *PAGES])
 def test_extras_that_a_document_installs_exist(path):
     extras = importlib.metadata.metadata("xpnet").get_all("Provides-Extra")
     for found in re.findall(r"pip install[^`\n]*'(?:\.|xpnet)\[([\w,]+)\]'", (ROOT / path).read_text()):
@@ -159,7 +170,9 @@ def test_readme_has_one_test_command_which_the_whole_check_runs():
     assert len(re.findall(pattern, README, re.MULTILINE)) == 1
 
 
-@pytest.mark.parametrize("path", ["README.md", "xpnet/lessons/README.md", "benchmarks/README.md"])
+@pytest.mark.parametrize(
+    "path", ["README.md", "docs/start/learn.md", "xpnet/lessons/README.md", "benchmarks/README.md"]
+)
 def test_a_document_that_speaks_of_the_course_names_it_and_its_author(path):
     text = " ".join((ROOT / path).read_text(encoding="utf-8").split())
     assert '"Neural Network from Scratch" by Subash Gandyer' in text

@@ -41,7 +41,8 @@ def _as_written(match: re.Match[str]) -> str:
     # What looks like an expression was written again as one: a tuple, and a call of `shape`.
     text = re.sub(r"</?span[^>]*>", "", match[1])
     text = text[1:-1] if text.startswith("(") else text
-    return f"(<code>{text.replace('shape(', 'shape (').replace('`', '')}</code>)"
+    text = re.sub(r"shape\((\w+)\)", r"shape (\1,)", text.replace("`", ""))
+    return f"(<code>{text.replace('shape(', 'shape (')}</code>)"
 
 
 def _section(function: nn.Function, kernels: dict[str, set[str]]) -> str:

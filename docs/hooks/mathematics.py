@@ -20,6 +20,6 @@ def on_page_content(content: str, **_: Any) -> str:
 
 def _as_mathml(match: re.Match[str]) -> str:
     tex = html.unescape(match["inline"] or match["block"]).strip()
-    tex = tex.replace("{aligned}", "{align}")  # which the library knows
+    tex = tex.replace("{aligned}", "{align*}")  # which the library knows
     mathml = convert(tex, display="inline" if match["inline"] else "block")
     return mathml if match["inline"] else f'<div class="formula">{mathml}</div>'

@@ -442,13 +442,33 @@ def test_committed_results_follow_the_schema(path):
     jsonschema.validate(results.read(path), SCHEMA)
 
 
-def test_readme_shows_the_committed_results():
+def test_pages_show_the_committed_results():
     check = (
-        "import sys; sys.path.insert(0, 'benchmarks'); import tables; page = open('README.md').read(); "
-        "sys.exit(page != tables.replaced(page, tables.RESULTS))"
+        "import tables\n"
+        "for page in tables.PAGES:\n"
+        "    text = (tables.ROOT / page).read_text(encoding='utf-8')\n"
+        "    assert text == tables.replaced(text, tables.RESULTS), page"
     )
-    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT, check=False)
+    done = subprocess.run([sys.executable, "-c", check], cwd=ROOT / "benchmarks", check=False)
     assert done.returncode == 0, "run `python benchmarks/tables.py`"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "benchmarks" / "results").glob("*.json")), ids=lambda p: p.name
+)
+def test_committed_picture_of_a_race_is_of_its_results(path):
+    picture = (ROOT / "docs" / "images" / f"race-{path.stem}.svg").read_text(encoding="utf-8")
+    assert f"<dc:date>{results.read(path)['date']}</dc:date>" in picture, "run `python benchmarks/tables.py`"
+
+
+def test_comparison_is_with_the_fastest_entry_of_a_library_on_the_gpu(tmp_path):
+    found = gpu_results()
+    found["machine"]["gpu"] = "abacus"
+    found["results"][0]["kind"] = "xpnet"
+    found["results"].append({**found["results"][1], "name": "scikit-learn", "device": "cpu"})
+    (tmp_path / "r.json").write_text(json.dumps(found))
+    ratios = {row[0]: row[2] for row in goals_table("comparison", tmp_path)}
+    assert ratios == {"PyTorch": "2.00", "JAX": "4.00", "Keras": "-", "scikit-learn": "-", "tinygrad": "-"}
 
 
 def found_with(*seconds_of_each, **machine):
