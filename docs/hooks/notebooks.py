@@ -31,6 +31,7 @@ def on_files(files: Any, config: Any) -> Any:
 def _add(files: Any, config: Any, notebook: Any) -> None:
     name = posixpath.splitext(notebook.src_uri)[0]
     document = nbformat.reads(notebook.content_string, as_version=4)
+    document.metadata.setdefault("language_info", {"name": "python"})
     resources = {"output_files_dir": posixpath.basename(name), "unique_key": "picture"}
     text, made = MarkdownExporter().from_notebook_node(document, resources=resources)
     link = f"[Download this notebook]({posixpath.basename(notebook.src_uri)})"
