@@ -164,6 +164,15 @@ def test_a_document_installs_with_the_environments_own_pip(path):
     assert re.findall(r"(?<!\.venv/bin/)pip install", text) == []
 
 
+@pytest.mark.parametrize("path", [*DOCUMENTS, *PAGES])
+def test_link_of_a_document_leads_to_a_file_of_the_repository(path):
+    text = re.sub(
+        r"^```.*?^```", "", (ROOT / path).read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
+    )
+    links = re.findall(r"\]\((?!\w+:|#)([^()\s#]+)[)#]", text)
+    assert [link for link in links if not (ROOT / path).parent.joinpath(link).exists()] == []
+
+
 def test_readme_has_one_test_command_which_the_whole_check_runs():
     pattern = re.search(r"sed -n 's/(.*?)/\\1/p' README.md", (ROOT / ".ci" / "run").read_text()).group(1)
     pattern = pattern.replace("\\(", "(").replace("\\)", ")")

@@ -25,7 +25,7 @@ PAGES = {
     "xpnet/datasets/mnist_files/LICENSE.md": "project/licence-of-mnist.md",
 }
 """Documents outside `docs/` and the pages that they become."""
-_PLACES = {**PAGES, "README.md": "index.md", "xpnet/lessons/README.md": "course/index.md"}
+_PLACES = {**PAGES, "README.md": "start/install.md", "xpnet/lessons/README.md": "course/index.md"}
 _SOURCES = {page: source for source, page in PAGES.items()}
 _LINK = re.compile(r"(?<=\]\()(?!\w+:|[#/])([^()\s#]+)(?=[)#])")
 
