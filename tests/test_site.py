@@ -71,6 +71,12 @@ def test_each_notebook_has_a_page_and_can_be_downloaded(site):
     assert len(names) == 14
     assert names <= {path.stem for path in site.glob("course/*.html")}
     assert names == {path.stem for path in site.glob("course/*.ipynb")}
+    index = (site / "course" / "index.html").read_text(encoding="utf-8")
+    for name in names:
+        assert f'href="{name}.html"' in index
+        assert f'<a href="{name}.ipynb" download>' in (site / "course" / f"{name}.html").read_text(
+            encoding="utf-8"
+        )
 
 
 def test_reference_has_every_function_of_nn(site):

@@ -34,7 +34,7 @@ def _add(files: Any, config: Any, notebook: Any) -> None:
     document.metadata.setdefault("language_info", {"name": "python"})
     resources = {"output_files_dir": posixpath.basename(name), "unique_key": "picture"}
     text, made = MarkdownExporter().from_notebook_node(document, resources=resources)
-    link = f"[Download this notebook]({posixpath.basename(notebook.src_uri)})"
+    link = f'<a href="{posixpath.basename(notebook.src_uri)}" download>Download this notebook</a>'
     files.append(File.generated(config, f"{name}.md", content=f"{text}\n\n{link}\n"))
     for path, content in made["outputs"].items():
         place = posixpath.join(posixpath.dirname(name), path)

@@ -66,4 +66,6 @@ def _place(path: str) -> str:
         return _PLACES[path]
     if not (ROOT / path).is_file():
         return ""
+    if path.endswith(".ipynb"):
+        path = f"{path.removesuffix('.ipynb')}.md"  # the page that `notebooks` makes of it
     return path.removeprefix("docs/") if path.startswith("docs/") else f"files/{path}"
