@@ -22,7 +22,8 @@ A layer without state needs none of these. `Sequential` and `Residual` have all 
 A dataclass of your own is saved and loaded like the layers of `xpnet` after `xpnet.register`. If it never
 draws random numbers, it says so by ``draws = False`` in its class. A layer of your own must compute its new
 state on the device with functions of `xp`, and keep nothing itself. If it calls only functions of `xp` and of
-`xp.nn`, and operators of arrays, its step is compiled like any other: see `Namespace.compile`.
+`xp.nn`, and operators of arrays, its step is compiled like any other: see `Namespace.compile`. To be exported
+to ONNX, it has a method `to_onnx`, see `xpnet.onnx`.
 """
 
 from __future__ import annotations
