@@ -79,6 +79,11 @@ def test_each_notebook_has_a_page_and_can_be_downloaded(site):
         )
 
 
+def test_pictures_have_a_text_for_those_who_cannot_see_them(site):
+    pages = "".join(page.read_text(encoding="utf-8") for page in site.rglob("*.html"))
+    assert [tag for tag in re.findall(r"<img [^>]*>", pages) if not re.search(r'alt="[^"]{4}', tag)] == []
+
+
 def test_reference_has_every_function_of_nn(site):
     found = {name.rpartition(".")[2] for name in headings(site, "reference/nn.html")}
     assert set(xpnet.nn.FUNCTIONS) <= found

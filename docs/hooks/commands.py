@@ -22,4 +22,4 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def _section(name: str, command: click.Command, parent: click.Context) -> str:
     context = click.Context(command, parent=parent, info_name=name, max_content_width=80)
-    return f"## `xpnet {name}`\n\n```text\n{command.get_help(context)}\n```"
+    return f"## `xpnet {name}`\n\n```console\n{command.get_help(context)}\n```"

@@ -9,6 +9,7 @@ from typing import Any
 import nbformat
 from mkdocs.structure.files import File
 from nbconvert import MarkdownExporter
+from nbconvert.preprocessors import CoalesceStreamsPreprocessor
 
 
 def on_config(config: Any) -> Any:
@@ -33,7 +34,9 @@ def _add(files: Any, config: Any, notebook: Any) -> None:
     document = nbformat.reads(notebook.content_string, as_version=4)
     document.metadata.setdefault("language_info", {"name": "python"})
     resources = {"output_files_dir": posixpath.basename(name), "unique_key": "picture"}
-    text, made = MarkdownExporter().from_notebook_node(document, resources=resources)
+    exporter = MarkdownExporter(preprocessors=[CoalesceStreamsPreprocessor(enabled=True)])
+    text, made = exporter.from_notebook_node(document, resources=resources)
+    text = text.replace("![png]", "![What the program above draws]")
     link = f'<a href="{posixpath.basename(notebook.src_uri)}" download>Download this notebook</a>'
     files.append(File.generated(config, f"{name}.md", content=f"{text}\n\n{link}\n"))
     for path, content in made["outputs"].items():
