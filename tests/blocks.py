@@ -23,7 +23,7 @@ _SHELLS = "bash", "console", "sh", "shell"
 NOT_RUN = {
     r"pip install|\bpython3 -m venv|\. \.venv/": "installs: the tests run in what it made",
     r"pytest": "runs these tests",
-    r"mkdocs build": "tests/test_site.py builds the site",
+    r"mkdocs serve": "serves until it is stopped; tests/test_site.py builds the site",
     r"cupy": "needs a GPU",
     r"bench\b.*--peers": "takes minutes, and needs the peers",
     r"xpnet draw": "serves until it is stopped; tests/draw drives it",
