@@ -1,5 +1,6 @@
 """The site of the documentation: built strictly, complete, and without anything from elsewhere."""
 
+import html
 import html.parser
 import os
 import pathlib
@@ -8,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from click.testing import CliRunner
 
 import xpnet
 from xpnet.cli.app import app
@@ -104,6 +106,11 @@ def test_reference_has_every_public_name(site):
 
 def test_reference_has_the_help_of_every_command(site):
     assert {f"xpnet-{name}" for name in app.commands} <= headings(site, "reference/command-line.html")
+    page = html.unescape(
+        re.sub(r"<[^>]*>", "", (site / "reference" / "command-line.html").read_text("utf-8"))
+    )
+    helped = CliRunner().invoke(app, ["evaluate", "--help"], prog_name="xpnet", terminal_width=80).output
+    assert helped.strip() in page
 
 
 def test_reference_says_which_backends_have_a_kernel(site):
