@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+import unittest
 
 import pytest
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.estimator_checks import parametrize_with_checks
+from sklearn.utils.estimator_checks import estimator_checks_generator
 
 from xpnet.sklearn import XPClassifier, XPRegressor
 
@@ -23,9 +24,21 @@ ESTIMATORS = [
 ]
 
 
-@parametrize_with_checks(ESTIMATORS)
+# Not by `parametrize_with_checks`, whose generators pytest 9 refuses in scikit-learn 1.7.
+CASES = [
+    pytest.param(estimator, check, id=f"{estimator!r}-{check.func.__name__}-{number}")
+    for given in ESTIMATORS
+    for number, (estimator, check) in enumerate(estimator_checks_generator(given))
+    if "array_api" not in check.func.__name__
+]
+
+
+@pytest.mark.parametrize(("estimator", "check"), CASES)
 def test_estimator_passes_the_suite_of_scikit_learn(estimator, check):
-    check(estimator)
+    try:
+        check(estimator)
+    except unittest.SkipTest as e:
+        pytest.skip(str(e))
 
 
 ARRAY_API = """

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from xpnet import drawing as drawing
     from xpnet import handwriting as handwriting
     from xpnet import lessons, plots
+    from xpnet import online as online
     from xpnet import onnx as onnx
     from xpnet import pictures as pictures
     from xpnet import replay as replay
@@ -119,7 +120,20 @@ __all__ = [
 
 if not TYPE_CHECKING:  # To a type checker, a name that is not above is an error.
     # Loaded at their first use, so that `import xpnet` does not pay for them.
-    _LATE = "drawing", "handwriting", "lessons", "onnx", "pictures", "plots", "replay", "sklearn", "standard"
+    _LATE = frozenset(
+        {
+            "drawing",
+            "handwriting",
+            "lessons",
+            "online",
+            "onnx",
+            "pictures",
+            "plots",
+            "replay",
+            "sklearn",
+            "standard",
+        }
+    )
 
     def __getattr__(name: str) -> Any:
         if name in _LATE:

@@ -176,25 +176,25 @@ class XPClassifier(ClassifierMixin, Network):
         with np.errstate(divide="ignore"):  # of a probability that underflows to 0
             return like(np.log(_probabilities(run, inputs)), place)
 
-    def _targets(self, y: Any, *, relabel: bool) -> tuple[np.ndarray, int, tuple[str, ...] | None]:
+    def _targets(self, y: Any, *, new: Any) -> tuple[np.ndarray, int, tuple[str, ...] | None]:
         y = y.toarray() if issparse(y) else y
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind == "multilabel-indicator":
-            if relabel:
-                self.classes_ = np.arange(y.shape[1])
+            if new is not None:
+                self.classes_ = like(np.arange(y.shape[1]), new)
             return y.astype(np.float64), y.shape[1], None
         if kind == "multiclass-multioutput":
             raise ValueError(
                 "`y` has several columns of classes; pass one column, or several labels as columns of 0 and 1"
             )
         y = column_or_1d(y, warn=True)
-        if relabel:
-            self.classes_ = np.unique(y)
+        if new is not None:
+            self.classes_ = like(np.unique(y), new)
         encoder = LabelEncoder()
         encoder.classes_ = on_host(self.classes_)
         indices, names = encoder.transform(y), tuple(map(str, encoder.classes_))
-        if relabel and len(names) == 1:
+        if new is not None and len(names) == 1:
             raise ValueError(f"`y` has only one class, {names[0]!r}; pass samples of at least two classes")
         n_out = 1 if len(names) == 2 and _is_sigmoid(self.loss) else len(names)
         # As names, so that the run gives names too.

@@ -50,4 +50,4 @@ def _keys(rows: np.ndarray, seed: int) -> np.ndarray:
     bits = np.random.Philox(key=Stream(seed, "shuffle").next_key()[0])
     factors = bits.random_raw(rows.shape[1]) | np.uint64(1)
     blocks = range(0, len(rows), _BLOCK)
-    return np.concatenate([words[i : i + _BLOCK].astype(np.uint64) @ factors for i in blocks])
+    return np.concatenate([np.dot(words[i : i + _BLOCK].astype(np.uint64), factors) for i in blocks])

@@ -49,8 +49,11 @@ class Network(BaseEstimator, abc.ABC):
     """
 
     @abc.abstractmethod
-    def _targets(self, y: Any, *, relabel: bool) -> tuple[np.ndarray, int, tuple[str, ...] | None]:
-        """Return targets as a data set has them, how many outputs they need, and the names of classes."""
+    def _targets(self, y: Any, *, new: Any) -> tuple[np.ndarray, int, tuple[str, ...] | None]:
+        """Return targets as a data set has them, how many outputs they need, and the names of classes.
+
+        `new` is `y` as it was passed if the classes are to be those that it has, else None.
+        """
 
     @abc.abstractmethod
     def _prepared(self, data: Dataset) -> Dataset:
@@ -161,10 +164,11 @@ class Network(BaseEstimator, abc.ABC):
 
         `first` says whether this is the first data, and `relabel` whether classes are those of `y`.
         """
+        given = y if relabel else None
         rows, y, shape = self._checked(X, on_host(y), reset=first)
         if first:
             self.image_shape_, self._place = shape, place(rows)
-        targets, n_out, names = self._targets(on_host(y), relabel=relabel)
+        targets, n_out, names = self._targets(y, new=given)
         inputs = self._as_trained(on_host(rows), shape)
         data = Dataset(inputs, targets, classes=names)
         if sample_weight is not None:

@@ -102,7 +102,7 @@ warm_start, verbose
         found = run.predict_outputs(inputs)
         return like(found[:, 0] if found.shape[1] == 1 else found, place)
 
-    def _targets(self, y: Any, *, relabel: bool) -> tuple[np.ndarray, int, None]:
+    def _targets(self, y: Any, *, new: Any) -> tuple[np.ndarray, int, None]:
         y = y if y.ndim == 2 and y.shape[1] > 1 else column_or_1d(y, warn=True)
         return y.astype(np.float64), 1 if y.ndim == 1 else y.shape[1], None
 
