@@ -10,6 +10,7 @@ from typing import Any
 import nbformat
 from PIL import Image
 
+MOST_LINES, FIRST, LAST = 40, 12, 4  # of what a cell prints; the lines between are left out
 COLOURS = 64  # of a picture; more are hardly seen in a plot
 _TIMES = re.compile(r"^.*, about \d+ s to go\n", re.MULTILINE)  # differ from run to run
 
@@ -19,7 +20,7 @@ def clean(notebook: Any) -> None:
     notebook.metadata.pop("language_info", None)
     for i, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
-            cell.outputs = [cleaned for output in cell.outputs if (cleaned := _cleaned(output))]
+            cell.outputs = [cleaned for output in _merged(cell.outputs) if (cleaned := _cleaned(output))]
             if "solution" in cell.metadata.get("tags", ()):
                 notebook.cells[i] = nbformat.v4.new_markdown_cell(_solution(cell), id=cell.id)
 
@@ -30,10 +31,29 @@ def printed(cell: Any) -> str:
     return "".join(texts)
 
 
+def _merged(outputs: list[Any]) -> list[Any]:
+    """Return outputs with what was printed in pieces, by chance, as one."""
+    found: list[Any] = []
+    for output in outputs:
+        if found and output.get("name") and output.get("name") == found[-1].get("name"):
+            found[-1].text += output.text
+        else:
+            found.append(output)
+    return found
+
+
+def _shorter(text: str) -> str:
+    lines = text.splitlines(keepends=True)
+    if len(lines) <= MOST_LINES:
+        return text
+    left_out = f"... ({len(lines) - FIRST - LAST} more lines)\n"
+    return "".join([*lines[:FIRST], left_out, *lines[-LAST:]])
+
+
 def _cleaned(output: Any) -> Any:
     """Return an output without what differs from run to run, or None if nothing is left."""
     if output.output_type == "stream":
-        output.text = _TIMES.sub("", output.text)
+        output.text = _shorter(_TIMES.sub("", output.text))
         return output if output.text else None
     picture = output.get("data", {}).get("image/png")
     if picture:
