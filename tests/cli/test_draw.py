@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -55,6 +56,28 @@ def save(tmp_path, numpy_xp):
 def digits(save):
     images = np.zeros((4, 28, 28), np.uint8)
     return save(xpnet.mlp(784, 2), images, np.array([0, 1, 0, 1]))
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_browser_is_opened_if_it_is_wanted(digits, tmp_path, wanted):
+    opened, program = tmp_path / "opened", tmp_path / "browser"
+    program.write_text(f'#!/bin/sh\necho "$1" >{opened}\n')
+    program.chmod(0o755)
+    options = ["--browser"] if wanted else []  # without a terminal, none is opened by itself
+    process = subprocess.Popen(
+        [sys.executable, "-m", "xpnet", "draw", digits, "--port", "0", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "XPNET_BACKEND": "numpy", "BROWSER": f"{program} %s"},
+    )
+    address = process.stdout.readline().split()[2]
+    while wanted and not (opened.exists() and opened.read_text()):
+        time.sleep(0.02)
+    assert ask(address, "GET", "/")[0] == 200
+    process.terminate()
+    assert process.communicate() == ("", "xpnet: terminated\n")
+    assert (opened.read_text() if opened.exists() else "") == (f"{address}\n" if wanted else "")
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 const STEP = 1 / 28; // of an arrow key: a pixel of the model's picture
 const SMALL_STEP = STEP / 4;
 const NEAR = 0.002; // points nearer than this to the last one are left out
-const MOST_POINTS = 20000; // in all strokes
+const MOST_POINTS = 10000; // in all strokes
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 const INK = "#ffffff";
 const SOFT = "#8fa0bd";
@@ -22,7 +22,8 @@ export class Board {
     this.place = [0.5, 0.5]; // of the pen that keys move
     this.held = new Set(); // arrow keys
     this.isKeyed = false; // whether the keys' pen is shown
-    this.copy = new OffscreenCanvas(side, side).getContext("2d", { willReadFrequently: true });
+    this.copy = Object.assign(document.createElement("canvas"), { width: side, height: side })
+      .getContext("2d", { willReadFrequently: true });
     this.listen();
   }
 
@@ -61,6 +62,10 @@ export class Board {
   }
 
   begin(point) {
+    if (this.points >= MOST_POINTS) {
+      this.say("The board is full: undo a stroke or clear it");
+      return;
+    }
     this.stroke = { width: this.width, points: [] };
     this.strokes.push(this.stroke);
     this.add(point);
@@ -164,7 +169,8 @@ export class Board {
   }
 
   keyDown(event) {
-    if (event.altKey || event.metaKey || (event.ctrlKey && event.key !== "z")) return;
+    const isCommand = event.ctrlKey || event.metaKey;
+    if (event.altKey || isCommand !== (event.key === "z")) return;
     if (event.key in ARROWS) this.move(event);
     else if (event.key === " ") this.press(event);
     else if (event.key === "Backspace" || event.key === "z") this.undo();
@@ -196,6 +202,7 @@ export class Board {
       this.say(`Pen up at ${where}`);
     } else {
       this.begin(this.place);
+      if (!this.stroke) return;
       this.update();
       this.say(`Pen down at ${where}`);
     }
