@@ -20,6 +20,7 @@ SEVEN = [[(0.27, 0.25), (0.72, 0.25), (0.6, 0.5), (0.45, 0.85)]]
 
 @pytest.fixture(scope="module")
 def browser():
+    sync_api.expect.set_options(timeout=20_000)  # milliseconds; machines of tests are slow at times
     with sync_api.sync_playwright() as playwright:
         # Chromium's own sandbox needs a user that is not root.
         options = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
@@ -179,12 +180,12 @@ def test_answer_that_arrives_after_clear_is_not_shown(trained, visit):
     held = []
     page.route("**/drawing", lambda route: held.append(route))
     draw(page, SEVEN)
-    page.wait_for_timeout(100)
+    while not held:
+        page.wait_for_timeout(20)
     page.get_by_role("button", name="Clear").click()
     for route in held:
         route.continue_()
     page.wait_for_timeout(300)
-    assert held
     answered(page, "Draw a digit on the board")
 
 
