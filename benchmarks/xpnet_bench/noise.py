@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import math
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -66,25 +67,27 @@ def against_itself(seconds: Sequence[float]) -> float | None:
 
 
 def lines(found: Mapping[str, Any]) -> list[str]:
-    """Return what a race says of its noise."""
-    results = found["results"]
-    first = results[0]
+    """Return what a race says of its noise, at most 80 characters a line."""
+    return textwrap.wrap(_said(found["results"]), 80, subsequent_indent="  ")
+
+
+def _said(results: Sequence[Mapping[str, Any]]) -> str:
+    first, *others = results
     itself = against_itself(first["seconds"])
     if itself is None:
-        return ["noise: unknown after one round; take more `--rounds`"]
+        return "noise: unknown after one round; take more `--rounds`"
     worst = max(results, key=lambda r: spread(r["seconds"]))
-    intervals = [(r["name"], ratio_interval(r["seconds"], first["seconds"])) for r in results[1:]]
-    said = [
-        f"noise: the slowest round took {spread(first['seconds']):.2f} times the fastest of {first['name']},",
-        f"  and {spread(worst['seconds']):.2f} times of {worst['name']}, the noisiest;",
-        f"  {first['name']} against itself, odd rounds to even ones: {itself:.2f}",
-    ]
-    if worst is first:
-        said[1:2] = ["  the noisiest;"]
-    if not intervals:
+    name, factor = first["name"], spread(first["seconds"])
+    noisiest = f", that of {worst['name']}, the noisiest, {spread(worst['seconds']):.2f} times"
+    said = (
+        f"noise: the slowest round of {name} took {factor:.2f} times as long as its fastest"
+        f"{'' if worst is first else noisiest}; {name} against itself, odd rounds to even ones: {itself:.2f}."
+    )
+    if not others:
         return said
-    equal = [name for name, interval in intervals if not interval.excludes_one]
-    sure = intervals[0][1].confidence
-    verdict = f"not to be told from {first['name']} with {100 * sure:.0f} % confidence: {', '.join(equal)}"
-    none = f"all others differ from {first['name']} with {100 * sure:.0f} % confidence"
-    return [*said, f"  {verdict if equal else none}"]
+    intervals = {r["name"]: ratio_interval(r["seconds"], first["seconds"]) for r in others}
+    equal = [name for name, interval in intervals.items() if not interval.excludes_one]
+    sure = f"with {100 * min(interval.confidence for interval in intervals.values()):.0f} % confidence"
+    if equal:
+        return f"{said} Not told apart from {name} {sure}: {', '.join(equal)}."
+    return f"{said} All others differ from {name} {sure}."

@@ -90,13 +90,14 @@ class Worker:
     def finish(self) -> dict[str, Any]:
         """Return how well it learned and the memory used."""
         outputs = self._competitor.outputs()
+        peak = _peak_rss()
         loss, accuracy = (None, None) if outputs is None else self._score(outputs)
         device_bytes = getattr(self._competitor, "device_bytes", lambda: None)()
         launches = getattr(self._competitor, "launches", lambda: None)()
         return {
             "accuracy": accuracy,
             "loss": loss,
-            "peak_rss_bytes": _peak_rss(),
+            "peak_rss_bytes": peak,
             "device_bytes": device_bytes,
             "launches_per_step": launches,
         }

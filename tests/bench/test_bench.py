@@ -13,9 +13,9 @@ import pytest
 from test_cli import run
 
 import xpnet
-from xpnet_bench import chart, comparisons, ours, results, rounds
+from xpnet_bench import chart, comparisons, machine, ours, results, rounds
 from xpnet_bench.errors import DishonestError, UnusableError
-from xpnet_bench.rounds import check_accuracies
+from xpnet_bench.learned import check_accuracies
 from xpnet_bench.workload import WORKLOADS, Workload, described
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -535,14 +535,14 @@ def test_growth_names_the_machine():
 
 def test_gpus_and_their_driver_are_recorded(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert "gpu" not in results.machine(1, "beads")
+    assert "gpu" not in machine.machine(1, "beads")
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\necho 'NVIDIA H200, 580.1'\necho 'NVIDIA T4, 580.1'\n")
     tool.chmod(0o755)
-    found = results.machine(1, "beads")
+    found = machine.machine(1, "beads")
     assert (found["gpu"], found["driver"]) == ("NVIDIA H200, NVIDIA T4", "580.1")
     tool.write_text("#!/bin/sh\necho 'NVIDIA-SMI has failed'\nexit 9\n")
-    assert "gpu" not in results.machine(1, "beads")
+    assert "gpu" not in machine.machine(1, "beads")
 
 
 def test_competitors_allocate_gpu_memory_only_as_needed(monkeypatch):

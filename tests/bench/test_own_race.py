@@ -16,8 +16,9 @@ from xpnet_bench import chart, results
 from xpnet_bench.chosen import workload_of
 from xpnet_bench.cli import bench
 from xpnet_bench.errors import DishonestError, UnusableError
+from xpnet_bench.learned import check_accuracies
 from xpnet_bench.model_file import load_model
-from xpnet_bench.rounds import Entry, check_accuracies, race
+from xpnet_bench.rounds import Entry, race
 from xpnet_bench.workload import QUICK, WORKLOADS, described
 
 SCHEMA = json.loads(results.SCHEMA.read_text(encoding="utf-8"))
