@@ -9,6 +9,7 @@ import pytest
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import estimator_checks_generator
 
+import xpnet
 from xpnet.sklearn import XPClassifier, XPRegressor
 
 pytestmark = pytest.mark.filterwarnings(
@@ -63,6 +64,35 @@ for kind in (XPClassifier, XPRegressor):
 def test_estimators_pass_the_array_api_checks():
     done = subprocess.run(
         [sys.executable, "-c", ARRAY_API],
+        env=os.environ | {"SCIPY_ARRAY_API": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "True\n" * 2, done.stdout + done.stderr
+
+
+ON_A_GPU = """
+import cupy, sklearn
+from xpnet.sklearn import XPClassifier
+
+sklearn.set_config(array_api_dispatch=True)
+inputs = cupy.random.default_rng(0).normal(size=(200, 4))
+labels = (inputs[:, 0] > 0).astype("int64")
+fitted = XPClassifier(backend="cupy", learning_rate_init=0.01, random_state=0).fit(inputs, labels)
+print(type(fitted.predict(inputs)) is type(fitted.predict_proba(inputs)) is cupy.ndarray)
+print(fitted.score(inputs, labels) > 0.9)
+"""
+
+
+@pytest.mark.gpu
+def test_predictions_of_arrays_on_a_gpu_are_there_too():
+    try:
+        xpnet.backend("cupy")
+    except xpnet.BackendUnavailableError as e:
+        pytest.skip(str(e))
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ON_A_GPU],
         env=os.environ | {"SCIPY_ARRAY_API": "1"},
         capture_output=True,
         text=True,

@@ -108,6 +108,7 @@ class Network(BaseEstimator, abc.ABC):
             progress=None if choices.flag(self, "verbose") else False,
         )
         self.run_, self._problem, self.validation_scores_ = run, problem, scores or None
+        self._online: Online | None = None
         if not stop.stopped:
             warnings.warn(
                 f"the training took all {self.max_iter} epochs of `max_iter` and was still becoming better; "
@@ -145,7 +146,7 @@ class Network(BaseEstimator, abc.ABC):
     def _partial_fit(self, X: Any, y: Any, sample_weight: Any) -> Any:
         """Take one pass over the data, from where the last one ended, and return the estimator."""
         run: Run | None = getattr(self, "run_", None)
-        online: Online | None = getattr(self, "_online", None)
+        online = getattr(self, "_online", None)
         data, n_out = self._data(X, y, sample_weight, first=run is None, relabel=False)
         if run is None or online is None or online.run is not run:
             seed = choices.found_seed(self.random_state)
