@@ -128,6 +128,9 @@ def picture_without_digit(kind):
         "specks": (rng.random((300, 400)) < 0.01).astype(np.uint8) * 255,
         "normal noise": np.clip(rng.normal(200, 20, (300, 400)), 0, 255).astype(np.uint8),
         "gradient": (across / 400).astype(np.float32),
+        "noisy vignette": np.clip(
+            0.9 - np.hypot(down / 300 - 0.5, across / 400 - 0.5) ** 2 + rng.normal(0, 0.02, (300, 400)), 0, 1
+        ),
         "noisy gradient": np.clip(across / 500 + rng.normal(0.1, 0.02, (300, 400)), 0, 1),
         "dark half": (across > 200).astype(np.float32),
         "stripes": (down % 2).astype(np.float32),
@@ -146,6 +149,7 @@ def picture_without_digit(kind):
         "normal noise",
         "gradient",
         "noisy gradient",
+        "noisy vignette",
         "dark half",
         "stripes",
     ],

@@ -13,8 +13,9 @@ from xpnet.handwriting.components import digit_of
 _COARSE = 100  # the longer side of the picture of which the background is estimated
 _WIDEST = 1 / 3  # strokes are narrower, as a share of the longer side; what is wider is background
 _EVEN = 0.05  # differences of brightness in paper that is called even
+_FITS = 3  # of a surface, each without what lies far above the one before
 _CLEAR = 5.0  # ink differs from the background by as many standard deviations of the noise
-_FAINTEST = 0.04  # or by this much of the range from black to white
+_FAINTEST = 0.06  # or by this much of the range from black to white
 _WEAK = 0.45  # of the usual strength of the ink; the lines of squared paper are weaker, pencil is not
 _STRONG = 10.0  # standard deviations of the noise below which the picture is smoothed first
 _WEAKEST = 7.0  # standard deviations of the noise below which nothing is ink
@@ -35,8 +36,8 @@ def is_on_light(grey: np.ndarray) -> bool:
 def without_background(bright: np.ndarray) -> np.ndarray:
     """Return how much brighter the pixels are than the background around them.
 
-    An even background is one number. An uneven one is an opening: what is left of the picture where no square
-    wider than a stroke fits into brighter pixels.
+    An even background is one number. An uneven one is a smooth surface, and of the rest what an opening
+    leaves: parts that are wider than a stroke.
     """
     coarse = fit(bright, min(_COARSE, max(bright.shape)))
     paper = coarse[coarse <= otsu(coarse)]
@@ -45,8 +46,22 @@ def without_background(bright: np.ndarray) -> np.ndarray:
     if high - low < _EVEN:
         return bright - np.float32(np.median(paper))
     side = max(3, round(max(coarse.shape) * _WIDEST) | 1)
-    opened = _largest(-_largest(-coarse, side), side)
-    return bright - resized(opened, *bright.shape)
+    surface = _surface(coarse)
+    opened = _largest(-_largest(surface - coarse, side), side)
+    return bright - resized(surface + opened, *bright.shape)
+
+
+def _surface(image: np.ndarray) -> np.ndarray:
+    """Return the quadratic surface that is nearest to the darker part of an image: the fall of the light."""
+    y, x = (np.linspace(-1, 1, length) for length in image.shape)
+    down, across = (part.ravel() for part in np.meshgrid(y, x, indexing="ij"))
+    terms = np.stack([down**0, down, across, down * across, down**2, across**2], axis=1)
+    values = image.ravel()
+    rows = np.ones(values.size, bool)
+    for _ in range(_FITS):
+        heights = terms.dot(np.linalg.lstsq(terms[rows], values[rows], rcond=None)[0])
+        rows = values - heights <= otsu(values - heights)  # without the ink
+    return heights.reshape(image.shape).astype(np.float32)
 
 
 def ink_of(even: np.ndarray) -> np.ndarray:

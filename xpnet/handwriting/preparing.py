@@ -14,8 +14,9 @@ from xpnet.handwriting.ink import ink_of, is_on_light, without_background
 from xpnet.handwriting.widths import with_width
 
 _BOX = 20 / 28  # MNIST's digits fit into a box of 20 x 20 pixels in images of 28 x 28
-_LEAST_SIDE = 1 / 60  # of a digit, as a share of the picture's longer side, and in pixels
+_LEAST_SIDE = 1 / 40  # of a digit, as a share of the picture's longer side, and in pixels
 _LEAST_PIXELS = 3
+_LEAST_AREA = 1 / 8  # of its ink, in pixels for each of the picture's longer side
 # In longer sides of the digit: an 8 has strokes of 3, noise of hundreds; the edge of a table is broad.
 _LONGEST, _BROADEST = 8.0, 0.4
 _SOFTEST = 4.0  # pixels in which the ink of a sharp stroke begins; a shadow's begins in more
@@ -103,7 +104,11 @@ def _cropped(ink: np.ndarray) -> np.ndarray:
     if ink.any():
         box = box_of(ink > _SEEN)
         digit = ink[box.slices]
-        if box.longer >= max(_LEAST_PIXELS, _LEAST_SIDE * max(ink.shape)) and _is_drawn(digit):
+        longer = max(ink.shape)
+        is_large = (
+            box.longer >= max(_LEAST_PIXELS, _LEAST_SIDE * longer) and digit.sum() >= _LEAST_AREA * longer
+        )
+        if is_large and _is_drawn(digit):
             return digit
     raise ValueError(
         "no digit is found on the picture; pass one with a single digit in clear strokes, which takes up "
