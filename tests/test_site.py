@@ -109,7 +109,7 @@ def test_reference_has_the_help_of_every_command(site):
     page = html.unescape(
         re.sub(r"<[^>]*>", "", (site / "reference" / "command-line.html").read_text("utf-8"))
     )
-    helped = CliRunner().invoke(app, ["evaluate", "--help"], prog_name="xpnet", terminal_width=80).output
+    helped = CliRunner(env={"COLUMNS": "80"}).invoke(app, ["evaluate", "--help"], prog_name="xpnet").output
     assert helped.strip() in page
 
 
