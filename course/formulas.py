@@ -29,7 +29,7 @@ def typeset(formulas: str) -> str:
     if len(lines) == 1:
         return r" \qquad ".join(map(inline, lines[0]))
     rows = [r" & \quad ".join(_aligned(formula) for formula in line) for line in lines]
-    return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+    return "\\begin{aligned}\n" + " \\\\[0.5em]\n".join(rows) + "\n\\end{aligned}"
 
 
 def inline(formula: str) -> str:

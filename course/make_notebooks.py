@@ -36,6 +36,7 @@ from xpnet.lessons.catalogue import MACHINE, SECONDS, duration, lesson_name
 PAGES = pathlib.Path(__file__).parent / "pages"
 FOLDER = pathlib.Path(__file__).parents[1] / "docs" / "course"
 README = pathlib.Path(find_lesson("loss").__file__).with_name("README.md")
+_FORMAT = {"extension": ".md", "split_at_heading": True}
 MOST_SECONDS = 300  # that a cell may take, also on a busy machine
 _START = """import xpnet
 from xpnet import plots
@@ -56,7 +57,7 @@ def make(name: str) -> Any:
     ValueError
         If its page leaves out a part of the explanation or of `run`, or names one that does not exist.
     """
-    page = jupytext.reads((PAGES / f"{name}.md").read_text(encoding="utf-8"), fmt="md")
+    page = jupytext.reads((PAGES / f"{name}.md").read_text(encoding="utf-8"), fmt=_FORMAT)
     parts = Parts(find_lesson(name))
     cells = [nbformat.v4.new_markdown_cell(_heading(name)), nbformat.v4.new_code_cell(_START)]
     for cell in page.cells:
@@ -106,7 +107,7 @@ class Parts:
         if kind not in self.named:
             known = ", ".join(self.named)
             raise ValueError(f"{self.module.__name__} has no {kind!r}: choose one of {known}")
-        return self.named[kind]
+        return self.named[kind].rstrip()
 
     def check(self, name: str) -> None:
         """Raise if a part is left out."""

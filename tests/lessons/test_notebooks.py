@@ -105,7 +105,7 @@ def test_every_formula_of_a_lesson_can_be_drawn(name):
                 lines = re.sub(r"\\(begin|end)\{aligned\}", "", "".join(formula)).replace(
                     r"\text", r"\mathrm"
                 )
-                for part in re.split(r"\\\\\n|&", lines.replace(r"\top", "T")):
+                for part in re.split(r"\\\\\[0.5em\]\n|&", lines.replace(r"\top", "T")):
                     MathTextParser("agg").parse(f"${part.strip() or 'x'}$")
 
 
@@ -131,7 +131,7 @@ def test_formula_of_a_terminal_is_typeset(formula, latex):
 def test_formulas_below_each_other_are_aligned():
     assert formulas.typeset("a  = b\nc = d     e = f").splitlines() == [
         r"\begin{aligned}",
-        r"a &= b \\",
+        r"a &= b \\[0.5em]",
         r"c &= d & \quad e &= f",
         r"\end{aligned}",
     ]
