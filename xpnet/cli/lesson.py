@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import pathlib
 import shutil
@@ -87,8 +86,15 @@ def _command(name: str, module: Any) -> click.Command:
     }
 
     def callback(
-        backend: str | None, plot: pathlib.Path | None, json_path: pathlib.Path | None, **own: Any
+        source: bool,
+        backend: str | None,
+        plot: pathlib.Path | None,
+        json_path: pathlib.Path | None,
+        **own: Any,
     ) -> None:
+        if source:
+            click.echo(inspect.getsource(module), nl=False)
+            return
         check_distinct(plot=plot, json=json_path)
         if plot is not None:
             plots.check(plot)
@@ -119,21 +125,9 @@ def _command(name: str, module: Any) -> click.Command:
             help=what,
         )(command)
     command = output_option("--plot", what="Write the lesson's plot (PNG, SVG or PDF).")(command)
-    command = click.option(
-        "--source",
-        is_flag=True,
-        is_eager=True,
-        expose_value=False,
-        callback=functools.partial(_print_source, module),
-        help="Print the program instead of running it.",
-    )(command)
+    what = "Print the program instead of running it."
+    command = click.option("--source", is_flag=True, help=what)(command)
     return backend_option(json_option("the results by name")(command))
-
-
-def _print_source(module: Any, context: click.Context, parameter: click.Parameter, wanted: bool) -> None:
-    if wanted:
-        click.echo(inspect.getsource(module), nl=False)
-        context.exit()
 
 
 def _title(module: Any) -> str:

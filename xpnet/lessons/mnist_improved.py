@@ -103,8 +103,9 @@ def draw(figure: Any, figures: dict[str, Any]) -> None:
         title="Each improvement switched off in turn", xlabel="epoch", ylabel="test cost, nats per image"
     )
     axes.set_yscale("log")
-    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        formatter("{x:g}")
+    axes.yaxis.get_minor_locator().set_params(subs=(2, 5))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3, which="both")
     figure.legend(loc="outside right center", frameon=False)
