@@ -16,7 +16,9 @@ from xpnet.handwriting.widths import with_width
 _BOX = 20 / 28  # MNIST's digits fit into a box of 20 x 20 pixels in images of 28 x 28
 _LEAST_SIDE = 1 / 40  # of a digit, as a share of the picture's longer side, and in pixels
 _LEAST_PIXELS = 3
-_LEAST_AREA = 1 / 8  # of its ink, in pixels for each of the picture's longer side
+# Of its ink: pixels for each of the longer side, and so many or such a share of the picture.
+_LEAST_AREA = 1 / 8
+_LEAST_INK, _LEAST_SHARE = 24, 1 / 50
 # In longer sides of the digit: an 8 has strokes of 3, noise of hundreds; the edge of a table is broad.
 _LONGEST, _BROADEST = 8.0, 0.4
 _SOFTEST = 4.0  # pixels in which the ink of a sharp stroke begins; a shadow's begins in more
@@ -102,12 +104,10 @@ def _checked_size(size: Any) -> tuple[int, int]:
 def _cropped(ink: np.ndarray) -> np.ndarray:
     """Return the part of an image that has ink, or raise if it does not look like a digit."""
     if ink.any():
-        box = box_of(ink > _SEEN)
+        box, longer = box_of(ink > _SEEN), max(ink.shape)
         digit = ink[box.slices]
-        longer = max(ink.shape)
-        is_large = (
-            box.longer >= max(_LEAST_PIXELS, _LEAST_SIDE * longer) and digit.sum() >= _LEAST_AREA * longer
-        )
+        area = max(_LEAST_AREA * longer, min(_LEAST_INK, _LEAST_SHARE * ink.size))
+        is_large = box.longer >= max(_LEAST_PIXELS, _LEAST_SIDE * longer) and digit.sum() >= area
         if is_large and _is_drawn(digit):
             return digit
     raise ValueError(
