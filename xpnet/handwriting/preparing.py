@@ -18,7 +18,7 @@ _LEAST_SIDE = 1 / 40  # of a digit, as a share of the picture's longer side, and
 _LEAST_PIXELS = 3
 # Of its ink: pixels for each of the longer side, and so many or such a share of the picture.
 _LEAST_AREA = 1 / 8
-_LEAST_INK, _LEAST_SHARE = 24, 1 / 50
+_LEAST_INK, _LEAST_SHARE = 24, 1 / 150
 # In longer sides of the digit: an 8 has strokes of 3, noise of hundreds; the edge of a table is broad.
 _LONGEST, _BROADEST = 8.0, 0.4
 _SOFTEST = 4.0  # pixels in which the ink of a sharp stroke begins; a shadow's begins in more
