@@ -155,7 +155,8 @@ def test_command_xpnet_of_a_document_is_understood(path, command, tmp_path, monk
 def status_of(parser, name, arguments):
     """Return 0 if arguments are understood; some, as `--source` of a lesson, print and exit."""
     try:
-        parser.make_context(name, arguments)
+        # Click keeps the help option that it makes first, whose names `app` says.
+        parser.make_context(name, arguments, parent=click.Context(app, **app.context_settings))
     except click.exceptions.Exit as e:
         return e.exit_code
     return 0
