@@ -236,8 +236,7 @@ def test_name_of_another_type_is_refused(make):
 
 
 def test_workload_of_numbers_of_numpy_is_that_of_python():
-    workload = Workload([np.uint8(200), np.uint8(10)], np.uint8(32), np.float32(0.5), limit=np.uint8(100))
-    assert workload == Workload((200, 10), 32, 0.5, limit=100)
-    assert json.loads(json.dumps(dataclasses.asdict(workload)))["sizes"] == [200, 10]
-    with pytest.raises(ValueError, match=r"`beta` must be in \[0, 1\), got 1.0"):
-        Workload(beta=1.0)
+    workload = Workload(batch_size=np.uint8(32), seed=np.uint16(7), limit=np.uint8(100))
+    assert workload == Workload(batch_size=32, seed=7, limit=100)
+    numbers = {name: getattr(workload, name) for name in ("batch_size", "seed", "limit")}
+    assert json.loads(json.dumps(numbers)) == {"batch_size": 32, "seed": 7, "limit": 100}

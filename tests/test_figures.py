@@ -92,12 +92,13 @@ def test_confusion_of_a_run_is_that_of_its_evaluation(run, images):
     assert texts(plots.plot_confusion(run, images)) == texts(plots.plot_confusion(run.evaluate(images)))
 
 
-def test_correct_answers_are_grey_and_their_counts_black():
+def test_correct_answers_are_blue_and_their_counts_black():
     evaluation = xpnet.Evaluation(0.5, 0.75, np.array([[300, 9], [1, 5]]))
     axes = plots.plot_confusion(evaluation).axes[0]
     drawn = np.ma.filled(axes.images[0].get_array(), np.nan)
     np.testing.assert_array_equal(drawn, [[np.nan, 9], [1, np.nan]])
-    assert axes.get_facecolor()[:3] == (0.9, 0.9, 0.9)
+    red, green, blue = axes.get_facecolor()[:3]
+    assert red < green < blue < 1
     assert {text.get_text(): text.get_color() for text in axes.texts} == {
         "300": "black",
         "9": "white",

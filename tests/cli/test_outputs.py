@@ -200,7 +200,8 @@ def test_error_after_the_race_leaves_its_results_written(monkeypatch, tmp_path):
     seconds = {"seconds": [0.1], "median": 0.1, "ratio_to_first": 1.0, "examples_per_second": 600000.0}
     figure = {"name": "xpnet numpy", "kind": "backend", "backend": "numpy", "device": "cpu", "versions": {}}
     memory = {"accuracy": 0.9, "peak_rss_bytes": 2, "imported_rss_bytes": 1, "share_of_limit": None}
-    monkeypatch.setattr(rounds, "race", lambda *args, **options: ([figure | seconds | memory], [], "BLAS"))
+    raced = rounds.Raced([figure | seconds | memory], [], "BLAS", 60000)
+    monkeypatch.setattr(rounds, "race", lambda *args, **options: raced)
     monkeypatch.setattr(sweep, "sweeps", fail)
     path = tmp_path / "race.json"
     options = ["bench", "--backend", "numpy", "--sweep", "--json", str(path)]
