@@ -108,7 +108,7 @@ def bench(
     batches in the same order, float32. Compare the ratios of the medians, because single times drift with the
     machine.
     """
-    check_distinct(json=json_path, plot=plot)
+    check_distinct(options["data"], *(compare or ()), json=json_path, plot=plot)
     if compare is not None:
         _check_alone(context)
         _compare(compare, json_path, fail_if_slower=fail_if_slower)

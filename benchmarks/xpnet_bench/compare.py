@@ -114,9 +114,10 @@ def _notes(found: Mapping[str, Any]) -> Iterator[str]:
     fixed = [c["ratio"] for c in found["competitors"] if c["kind"] != "xpnet" and c["same_versions"]]
     if fixed:
         least, most = two_digits(min(fixed)), two_digits(max(fixed))
+        span = least if least == most else f"{least} to {most}"
         yield (
-            f"peers and limits of the same versions took {least} to {most} times as long:\n"
-            "  so much the machine itself may have changed"
+            f"peers and limits of the same versions took {span} times as long;\n"
+            "  the machine itself may have changed by that much"
         )
 
 

@@ -55,6 +55,8 @@ def read(path: str | bytes | os.PathLike[Any]) -> dict[str, Any]:
         template = (
             f"{{path}} has version {{version}} of the schema, but this reads 1 and {SCHEMA_VERSION}; "
             "run `xpnet bench --json` again"
+            if version is not None
+            else "{path} is no race; pass a file that `xpnet bench --json` wrote"
         )
         raise ValueError(fitted(template, version=repr(version), path=named))
     missing = [key for key in ("machine", "versions", "workload", "results") if key not in found]

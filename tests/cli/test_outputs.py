@@ -220,3 +220,38 @@ def test_results_of_a_model_with_nan_are_strict_json(tmp_path):
     result = click.testing.CliRunner().invoke(app, command)
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "json").read_text(), parse_constant=pytest.fail)["loss"] is None
+
+
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["train", "--data", "table.csv", "--target", "y", "--save", "table.csv"], "save"),
+        (["train", "--load", "model", "--json", "model"], "json"),
+        (["evaluate", "model", "--json", "model"], "json"),
+        (["evaluate", "model", "--data", "table.csv", "--plot-filters", "./table.csv"], "plot-filters"),
+        (["predict", "model", "one.png", "two.png", "--plot", "two.png"], "plot"),
+        (["predict", "model", "--data", "table.csv", "--json", "table.csv"], "json"),
+        (["bench", "--data", "table.csv", "--target", "y", "--json", "table.csv"], "json"),
+        (["bench", "--compare", "a.json", "b.json", "--json", "b.json"], "json"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_file_that_a_command_reads_is_never_replaced(command, option, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    files = {name: tmp_path / name for name in command if (tmp_path / name).suffix or name == "model"}
+    for file in files.values():
+        file.write_text("kept")
+    done = click.testing.CliRunner().invoke(app, command)
+    assert done.exit_code == 2
+    assert f"`--{option}` names" in done.output
+    assert "is read and would be replaced; name another file" in " ".join(done.output.split())
+    assert {file.read_text() for file in files.values()} == {"kept"}
+
+
+def test_file_of_an_unknown_kind_is_no_folder_of_idx_files(tmp_path):
+    path = tmp_path / "flowers.xlsx"
+    path.write_bytes(b"PK")
+    for command in (["train", "--data", str(path), "--target", "flower"], ["train", "--data", str(path)]):
+        done = click.testing.CliRunner().invoke(app, command)
+        assert done.exit_code == 2
+        assert "save a spreadsheet as CSV" in " ".join(done.output.split())

@@ -127,7 +127,7 @@ def test_wrong_columns_are_one_line(wine, options, status, message):
 
 
 def test_options_of_tables_are_for_tables():
-    assert "`--target` is for tables; leave it out" in run("train", "--target", "label", status=2)
+    assert "`--target` is for tables, CSV files; leave it out" in run("train", "--target", "label", status=2)
 
 
 def test_table_for_a_model_of_images_is_refused(wine, tmp_path):

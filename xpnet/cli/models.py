@@ -64,7 +64,7 @@ def evaluate(
     trained on.
     """
     pictures = {"plot": plot, "plot-mistakes": plot_mistakes, "plot-filters": plot_filters}
-    check_distinct(json=json_path, **pictures)
+    check_distinct(model, data, json=json_path, **pictures)
     for path in filter(None, pictures.values()):
         plots.check(path)
     run = xpnet.load(model, xpnet.backend(backend))
@@ -128,7 +128,7 @@ def predict(
     """
     about_data = {"dataset": dataset, "data": data, "max-bytes": max_bytes, "index": index}
     _check_use(pictures, about_data, {"as": reading, "show": show or None, "plot": plot})
-    check_distinct(json=json_path, plot=plot)
+    check_distinct(model, data, *pictures, json=json_path, plot=plot)
     if plot is not None:
         plots.check(plot)
     run = xpnet.load(model, xpnet.backend(backend))

@@ -64,9 +64,16 @@ def set_aside(
     return path
 
 
-def check_distinct(**outputs: pathlib.Path | None) -> None:
-    """Raise unless all options name different files."""
+def check_distinct(*reads: pathlib.Path | None, **outputs: pathlib.Path | None) -> None:
+    """Raise unless all options name different files, and none of those that the command reads."""
     named = {option: _place(path) for option, path in outputs.items() if path is not None}
+    read = {_place(path) for path in reads if path is not None}
+    for option, place in named.items():
+        if place in read:
+            raise click.UsageError(
+                f"`--{option}` names {str(outputs[option])!r}, which is read and would be replaced; name "
+                "another file"
+            )
     if len(set(named.values())) < len(named):
         options = ", ".join(f"`--{option}`" for option in named)
         raise click.UsageError(f"{options} name the same file; name a different one for each")
@@ -141,6 +148,11 @@ def find_kind(dataset: str | None, data: pathlib.Path | None, max_bytes: int | N
             f"`--dataset {MNIST}` is bundled, and `--data` reads a folder; leave one of them out"
         )
     kind = dataset or data_kind(data)
+    if dataset is None and kind not in (CSV, NPZ) and data.is_file():
+        raise click.UsageError(
+            f"`--data` names the file {data.name!r}, which ends neither in .csv nor in .npz; save a spreadsheet "
+            f"as CSV, or say what the file is, as in `--dataset {CSV}`"
+        )
     if kind == IMAGES and max_bytes is not None:
         raise click.UsageError("`--max-bytes` is for IDX files, not for pictures; leave it out")
     return kind

@@ -42,7 +42,7 @@ class TableOptions:
             raise click.UsageError("a table needs the column to learn: name it with `--target COLUMN`")
         given = [name for name, value in dataclasses.asdict(self).items() if value]
         if given and not is_table:
-            raise click.UsageError(f"`--{given[0].replace('_', '-')}` is for tables; leave it out")
+            raise click.UsageError(f"`--{given[0].replace('_', '-')}` is for tables, CSV files; leave it out")
 
     def about(self) -> dict[str, Any]:
         """Return what was given, as JSON."""

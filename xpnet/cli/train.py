@@ -90,7 +90,8 @@ def train(
     table = TableOptions(*(config.pop(name) for name in ("target", "one_hot", "task")))
     choose_network(kind, load, config)
     optimizer = make_optimizer(config)
-    check_distinct(save=save, json=json_path, plot=plot)
+    check_distinct(data, save=save, json=json_path, plot=plot)
+    check_distinct(load, json=json_path, plot=plot)
     if plot is not None:
         plots.check(plot)
     xp = xpnet.backend(backend)
