@@ -150,8 +150,8 @@ def find_kind(dataset: str | None, data: pathlib.Path | None, max_bytes: int | N
     kind = dataset or data_kind(data)
     if dataset is None and kind not in (CSV, NPZ) and data.is_file():
         raise click.UsageError(
-            f"`--data` names the file {data.name!r}, which ends neither in .csv nor in .npz; save a spreadsheet "
-            f"as CSV, or say what the file is, as in `--dataset {CSV}`"
+            f"`--data` names the file {data.name!r}, which ends neither in .csv nor in .npz; save a "
+            f"spreadsheet as CSV, or say what the file is, as in `--dataset {CSV}`"
         )
     if kind == IMAGES and max_bytes is not None:
         raise click.UsageError("`--max-bytes` is for IDX files, not for pictures; leave it out")
