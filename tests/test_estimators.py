@@ -284,6 +284,22 @@ def test_other_images_than_those_of_training_are_refused():
         fitted.predict(IMAGES.astype(float))
 
 
+def test_images_are_refused_by_a_network_of_rows():
+    fitted = classifier(warm_start=True).fit(IMAGES.reshape(60, 36), BRIGHT)
+    calls = [
+        lambda: fitted.predict(IMAGES),
+        lambda: fitted.score(IMAGES, BRIGHT),
+        lambda: fitted.partial_fit(IMAGES, BRIGHT),
+        lambda: fitted.fit(IMAGES, BRIGHT),
+    ]
+    for call in calls:
+        with pytest.raises(
+            ValueError,
+            match="^`X` has images, but the network was trained on rows of features; pass rows, as in training$",
+        ):
+            call()
+
+
 def test_rows_of_small_whole_numbers_are_no_pixels():
     rows = RANDOM.integers(0, 3, size=(90, 4), dtype=np.uint8)
     y = (rows[:, 0] > 0).astype(int)

@@ -194,6 +194,10 @@ class Network(BaseEstimator, abc.ABC):
     def _as_trained(self, rows: np.ndarray, shape: tuple[int, ...] | None) -> np.ndarray:
         """Return inputs in the shape in which the training had them."""
         known = self.image_shape_
+        if known is None and shape is not None:
+            raise ValueError(
+                "`X` has images, but the network was trained on rows of features; pass rows, as in training"
+            )
         if known is None:
             return rows
         if shape is not None and shape != known:
