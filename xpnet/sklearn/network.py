@@ -21,6 +21,7 @@ from xpnet.batches import Scaling
 from xpnet.checks import count
 from xpnet.datasets import Dataset
 from xpnet.datasets.targets import checked_weights
+from xpnet.inputs import Inputs
 from xpnet.layer import Params
 from xpnet.losses import find_loss
 from xpnet.online import Online
@@ -172,6 +173,8 @@ class Network(BaseEstimator, abc.ABC):
         targets, n_out, names = self._targets(y, new=given)
         inputs = self._as_trained(on_host(rows), shape)
         data = Dataset(inputs, targets, classes=names)
+        if not first and self.image_shape_ is not None and self.run_.inputs is not None:
+            self.run_.inputs.check("X", Inputs.of(data, self.run_.scaling))
         if sample_weight is not None:
             weights = checked_weights(_some(on_host(sample_weight)), len(data))
             data = data.weighted(weights).select(weights > 0)
