@@ -170,6 +170,14 @@ def test_several_labels_at_once():
     assert classifier(class_weight="balanced").fit(X, y).predict(X).shape == (90, 3)
 
 
+@pytest.mark.parametrize("loss", ["squared_error", "softmax_cross_entropy"])
+@pytest.mark.parametrize("early_stopping", [True, False])
+def test_several_labels_need_a_loss_of_labels(loss, early_stopping):
+    y = np.stack([X[:, 0] > 0, X[:, 0] <= 0], axis=1).astype(int)
+    with pytest.raises(ValueError, match=r'^`y` has several labels .* pass loss="sigmoid_cross_entropy"$'):
+        classifier(loss=loss, early_stopping=early_stopping).fit(X, y)
+
+
 def test_several_numbers_at_once():
     y = np.stack([NUMBER, -NUMBER], axis=1)
     fitted = regressor().fit(X, y)

@@ -13,7 +13,7 @@ from sklearn.utils.multiclass import check_classification_targets, type_of_targe
 from sklearn.utils.validation import column_or_1d
 
 from xpnet.datasets import Dataset
-from xpnet.loss import CLASSES, Loss
+from xpnet.loss import CLASSES, LABELS, Loss
 from xpnet.losses import SigmoidCrossEntropy, find_loss
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer
@@ -181,6 +181,7 @@ class XPClassifier(ClassifierMixin, Network):
         check_classification_targets(y)
         kind = type_of_target(y, input_name="y")
         if kind == "multilabel-indicator":
+            self._check_loss_of_labels()
             if new is not None:
                 self.classes_ = like(np.arange(y.shape[1]), new)
             return y.astype(np.float64), y.shape[1], None
@@ -199,6 +200,15 @@ class XPClassifier(ClassifierMixin, Network):
         n_out = 1 if len(names) == 2 and _is_sigmoid(self.loss) else len(names)
         # As names, so that the run gives names too.
         return np.array(names)[indices] if encoder.classes_.dtype.kind in "UO" else indices, n_out, names
+
+    def _check_loss_of_labels(self) -> None:
+        """Raise if the loss is not one of several labels."""
+        loss = SigmoidCrossEntropy() if self.loss is None else find_loss(self.loss)
+        if loss.numbers_are != LABELS:
+            raise ValueError(
+                f"`y` has several labels of a sample, but loss {loss.name!r} is one of {loss.numbers_are}; "
+                'pass loss="sigmoid_cross_entropy"'
+            )
 
     def _prepared(self, data: Dataset) -> Dataset:
         if data.has_labels and data.sample_weight is not None and len(np.unique(data.targets)) == 1:
@@ -219,9 +229,8 @@ class XPClassifier(ClassifierMixin, Network):
         return "sigmoid_cross_entropy" if targets.ndim == 2 or n_out == 1 else "softmax_cross_entropy"
 
     def _score_after(self, run: Run, validation: Dataset) -> float:
-        accuracy = run.history[-1].validation_accuracy
-        assert accuracy is not None
-        return accuracy
+        last: Any = run.history[-1]
+        return last.validation_accuracy
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
