@@ -437,6 +437,14 @@ def test_parts_may_lack_classes():
     assert fitted.score(X, NAMES) > 0.6
 
 
+def test_weighted_part_may_have_one_class():
+    weights = np.linspace(1, 2, 90)
+    fitted = classifier().partial_fit(X, CLASS, classes=[0, 1, 2], sample_weight=weights)
+    own = CLASS == 1
+    assert fitted.partial_fit(X[own], CLASS[own], sample_weight=weights[own]).n_iter_ == 2
+    assert fitted.partial_fit(X, CLASS, sample_weight=weights * own).n_iter_ == 3
+
+
 def test_parts_of_numbers_are_learned_with_their_weights():
     fitted = regressor()
     for begin in range(0, 900, 30):

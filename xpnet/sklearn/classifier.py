@@ -210,8 +210,8 @@ class XPClassifier(ClassifierMixin, Network):
                 'pass loss="sigmoid_cross_entropy"'
             )
 
-    def _prepared(self, data: Dataset) -> Dataset:
-        if data.has_labels and data.sample_weight is not None and len(np.unique(data.targets)) == 1:
+    def _prepared(self, data: Dataset, *, relabel: bool) -> Dataset:
+        if relabel and data.has_labels and len(np.unique(data.targets)) == 1:
             raise ValueError(
                 "only one class of `y` has a weight above 0; give weight to at least two classes"
             )

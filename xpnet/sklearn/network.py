@@ -57,8 +57,11 @@ class Network(BaseEstimator, abc.ABC):
         """
 
     @abc.abstractmethod
-    def _prepared(self, data: Dataset) -> Dataset:
-        """Return a training set with the weights of its classes."""
+    def _prepared(self, data: Dataset, *, relabel: bool) -> Dataset:
+        """Return a training set with the weights of its classes.
+
+        `relabel` says whether these are all classes, so that one class alone is refused.
+        """
 
     @abc.abstractmethod
     def _usual_loss(self, targets: np.ndarray, n_out: int | None) -> str:
@@ -178,7 +181,7 @@ class Network(BaseEstimator, abc.ABC):
         if sample_weight is not None:
             weights = checked_weights(_some(on_host(sample_weight)), len(data))
             data = data.weighted(weights).select(weights > 0)
-        return self._prepared(data), n_out
+        return self._prepared(data, relabel=relabel), n_out
 
     def _checked(self, X: Any, y: Any, *, reset: bool) -> tuple[Any, Any, tuple[int, ...] | None]:
         """Return rows of numbers, y as an array, and the shape of an image if there are images."""

@@ -106,7 +106,7 @@ warm_start, verbose
         y = y if y.ndim == 2 and y.shape[1] > 1 else column_or_1d(y, warn=True)
         return y.astype(np.float64), 1 if y.ndim == 1 else y.shape[1], None
 
-    def _prepared(self, data: Dataset) -> Dataset:
+    def _prepared(self, data: Dataset, *, relabel: bool) -> Dataset:
         return data
 
     def _usual_loss(self, targets: np.ndarray, n_out: int | None) -> str:
