@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet import handwriting, reprs
-from xpnet.draw.fitting import as_input, check_takes_digits
+from xpnet.draw.fitting import check_takes_digits
 from xpnet.draw.inside import Inside, packed
 from xpnet.losses import find_loss
 from xpnet.run import Run
@@ -78,12 +78,12 @@ class Answers:
             "steps": [{"name": step.name, **_picture(step.image)} for step in steps],
             "figures": [round(float(figure), 6) for figure in figures],
             "predicted": self._predicted(image),
-            "layers": self._inside.of(as_input(self._run, image)),
+            "layers": self._inside.of(handwriting.inputs_of(self._run, image)),
         }
 
     def _figures(self, image: np.ndarray) -> np.ndarray:
         """Return one figure for each class."""
-        inputs = as_input(self._run, image)
+        inputs = handwriting.inputs_of(self._run, image)
         if self._gives_probabilities:
             return self._run.predict_proba(inputs)[0]
         found = self._run.predict_outputs(inputs)[0]
@@ -91,7 +91,7 @@ class Answers:
 
     def _predicted(self, image: np.ndarray) -> int:
         run = self._run
-        found = run.predict(as_input(run, image))[0]
+        found = run.predict(handwriting.inputs_of(run, image))[0]
         return run.classes.index(found) if run.predicts_names and run.classes else int(found)
 
 

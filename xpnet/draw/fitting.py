@@ -1,10 +1,8 @@
-"""Whether a model takes drawn digits, and drawings as it takes them."""
+"""Whether a model takes drawn digits."""
 
 from __future__ import annotations
 
 import math
-
-import numpy as np
 
 from xpnet.errors import fitted, shortened
 from xpnet.loss import CLASSES
@@ -52,13 +50,3 @@ def _reason(run: Run) -> str:
 def _shown(shape: tuple[int, int, int] | None) -> str:
     height, width, channels = shape or _SHAPE
     return f"{height} x {width} pixels with {channels} channel{'s' * (channels > 1)}"
-
-
-def as_input(run: Run, image: np.ndarray) -> np.ndarray:
-    """Return uint8 images as the model takes them: as they are, or as floats in the range of its training."""
-    if run.model.n_in is None:
-        image = image[..., None]
-    inputs = run.inputs
-    if inputs is None or inputs.is_pixels:
-        return image
-    return (inputs.low + (inputs.high - inputs.low) * (image / 255)).astype(inputs.dtype)

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet import reprs
-from xpnet.draw.fitting import as_input
+from xpnet import handwriting, reprs
 from xpnet.image_layers import Conv2d
 from xpnet.run import Run
 
@@ -29,7 +28,7 @@ class Inside:
 
     def __init__(self, run: Run) -> None:
         self._run = run
-        outputs = run.activations(as_input(run, np.zeros((1, 28, 28), np.uint8)))
+        outputs = run.activations(handwriting.inputs_of(run, np.zeros((1, 28, 28), np.uint8)))
         self._stages = _stages(run.model, outputs)[:_MOST_LAYERS]
         self.about = [_about(run, stage, outputs) for stage in self._stages]
 
