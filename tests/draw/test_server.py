@@ -134,6 +134,14 @@ def test_drawing_from_a_foreign_origin_is_refused(trained, origin):
     assert trained in text
 
 
+def test_request_with_two_origins_is_refused(trained):
+    host = trained.removeprefix("http://")
+    lines = ["GET / HTTP/1.1", f"Host: {host}", f"Origin: {trained}", "Origin: http://evil.example"]
+    answer = raw(trained, "\r\n".join([*lines, "Connection: close", "", ""]).encode())
+    assert answer.startswith("HTTP/1.1 403")
+    assert answer.endswith(f"a request has one `Origin`, got 2; use the page {trained}\n")
+
+
 def test_other_sites_may_link_to_the_page_and_do_nothing_else(trained):
     def site(name, mode, method="GET", path="/"):
         headers = {"Sec_Fetch_Site": name, "Sec_Fetch_Mode": mode}

@@ -57,7 +57,10 @@ class Guard:
         # A page of another name that is led to this address (DNS rebinding) has that name here.
         if host.lower() not in self._hosts or len(headers.getlist("host")) != 1:
             return f"this server is http://{own}, not {host!r}; open that address"
-        origin = headers.get("origin")
+        origins = headers.getlist("origin")
+        if len(origins) > 1:
+            return f"a request has one `Origin`, got {len(origins)}; use the page http://{own}"
+        origin = origins[0] if origins else None
         if origin is None and method not in ("GET", "HEAD"):
             return f"a {method} request needs the header `Origin: http://{host}`; use the page http://{own}"
         if origin is not None and origin.lower() != f"http://{host.lower()}":
