@@ -54,6 +54,14 @@ def test_picture_is_printed_with_its_digit_and_the_next_guesses(folder, tmp_path
     assert sum(found[0]["probabilities"]) == pytest.approx(1.0)
 
 
+def test_picture_that_is_named_twice_has_two_records(folder, tmp_path):
+    paths = [folder / name for name in ("seven.png", "three.jpg", "seven.png")]
+    output = run("predict", folder / "model", *paths, "--json", tmp_path / "json", "--show")
+    assert [record["file"] for record in json.loads((tmp_path / "json").read_text())] == [*map(str, paths)]
+    assert output.count("seven.png, step 1 of 6") == 2
+    assert [line.split()[1] for line in output.splitlines()[-4:-1]] == ["7", "3", "7"]
+
+
 def test_steps_are_shown_as_characters_and_drawn(folder, tmp_path):
     output = run("predict", folder / "model", folder / "seven.png", "--show", "--plot", tmp_path / "a.png")
     steps = [line for line in output.splitlines() if ", step " in line]

@@ -162,9 +162,9 @@ def _predict_pictures(
     plot: pathlib.Path | None,
 ) -> None:
     steps = steps_of(run, paths, reading)
-    results = with_predictions(run, inputs_of(run, steps), [{"file": path} for path in steps])
+    results = with_predictions(run, inputs_of(run, steps), [{"file": path} for path, _ in steps])
     outputs = written_json(json_path, results)
-    outputs.write("drew", plot, lambda path: plots.plot_steps(steps, save=path))
+    outputs.write("drew", plot, lambda path: plots.plot_steps(dict(steps), save=path))
     if show:
         click.echo(as_text(steps) + "\n")
     for line in lines_of(results, run.classes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
@@ -12,12 +12,13 @@ from xpnet import handwriting, pictures
 from xpnet.handwriting import Step
 from xpnet.run import Run
 
+Picture = tuple[str, tuple[Step, ...]]
 DIGIT, IMAGE = "digit", "image"
 _CELLS = 28  # most pixels of a side that are shown in a terminal, each as two characters
 
 
-def steps_of(run: Run, paths: Sequence[pathlib.Path], reading: str | None) -> dict[str, tuple[Step, ...]]:
-    """Return each picture after each step of its preparation, by its path.
+def steps_of(run: Run, paths: Sequence[pathlib.Path], reading: str | None) -> list[Picture]:
+    """Return the path of each picture, and the picture after each step of its preparation.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ def steps_of(run: Run, paths: Sequence[pathlib.Path], reading: str | None) -> di
         raise ValueError(
             f"the model takes pictures with {shape[2]} channels, and a digit has one; leave out `--as digit`"
         )
-    return {os.fspath(path): _steps(path, shape, reading) for path in paths}
+    return [(os.fspath(path), _steps(path, shape, reading)) for path in paths]
 
 
 def _steps(path: pathlib.Path, shape: tuple[int, int, int], reading: str) -> tuple[Step, ...]:
@@ -49,15 +50,15 @@ def _steps(path: pathlib.Path, shape: tuple[int, int, int], reading: str) -> tup
         raise e if repr(os.fspath(path)) in text else handwriting.naming(path, e) from e
 
 
-def inputs_of(run: Run, steps: dict[str, tuple[Step, ...]]) -> np.ndarray:
+def inputs_of(run: Run, steps: Iterable[Picture]) -> np.ndarray:
     """Return what the model gets for each picture."""
-    return handwriting.inputs_of(run, [own[-1].image for own in steps.values()])
+    return handwriting.inputs_of(run, [own[-1].image for _, own in steps])
 
 
-def as_text(steps: dict[str, tuple[Step, ...]]) -> str:
+def as_text(steps: Iterable[Picture]) -> str:
     """Return the steps as characters, one below another; brighter pixels have darker characters."""
     parts = []
-    for path, own in steps.items():
+    for path, own in steps:
         for number, step in enumerate(own, 1):
             height, width = step.image.shape[:2]
             parts.append(f"{path}, step {number} of {len(own)}: {step.name} ({height} x {width})")
