@@ -155,3 +155,10 @@ def test_file_that_is_no_picture_is_one_line(folder, tmp_path, options):
 def test_picture_without_a_digit_is_named(folder):
     found = error("predict", folder / "model", folder / "seven.png", folder / "blank.png")
     assert "blank.png': no digit is found on the picture; pass one with" in found
+
+
+def test_damaged_picture_with_a_long_path_is_named_once(folder, tmp_path):
+    path = tmp_path / ("a" * 200) / ("b" * 200 + ".png")
+    path.parent.mkdir()
+    path.write_text("text")
+    assert error("predict", folder / "model", path).startswith("cannot read the picture '")

@@ -43,11 +43,11 @@ def _steps(path: pathlib.Path, shape: tuple[int, int, int], reading: str) -> tup
     if reading == IMAGE:
         image = handwriting.whole(path, (height, width), channels)
         return (Step(f"resized to {height} x {width}", image if channels > 1 else image[..., 0]),)
+    picture = handwriting.photograph(path)
     try:
-        return handwriting.steps(handwriting.photograph(path), (height, width))
+        return handwriting.steps(picture, (height, width))
     except ValueError as e:
-        text = str(e)
-        raise e if repr(os.fspath(path)) in text else handwriting.naming(path, e) from e
+        raise handwriting.naming(path, e) from e
 
 
 def inputs_of(run: Run, steps: Iterable[Picture]) -> np.ndarray:
