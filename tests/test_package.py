@@ -44,6 +44,12 @@ def test_import_xpnet_loads_neither_lessons_nor_plots_nor_the_commands():
     assert python(f"import sys, xpnet; print([name for name in {late} if name in sys.modules])") == "[]\n"
 
 
+def test_start_of_the_command_does_not_load_what_few_commands_need():
+    late = *(f"xpnet.{name}" for name in ("draw", "handwriting", "onnx")), "matplotlib", "PIL", "onnx"
+    program = f"import sys, xpnet.cli.app; print([name for name in {late} if name in sys.modules])"
+    assert python(program) == "[]\n"
+
+
 def test_dir_lists_lazily_loaded_names():
     assert {"lessons", "plots", "replay", "fit", "metrics"} <= set(dir(xpnet))
     assert {name.replace("-", "_") for name in LESSONS} | {"LESSONS", "find_lesson"} <= set(

@@ -1,5 +1,6 @@
 """``xpnet export``."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -50,6 +51,12 @@ def test_file_is_the_one_that_the_library_writes(saved, tmp_path):
     quickly("export", saved, tmp_path / "a.onnx", "--opset", 18)
     xpnet.load(saved, xpnet.backend("numpy")).export(tmp_path / "b.onnx", opset=18)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def test_operator_set_is_the_usual_one_unless_another_is_asked_for():
+    option = next(option for option in app.commands["export"].params if option.name == "opset")
+    assert option.default == xpnet.onnx.OPSET
+    assert inspect.signature(xpnet.Run.export).parameters["opset"].default == xpnet.onnx.OPSET
 
 
 @pytest.mark.parametrize(

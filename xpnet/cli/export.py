@@ -12,8 +12,6 @@ from xpnet.cli.models import MODEL
 from xpnet.cli.options import image_size, output_path, set_aside
 from xpnet.errors import shortened
 from xpnet.files import write_whole
-from xpnet.onnx.model import described, to_bytes
-from xpnet.onnx.runtime import refusal
 
 _FLOATS = "float32", "float64"
 
@@ -24,7 +22,7 @@ _FLOATS = "float32", "float64"
 @click.option(
     "--opset",
     type=click.IntRange(min=1),
-    default=xpnet.onnx.OPSET,
+    default=17,
     show_default=True,
     metavar="N",
     help="The operator set. The usual one is read by onnxruntime since 1.12.",
@@ -59,6 +57,9 @@ def export(
     gives the predicted class as `label`, `probabilities` of all classes, and `outputs` of the last layer; a
     model that predicts values gives only `outputs`. Names of classes and of columns are in its metadata.
     """
+    from xpnet.onnx.model import described, to_bytes  # late, because other commands must not pay for these
+    from xpnet.onnx.runtime import refusal
+
     run = xpnet.load(model, xpnet.backend("numpy"))
     target = output_path(f"{str(model).removesuffix('.safetensors')}.onnx") if file is None else file
     if target.resolve() == model.resolve():

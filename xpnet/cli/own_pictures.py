@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from xpnet import handwriting, pictures
-from xpnet.handwriting import Step
+import xpnet
+from xpnet import pictures
 from xpnet.run import Run
 
-Picture = tuple[str, tuple[Step, ...]]
+if TYPE_CHECKING:
+    from xpnet.handwriting import Step
+
+# xpnet.handwriting is imported when it is used, because other commands must not pay for it.
+Picture: TypeAlias = "tuple[str, tuple[Step, ...]]"
 DIGIT, IMAGE = "digit", "image"
 _CELLS = 28  # most pixels of a side that are shown in a terminal, each as two characters
 
@@ -28,9 +33,9 @@ def steps_of(run: Run, paths: Sequence[pathlib.Path], reading: str | None) -> li
         Whether a picture shows a digit, or is an image that is resized. If None, what the model was trained
         on says which.
     """
-    shape = handwriting.picture_shape(run)
+    shape = xpnet.handwriting.picture_shape(run)
     if reading is None:
-        reading = DIGIT if handwriting.knows_digits(run) else IMAGE
+        reading = DIGIT if xpnet.handwriting.knows_digits(run) else IMAGE
     if reading == DIGIT and shape[2] != 1:
         raise ValueError(
             f"the model takes pictures with {shape[2]} channels, and a digit has one; leave out `--as digit`"
@@ -41,18 +46,19 @@ def steps_of(run: Run, paths: Sequence[pathlib.Path], reading: str | None) -> li
 def _steps(path: pathlib.Path, shape: tuple[int, int, int], reading: str) -> tuple[Step, ...]:
     height, width, channels = shape
     if reading == IMAGE:
-        image = handwriting.whole(path, (height, width), channels)
-        return (Step(f"resized to {height} x {width}", image if channels > 1 else image[..., 0]),)
-    picture = handwriting.photograph(path)
+        image = xpnet.handwriting.whole(path, (height, width), channels)
+        image = image if channels > 1 else image[..., 0]
+        return (xpnet.handwriting.Step(f"resized to {height} x {width}", image),)
+    picture = xpnet.handwriting.photograph(path)
     try:
-        return handwriting.steps(picture, (height, width))
+        return xpnet.handwriting.steps(picture, (height, width))
     except ValueError as e:
-        raise handwriting.naming(path, e) from e
+        raise xpnet.handwriting.naming(path, e) from e
 
 
 def inputs_of(run: Run, steps: Iterable[Picture]) -> np.ndarray:
     """Return what the model gets for each picture."""
-    return handwriting.inputs_of(run, [own[-1].image for _, own in steps])
+    return xpnet.handwriting.inputs_of(run, [own[-1].image for _, own in steps])
 
 
 def as_text(steps: Iterable[Picture]) -> str:
@@ -68,4 +74,4 @@ def as_text(steps: Iterable[Picture]) -> str:
 
 def _small(image: np.ndarray) -> np.ndarray:
     grey = image if image.ndim == 2 else image[..., :3].mean(axis=2)
-    return handwriting.fit(grey / 255, min(_CELLS, max(grey.shape)))
+    return xpnet.handwriting.fit(grey / 255, min(_CELLS, max(grey.shape)))

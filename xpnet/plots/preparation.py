@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpnet.errors import shortened
-from xpnet.handwriting import Step
 from xpnet.plots.figures import drawn
+
+if TYPE_CHECKING:
+    from xpnet.handwriting import Step
 
 _SIDE = 1.6  # inches of a picture
 _MOST_OF_A_NAME = 30
