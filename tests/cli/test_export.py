@@ -112,6 +112,16 @@ def test_options_choose_dtypes_and_the_size_of_images(tmp_path):
     assert session_of(file).get_outputs()[1].type == "tensor(float)"
 
 
+@pytest.mark.parametrize("options", [(), ("--dtype", "float32"), ("--dtype", "float64")])
+def test_model_that_is_refused_gets_advice_about_dtype_unless_it_is_float32(
+    saved, tmp_path, monkeypatch, options
+):
+    monkeypatch.setattr("xpnet.onnx.runtime.refusal", lambda model: "onnxruntime does not load it")
+    output = quickly("export", saved, tmp_path / "m.onnx", *options)
+    assert "note: onnxruntime does not load it" in output
+    assert ("see `--dtype`" in output) == ("float64" in options)
+
+
 def test_standard_output_gets_only_the_file(saved, tmp_path):
     command = [sys.executable, "-m", "xpnet", "export", str(saved), "/dev/stdout"]
     done = subprocess.run(command, capture_output=True, check=True)

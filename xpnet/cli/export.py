@@ -12,6 +12,7 @@ from xpnet.cli.models import MODEL
 from xpnet.cli.options import image_size, output_path, set_aside
 from xpnet.errors import shortened
 from xpnet.files import write_whole
+from xpnet.models import check_params
 
 _FLOATS = "float32", "float64"
 
@@ -72,6 +73,7 @@ def export(
     click.echo(f"wrote {target}: {described(made)}; {len(data):,} bytes")
     reason = refusal(made)
     if reason:
+        dtype = dtype or check_params(run.xp, run.model, run.params)
         advice = "" if dtype == "float32" else "; it knows more operators in float32, see `--dtype`"
         click.echo(f"note: {shortened(reason, 200)}{advice}")
 
