@@ -43,6 +43,21 @@ def test_activations_number_the_layers_of_models_within_the_model(xp):
     np.testing.assert_array_equal(found["2"], found["2.0"])
 
 
+def test_activations_run_a_layer_once_however_deep_it_is(numpy_xp):
+    calls = []
+
+    class Counting(ReLU):
+        def __call__(self, xp, params, x, **options):
+            calls.append(len(x))
+            return super().__call__(xp, params, x, **options)
+
+    model = Sequential(Linear(3, 4), Sequential(Sequential(Sequential(Counting())), Linear(4, 2)))
+    params = model.init(numpy_xp, 1)
+    found = xpnet.activations(numpy_xp, model, params, np.ones((2, 3), np.float32))
+    assert [*found] == ["0", "1.0.0.0", "1.0.0", "1.0", "1.1", "1"]
+    assert calls == [2]
+
+
 def test_activations_are_those_of_use_not_of_training(backend, dataset):
     model = Sequential(Linear(12, 8), BatchNorm(8), ReLU(), Dropout(0.5), Linear(8, 3))
     run = xpnet.fit(backend, model, dataset, epochs=2, batch_size=30, optimizer=xpnet.SGD(0.1))

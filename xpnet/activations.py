@@ -63,7 +63,11 @@ def _outputs(xp: Namespace, group: Any, params: Params, x: Array, begin: str) ->
     """Yield the number and the output of each layer of a group; `begin` begins the numbers."""
     for i, layer in enumerate(group.layers):
         own = {name[len(f"{i}.") :]: p for name, p in params.items() if name.startswith(f"{i}.")}
+        y = x
         if reprs.is_group(layer):
-            yield from _outputs(xp, layer, own, x, f"{begin}{i}.")
-        x, _ = layer(xp, own, x)
-        yield f"{begin}{i}", x
+            for number, y in _outputs(xp, layer, own, x, f"{begin}{i}."):
+                yield number, y
+        if type(layer) is not Sequential:  # whose output is that of its last layer
+            y, _ = layer(xp, own, x)
+        yield f"{begin}{i}", y
+        x = y
