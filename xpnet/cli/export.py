@@ -26,7 +26,7 @@ _FLOATS = "float32", "float64"
     default=17,
     show_default=True,
     metavar="N",
-    help="The operator set. The usual one is read by onnxruntime since 1.12.",
+    help="The operator set, 17 or newer. 17 is read by onnxruntime since 1.12.",
 )
 @click.option(
     "--dtype", type=click.Choice(_FLOATS), help="Of parameters and arithmetic. [default: as trained]"
