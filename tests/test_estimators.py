@@ -217,6 +217,16 @@ def test_class_weight_is_by_label():
     assert rates[0] < rates[1] < rates[2]
 
 
+def test_class_weight_may_name_classes_that_a_part_lacks():
+    weights = {"left": 1, "right": 3}
+    by_label, by_sample = classifier(class_weight=weights), classifier()
+    for part in (NAMES != "left", NAMES != "right"):
+        own = [weights.get(name, 1) for name in NAMES[part]]
+        by_label.partial_fit(X[part], NAMES[part], classes=np.unique(NAMES))
+        by_sample.partial_fit(X[part], NAMES[part], classes=np.unique(NAMES), sample_weight=own)
+    assert np.allclose(by_label.predict_proba(X), by_sample.predict_proba(X))
+
+
 def test_balanced_classes_have_the_same_weight_in_all():
     weights = RANDOM.uniform(0.5, 2, size=90)
     totals = np.bincount(CLASS, weights=weights)
@@ -589,6 +599,11 @@ def test_estimator_that_is_not_fitted_says_so():
         ({"loss": "hinge"}, "^unknown loss 'hinge': choose one of "),
         ({"backend": "abacus"}, "^unknown backend 'abacus': choose one of "),
         ({"class_weight": "even"}, "balanced"),
+        (
+            {"class_weight": {0: 1, 1: 1, 2: 1, "a": 2}},
+            r"^`class_weight` has 'a', which is none of the classes \[0, 1, 2\]$",
+        ),
+        ({"class_weight": {0: -1}}, "^`class_weight` must be a finite number, 0 or above, got -1$"),
         (
             {"optimizer": xpnet.Adam(), "weight_decay": 0.1},
             "^`weight_decay` is a field of the optimizer; pass it in Adam",

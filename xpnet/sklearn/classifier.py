@@ -12,6 +12,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 from sklearn.utils.multiclass import check_classification_targets, type_of_target, unique_labels
 from sklearn.utils.validation import column_or_1d
 
+from xpnet.checks import nonnegative
 from xpnet.datasets import Dataset
 from xpnet.loss import CLASSES, LABELS, Loss
 from xpnet.losses import SigmoidCrossEntropy, find_loss
@@ -222,8 +223,17 @@ class XPClassifier(ClassifierMixin, Network):
             # Not scikit-learn's, which does not count the weights of samples.
             totals = np.bincount(data.targets, weights=own)[data.targets]
             return data.weighted(own * own.sum() / (len(np.unique(data.targets)) * totals))
-        y = on_host(self.classes_)[data.targets] if data.has_labels else data.targets
-        return data.weighted(own * compute_sample_weight(self.class_weight, y))
+        if data.has_labels and isinstance(self.class_weight, dict):
+            return data.weighted(own * self._weights_of_classes(self.class_weight)[data.targets])
+        return data.weighted(own * compute_sample_weight(self.class_weight, data.targets))
+
+    def _weights_of_classes(self, given: dict[Any, Any]) -> np.ndarray:
+        """Return the weight of each class; not by scikit-learn, because a part may lack some of them."""
+        labels = on_host(self.classes_).tolist()
+        for key in given:
+            if key not in labels:
+                raise ValueError(f"`class_weight` has {key!r}, which is none of the classes {labels}")
+        return np.array([nonnegative("class_weight", given.get(label, 1)) for label in labels])
 
     def _usual_loss(self, targets: np.ndarray, n_out: int | None) -> str:
         return "sigmoid_cross_entropy" if targets.ndim == 2 or n_out == 1 else "softmax_cross_entropy"
