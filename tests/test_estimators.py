@@ -153,6 +153,16 @@ def test_probabilities_of_sigmoids_add_up_to_one(classes):
     assert fitted.score(X, y) > 0.9
 
 
+@pytest.mark.parametrize("last", [[], [xpnet.Sigmoid()]])
+def test_probabilities_of_sigmoids_that_underflow_are_finite(last):
+    model = xpnet.Sequential(xpnet.Linear(4, 3), *last)
+    fitted = classifier(model=model, loss="sigmoid_cross_entropy").fit(X, CLASS)
+    fitted.run_.params["0.bias"] = fitted.run_.params["0.bias"] - 2000
+    p = fitted.predict_proba(X)
+    assert np.allclose(p.sum(axis=1), 1)
+    assert np.array_equal(p.argmax(axis=1), fitted.predict(X))
+
+
 def test_loss_without_probabilities_says_so():
     fitted = classifier(loss="squared_error").fit(X, CLASS)
     assert fitted.score(X, CLASS) > 0.8

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -254,6 +255,11 @@ def _is_sigmoid(loss: Any) -> bool:
 
 
 def _probabilities(run: Run, inputs: np.ndarray) -> np.ndarray:
-    p = run.predict_proba(inputs)
-    # Of a sigmoid for each class, every one against all others.
-    return p / p.sum(axis=1, keepdims=True) if run.task == CLASSES and _is_sigmoid(run.loss) else p
+    if run.task != CLASSES or not _is_sigmoid(run.loss):
+        return run.predict_proba(inputs)
+    z = dataclasses.replace(run, model=find_loss(run.loss).trunk(run.model)).predict_outputs(inputs)
+    z = np.concatenate([-z, z], axis=1) if z.shape[1] == 1 else z
+    # Each class against all others, in proportion. By logarithms, because all sigmoids may underflow to 0.
+    logs = -np.logaddexp(0, -z)
+    p = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return p / p.sum(axis=1, keepdims=True)
