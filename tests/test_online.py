@@ -87,5 +87,5 @@ def test_training_is_as_before_after_one_that_diverged(xp):
     with pytest.raises(xpnet.TrainingDivergedError):
         training(xpnet.Dataset(np.sign(INPUTS) * 1.7e308, DATA.targets))
     assert same(training.run, other.run)
-    training(DATA)
+    assert same(training(DATA), other(DATA))
     assert np.isfinite(host(training.run)[0]).all()

@@ -60,14 +60,15 @@ class Online:
         problem, xp = self._problem, self.run.xp
         check_fit("train", train, problem.model, problem.loss)
         image = images_for(problem.model, train).shape[1:]
-        run, self._state = copy.copy(self.run), self._saved()
+        run, order = copy.copy(self.run), copy.copy(self._order)
+        self._state = self._saved()
         with watched(xp, problem.model, dtype=problem.dtype, batch_size=self._batch_size, image=image):
             trainer, self._trainer = (
                 self._ready(train),
                 None,
             )  # If it is interrupted, it cannot be used again.
-            train_epoch(run, trainer, {}, self._order.permutation(len(train)), lambda steps: None)
-        self.run, self._trainer = run, trainer
+            train_epoch(run, trainer, {}, order.permutation(len(train)), lambda steps: None)
+        self.run, self._trainer, self._order = run, trainer, order
         return run
 
     def _ready(self, train: Dataset) -> Trainer:
