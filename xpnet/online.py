@@ -61,12 +61,12 @@ class Online:
         check_fit("train", train, problem.model, problem.loss)
         image = images_for(problem.model, train).shape[1:]
         run, order = copy.copy(self.run), copy.copy(self._order)
+        # To go back to if training diverges. It costs a copy of the optimizer's arrays for each data set: two
+        # of the size of the parameters with Adam.
         self._state = self._saved()
         with watched(xp, problem.model, dtype=problem.dtype, batch_size=self._batch_size, image=image):
-            trainer, self._trainer = (
-                self._ready(train),
-                None,
-            )  # If it is interrupted, it cannot be used again.
+            trainer = self._ready(train)
+            self._trainer = None  # If it is interrupted, it cannot be used again.
             train_epoch(run, trainer, {}, order.permutation(len(train)), lambda steps: None)
         self.run, self._trainer, self._order = run, trainer, order
         return run
