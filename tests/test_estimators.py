@@ -105,7 +105,11 @@ def test_history_has_scikit_learns_names():
 
 
 def test_training_that_could_go_on_warns():
-    with pytest.warns(ConvergenceWarning, match="^the training took all 3 epochs of `max_iter`"):
+    text = (
+        "^the training took all 3 epochs of `max_iter` before the loss had stopped falling by `tol` for "
+        "`n_iter_no_change` epochs; raise `max_iter`, or `tol` if that is good enough$"
+    )
+    with pytest.warns(ConvergenceWarning, match=text):
         classifier(max_iter=3).fit(X, CLASS)
 
 

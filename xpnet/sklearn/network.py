@@ -115,8 +115,9 @@ class Network(BaseEstimator, abc.ABC):
         self._online: Online | None = None
         if not stop.stopped:
             warnings.warn(
-                f"the training took all {self.max_iter} epochs of `max_iter` and was still becoming better; "
-                "raise `max_iter`, or `tol` if that is good enough",
+                f"the training took all {self.max_iter} epochs of `max_iter` before the loss had stopped "
+                "falling by `tol` for `n_iter_no_change` epochs; raise `max_iter`, or `tol` if that is good "
+                "enough",
                 ConvergenceWarning,
                 stacklevel=2,
             )
