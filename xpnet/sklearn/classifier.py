@@ -71,7 +71,9 @@ class XPClassifier(ClassifierMixin, Network):
     random_state : int, RandomState or None
         An int is the seed, as in `xpnet.fit`: the same results each time.
     warm_start : bool
-        Whether `fit` begins with the parameters of the last one.
+        Whether `fit` begins with the parameters of the last one: it then keeps that network with its loss,
+        backend and dtype, so that `model`, `hidden_layer_sizes`, `activation`, `standardize`, `loss`,
+        `backend` and `dtype` do not count.
     verbose : bool
         Whether to show the progress.
 
