@@ -58,6 +58,31 @@ def test_answer_is_what_the_run_predicts(backend, pixels, labels):
     np.testing.assert_allclose(shown / 127, hidden / np.abs(hidden).max(), atol=0.005)
 
 
+def test_drawing_is_given_to_the_model_once_for_figures_and_once_for_layers(numpy_xp, pixels):
+    calls = []
+
+    class Counting(Tanh):
+        def __call__(self, xp, params, x, **options):
+            calls.append(len(x))
+            return super().__call__(xp, params, x, **options)
+
+    run = trained(numpy_xp, Sequential(Linear(784, 4), Counting(), Linear(4, 3)), pixels, np.arange(20) % 3)
+    answers = Answers(run, "model")
+    calls.clear()
+    found = answers.answer(drawing())
+    assert calls == [1, 1]
+    assert found["predicted"] == np.argmax(found["figures"])
+
+
+def test_class_is_right_where_probabilities_round_to_the_same_number(numpy_xp, pixels):
+    loss = "sigmoid_cross_entropy"
+    run = trained(numpy_xp, xpnet.mlp(784, 3), pixels, np.arange(20) % 3, loss=loss)
+    run.params["0.bias"] = numpy_xp.asarray(np.array([-500, 500, 600], np.float32))
+    found = Answers(run, "model").answer(drawing())
+    assert found["figures"] == [0, 1, 1]
+    assert found["predicted"] == 2
+
+
 def test_model_trained_on_floats_gets_floats_of_their_range(numpy_xp, pixels, labels):
     run = trained(numpy_xp, xpnet.mlp(784, 2), (pixels / 127.5 - 1).astype(np.float32), labels)
     image = xpnet.handwriting.prepared(np.pad(drawing(), SIDE // 8))[None]

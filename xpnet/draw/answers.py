@@ -45,7 +45,8 @@ class Answers:
         self._run = run
         self._gives_probabilities = find_loss(run.loss).gives_probabilities(run.model)
         self._inside = Inside(run)
-        figures = self._figures(np.zeros((1, 28, 28), np.uint8))  # compiles kernels before someone draws
+        black = handwriting.inputs_of(run, np.zeros((1, 28, 28)))
+        figures = self._figures(black)  # compiles kernels before someone draws
         self.about = {
             "name": pathlib.PurePath(name).name,
             "model": reprs.widths(run.model.layers),
@@ -71,27 +72,31 @@ class Answers:
             steps = handwriting.steps(np.pad(drawing, _MARGIN))
         except ValueError:  # A first dot is no digit yet.
             return _UNCLEAR
-        image = steps[-1].image[None]
-        figures = self._figures(image)
+        inputs = handwriting.inputs_of(self._run, steps[-1].image[None])
+        figures = self._figures(inputs)
         return {
             "state": _SEEN,
             "steps": [{"name": step.name, **_picture(step.image)} for step in steps],
             "figures": [round(float(figure), 6) for figure in figures],
-            "predicted": self._predicted(image),
-            "layers": self._inside.of(handwriting.inputs_of(self._run, image)),
+            "predicted": self._predicted(inputs, figures),
+            "layers": self._inside.of(inputs),
         }
 
-    def _figures(self, image: np.ndarray) -> np.ndarray:
+    def _figures(self, inputs: np.ndarray) -> np.ndarray:
         """Return one figure for each class."""
-        inputs = handwriting.inputs_of(self._run, image)
         if self._gives_probabilities:
             return self._run.predict_proba(inputs)[0]
         found = self._run.predict_outputs(inputs)[0]
         return np.array([1 - found[0], found[0]]) if len(found) == 1 else found
 
-    def _predicted(self, image: np.ndarray) -> int:
+    def _predicted(self, inputs: np.ndarray, figures: np.ndarray) -> int:
+        """Return the class with the largest figure, or ask the model if that does not decide."""
         run = self._run
-        found = run.predict(handwriting.inputs_of(run, image))[0]
+        # Two figures may be of one output, whose loss has a threshold; several may round to the same number.
+        is_clear = len(figures) > 2 and np.count_nonzero(figures == figures.max()) == 1
+        if self._gives_probabilities and is_clear:
+            return int(figures.argmax())
+        found = run.predict(inputs)[0]
         return run.classes.index(found) if run.predicts_names and run.classes else int(found)
 
 
