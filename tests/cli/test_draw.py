@@ -13,6 +13,8 @@ import pytest
 from page_server import ask
 
 import xpnet
+from xpnet.cli.app import app
+from xpnet.cli.draw import trained
 from xpnet.draw import PORT, listening
 
 MODEL_LINE = (
@@ -165,3 +167,14 @@ def test_package_that_is_missing_is_named_with_what_to_install(package):
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith("xpnet: drawing needs Starlette, Uvicorn and Pillow: ")
     assert done.stderr.endswith("install them with `pip install 'xpnet[draw]'`\n")
+
+
+def test_network_that_is_trained_without_a_model_is_that_of_train(monkeypatch, mnist, numpy_xp, tmp_path):
+    few = mnist[0][:300], mnist[1][:100]
+    monkeypatch.setattr(xpnet.datasets, "mnist", lambda: few)
+    trained(numpy_xp).save(tmp_path / "drawn")
+    app.main(["train", "--backend", "numpy", "--quiet", "--save", str(tmp_path / "m")], standalone_mode=False)
+    drawn, run = (xpnet.load(tmp_path / name, numpy_xp) for name in ("drawn", "m"))
+    assert (drawn.model, drawn.loss, len(drawn.history)) == (run.model, run.loss, 9)
+    for name, value in run.params.items():
+        np.testing.assert_array_equal(drawn.params[name], value)

@@ -12,12 +12,13 @@ import click
 
 import xpnet
 from xpnet import reprs
+from xpnet.cli.networks import choose_network, network, output_count
+from xpnet.cli.optimizers import make_optimizer
 from xpnet.cli.options import backend_option
+from xpnet.cli.train import train
 from xpnet.namespace import Namespace
 from xpnet.progress import is_terminal
 from xpnet.run import Run
-
-_EPOCHS = 9
 
 
 @click.command()
@@ -51,7 +52,7 @@ def draw(model: pathlib.Path | None, port: int | None, backend: str | None, brow
     drawing.check_installed()
     xp = xpnet.backend(backend)
     with drawing.listening(port) as listener:
-        run = _trained(xp) if model is None else xpnet.load(model, xp)
+        run = trained(xp) if model is None else xpnet.load(model, xp)
         answers = drawing.Answers(run, "the trained network" if model is None else str(model))
         own = listener.getsockname()[1]
         if port is None and own != drawing.PORT:
@@ -65,23 +66,19 @@ def draw(model: pathlib.Path | None, port: int | None, backend: str | None, brow
         drawing.serve(answers, listener)
 
 
-def _trained(xp: Namespace) -> Run:
+def trained(xp: Namespace) -> Run:
     """Return the default network of `xpnet train`, trained on MNIST."""
-    train, test = xpnet.datasets.mnist()
-    model = xpnet.mlp(784, 64, 10)
+    with train.make_context("train", []) as context:
+        config = context.params
+    choose_network(config["kind"], config["load"], config)
+    optimizer = make_optimizer(config)
+    training, testing = xpnet.datasets.mnist()
+    model, _ = network(training.inputs, output_count(training, testing, None), config)
     widths = reprs.widths(model.layers)
-    click.echo(f"no model is named, so {widths} is trained on MNIST: {_EPOCHS} epochs on {xp.name}")
+    click.echo(f"no model is named, so {widths} is trained on MNIST: {config['epochs']} epochs on {xp.name}")
     begin = time.perf_counter()
-    run = xpnet.fit(
-        xp,
-        model,
-        train,
-        test=test,
-        epochs=_EPOCHS,
-        batch_size=128,
-        optimizer=xpnet.Momentum(lr=4.0, beta=0.9),
-        seed=138,
-    )
+    options = {name: config[name] for name in ("epochs", "batch_size", "seed", "dtype")}
+    run = xpnet.fit(xp, model, training, test=testing, optimizer=optimizer, **options)
     click.echo(
         f"trained in {time.perf_counter() - begin:.1f} s: test accuracy {run.history[-1].test_accuracy:.2%}; "
         "to skip this, run `xpnet train --save model.safetensors` once, then `xpnet draw model.safetensors`"
