@@ -609,10 +609,16 @@ def test_estimator_that_is_not_fitted_says_so():
             r"^`validation_fraction` must be in \(0, 1\), got 1$",
         ),
         ({"dtype": "float16"}, "^`dtype` must be 'float32' or 'float64', got 'float16'$"),
-        ({"random_state": -1}, r"^`seed` must be in \[0, 2\*\*64\), got -1$"),
+        (
+            {"random_state": -1},
+            "^`random_state` must be None, a whole number from 0 on or a RandomState, got -1$",
+        ),
         ({"loss": "hinge"}, "^unknown loss 'hinge': choose one of "),
         ({"backend": "abacus"}, "^unknown backend 'abacus': choose one of "),
-        ({"class_weight": "even"}, "balanced"),
+        (
+            {"class_weight": "even"},
+            '^`class_weight` must be None, "balanced" or a dict by label, got .even.$',
+        ),
         (
             {"class_weight": {0: 1, 1: 1, 2: 1, "a": 2}},
             r"^`class_weight` has 'a', which is none of the classes \[0, 1, 2\]$",
@@ -638,6 +644,10 @@ def test_parameter_that_is_wrong_is_refused_in_one_line(options, text):
         ({"model": "cnn"}, "^`model` must be a Sequential or a function of"),
         ({"model": lambda n_in, n_out: None}, r"^`model` must return a Sequential, got None for \(4, 3\)$"),
         ({"optimizer": None}, "^`optimizer` must be an optimizer, got None"),
+        (
+            {"random_state": "x"},
+            "^`random_state` must be None, a whole number from 0 on or a RandomState, got 'x'$",
+        ),
     ],
 )
 def test_parameter_of_another_kind_is_a_type_error(options, text):

@@ -76,7 +76,12 @@ def found_seed(random_state: Any) -> int:
     """Return a seed: `random_state` itself if it is one, else one that is drawn from it."""
     if random_state is None or isinstance(random_state, np.random.RandomState):
         return int(check_random_state(random_state).randint(2**31))
-    return checks.seed(random_state)
+    try:
+        return checks.seed(random_state)
+    except (TypeError, ValueError) as e:
+        raise type(e)(
+            f"`random_state` must be None, a whole number from 0 on or a RandomState, got {random_state!r}"
+        ) from e
 
 
 def found_dtype(dtype: Any, inputs: np.ndarray) -> str:

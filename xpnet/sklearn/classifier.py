@@ -219,6 +219,7 @@ class XPClassifier(ClassifierMixin, Network):
             raise ValueError(
                 "only one class of `y` has a weight above 0; give weight to at least two classes"
             )
+        _check_class_weight(self.class_weight)
         if self.class_weight is None:
             return data
         own = np.ones(len(data)) if data.sample_weight is None else data.sample_weight
@@ -265,3 +266,10 @@ def _probabilities(run: Run, inputs: np.ndarray) -> np.ndarray:
     logs = -np.logaddexp(0, -z)
     p = np.exp(logs - logs.max(axis=1, keepdims=True))
     return p / p.sum(axis=1, keepdims=True)
+
+
+def _check_class_weight(found: Any) -> None:
+    if not (
+        found is None or isinstance(found, dict | list) or (isinstance(found, str) and found == "balanced")
+    ):
+        raise ValueError(f'`class_weight` must be None, "balanced" or a dict by label, got {found!r}')
