@@ -218,6 +218,24 @@ def test_file_has_any_mode(tmp_path, mode):
     assert difference(handwriting.read(path), handwriting.prepared(seven())) < 2
 
 
+@pytest.mark.parametrize(("dtype", "mode"), [(np.float32, "F"), (np.int32, "I")])
+def test_pixels_without_a_fixed_range_are_refused(tmp_path, dtype, mode):
+    path = tmp_path / "seven.tif"
+    Image.fromarray((seven() / (255 if mode == "F" else 1)).astype(dtype)).save(path)
+    text = rf"seven.tif': its pixels have no fixed range \(mode '{mode}'\); save it with 8 bits$"
+    with pytest.raises(ValueError, match=text):
+        handwriting.read(path)
+    with pytest.raises(ValueError, match=text):
+        handwriting.whole(path, (28, 28), 1)
+
+
+def test_portable_greymap_of_16_bits_is_read(tmp_path):
+    pixels = seven().astype(">u2") * 257
+    path = tmp_path / "seven.pgm"
+    path.write_bytes(b"P5 %d %d 65535\n" % pixels.shape[::-1] + pixels.astype(">u2").tobytes())
+    assert difference(handwriting.read(path), handwriting.prepared(seven())) < 2
+
+
 def test_still_gif_is_read_and_an_animated_one_refused(tmp_path):
     frames = [Image.fromarray(seven()), Image.fromarray(seven(ink=100))]
     frames[0].save(tmp_path / "still.gif")

@@ -19,6 +19,7 @@ MOST_PIXELS = 64_000_000
 """Most pixels of a picture: decoded, they take 256 MB."""
 _SEVERAL = "MPO"  # what phones write: a JPEG that has others, such as a depth map, behind it
 _SIXTEEN_BITS = "I"  # how the names of such modes begin
+_SIXTEEN_BITS_AS_I = "PNG", "PPM"  # formats that Pillow reads into 32 bits of which they use 16
 _AS_WHOLE = "L", "RGB", "RGBA"  # modes that Pillow can reduce and NumPy can read
 
 
@@ -34,7 +35,8 @@ def read(path: str | os.PathLike[str], size: tuple[int, int] = (28, 28)) -> np.n
     OSError
         If the file cannot be read.
     ValueError
-        If it is not a picture, is animated, has more than 64 million pixels, or shows no digit.
+        If it is not a picture, is animated, has more than 64 million pixels or pixels without a fixed
+        range, such as floats, or shows no digit.
     """
     picture = photograph(path)
     try:
@@ -103,6 +105,8 @@ def _check(picture: Any) -> None:
     frames = getattr(picture, "n_frames", 1)
     if frames > 1 and picture.format != _SEVERAL:
         raise _RefusedError(f"it has {frames} frames; save one of them as a picture of its own")
+    if picture.mode == "F" or (picture.mode == "I" and picture.format not in _SIXTEEN_BITS_AS_I):
+        raise _RefusedError(f"its pixels have no fixed range (mode {picture.mode!r}); save it with 8 bits")
     width, height = picture.size
     if width * height > MOST_PIXELS:
         raise _RefusedError(
