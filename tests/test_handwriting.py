@@ -283,27 +283,53 @@ def test_more_than_64_million_pixels_are_refused(tmp_path, side):
 
 
 LARGE = """
-import resource, sys
+import sys
 import numpy as np
 import PIL.Image
 from xpnet import handwriting
+
+def most():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
 handwriting.prepared(np.eye(60, dtype=np.uint8) * 255)
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-assert handwriting.read(sys.argv[1]).max() == 255
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
+before = most()
+handwriting.read(sys.argv[1])
+read = most()
+handwriting.whole(sys.argv[1], (28, 28), 1)
+print((read - before) // 1024, (most() - before) // 1024)
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="units of ru_maxrss differ")
-@pytest.mark.parametrize(("suffix", "most"), [("jpg", 100), ("png", 400)])
-def test_photograph_of_50_megapixels_takes_bounded_memory(tmp_path, suffix, most):
-    picture = Image.fromarray(seven(side=1000)).convert("RGB").resize((8160, 6144), Image.Resampling.NEAREST)
+@pytest.mark.skipif(sys.platform != "linux", reason="there is no /proc")
+@pytest.mark.parametrize(
+    ("mode", "suffix", "most"), [("RGB", "jpg", 100), ("RGBA", "png", 300), ("LA", "png", 300)]
+)
+def test_picture_of_64_megapixels_takes_bounded_memory(tmp_path, mode, suffix, most):
+    picture = Image.fromarray(seven()).convert(mode).resize((8000, 8000), Image.Resampling.NEAREST)
     path = tmp_path / f"large.{suffix}"
     picture.save(path, **({"compress_level": 1} if suffix == "png" else {}))
     del picture
     done = subprocess.run([sys.executable, "-c", LARGE, path], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < most  # MiB; the pixels alone are 200 as Pillow stores them
+    read, whole = map(int, done.stdout.split())
+    assert read < most  # MiB; the pixels alone are 244 as Pillow stores them
+    assert whole < 520
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGBA"])
+def test_large_picture_is_resized_as_a_small_one_is(tmp_path, mode):
+    small = Image.fromarray(seven()).rotate(90).convert(mode).crop((0, 0, 280, 200))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees to the right
+    found = []
+    for times in (1, 20):
+        path = tmp_path / f"{times}.png"
+        size = small.width * times, small.height * times
+        small.resize(size, Image.Resampling.NEAREST).save(path, exif=exif, compress_level=1)
+        found.append(handwriting.whole(path, (40, 30), 3))
+    assert found[1].shape == (40, 30, 3)
+    assert found[1].min() < 100
+    assert difference(*found) < 1
 
 
 def test_pillow_that_is_missing_is_named(monkeypatch, tmp_path):

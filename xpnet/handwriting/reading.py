@@ -1,4 +1,4 @@
-"""Files of pictures as arrays, whatever their size, without an array as large as a photograph."""
+"""Files of pictures as arrays, without copies of a large picture beside the one that Pillow decodes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from xpnet.handwriting.greys import LARGEST
 from xpnet.handwriting.preparing import prepared
 
 MOST_PIXELS = 64_000_000
-"""Most pixels of a picture: decoded, they take 256 MB."""
+"""Most pixels of a picture.
+
+Decoded, they take 256 MB. Of 8000 x 8000 pixels in a PNG, TIFF, BMP, GIF or JPEG file, `read` takes up to
+280 MB and `whole` up to 520 MB, as measured; Pillow takes 1 GB to decode them from a WebP file.
+"""
 _SEVERAL = "MPO"  # what phones write: a JPEG that has others, such as a depth map, behind it
 _SIXTEEN_BITS = "I"  # how the names of such modes begin
 _SIXTEEN_BITS_AS_I = "PNG", "PPM"  # formats that Pillow reads into 32 bits of which they use 16
 _AS_WHOLE = "L", "RGB", "RGBA"  # modes that Pillow can reduce and NumPy can read
+_STRIP = 256  # rows, about so many
+_MOST_COPIED = MOST_PIXELS // 4  # pixels, of which a few copies take no more than the largest picture
 
 
 def read(path: str | os.PathLike[str], size: tuple[int, int] = (28, 28)) -> np.ndarray:
@@ -56,9 +62,9 @@ def photograph(path: str | os.PathLike[str]) -> np.ndarray:
 def whole(path: str | os.PathLike[str], size: tuple[int, int] | None, channels: int) -> np.ndarray:
     """Return a picture resized as `xpnet.datasets.image_folder` does, shape (height, width, channels), uint8.
 
-    For errors, see `read`.
+    One of more than 16 million pixels is first reduced by 2, unless `size` is None. For errors, see `read`.
     """
-    return _opened(path, lambda picture: pixels_of(pillow(), picture, size, channels))
+    return _opened(path, lambda picture: _resized(picture, size, channels))
 
 
 def naming(path: str | os.PathLike[str], error: Exception) -> ValueError:
@@ -119,10 +125,37 @@ def _reduced(picture: Any) -> np.ndarray:
     # A JPEG is decoded at half, a quarter or an eighth of its size.
     picture.draft(picture.mode if picture.mode in _AS_WHOLE else "RGB", (2 * LARGEST, 2 * LARGEST))
     factor = max(1, max(picture.size) // LARGEST)
+    found = _smaller(picture, factor)
+    return np.asarray(importlib.import_module("PIL.ImageOps").exif_transpose(found))
+
+
+def _resized(picture: Any, size: tuple[int, int] | None, channels: int) -> np.ndarray:
+    if size is not None and picture.width * picture.height > _MOST_COPIED:
+        picture = _smaller(picture, 2)
+    return pixels_of(pillow(), picture, size, channels)
+
+
+def _smaller(picture: Any, factor: int) -> Any:
+    """Return a picture reduced by a factor, in a mode that NumPy can read.
+
+    Strip by strip, because Pillow copies what it converts or reduces.
+    """
+    picture.load()
+    width, height = picture.size
+    rows = factor * max(1, _STRIP // factor)
+    boxes = [(0, top, width, min(top + rows, height)) for top in range(0, height, rows)]
+    strips = [_plain(picture.crop(box)).reduce(factor) for box in boxes]
+    found = pillow().new(strips[0].mode, (strips[0].width, sum(strip.height for strip in strips)))
+    for number, strip in enumerate(strips):
+        found.paste(strip, (0, number * strips[0].height))
+    found.info = picture.info  # has EXIF data
+    return found
+
+
+def _plain(picture: Any) -> Any:
     if picture.mode.startswith(_SIXTEEN_BITS):
-        picture = pillow().fromarray(pixels_of(pillow(), picture, None, 1)[..., 0])
-    elif picture.mode not in _AS_WHOLE:
-        picture = picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    if factor > 1:
-        picture = picture.reduce(factor)
-    return np.asarray(importlib.import_module("PIL.ImageOps").exif_transpose(picture))
+        picture.info = {}  # It is turned when it is whole.
+        return pillow().fromarray(pixels_of(pillow(), picture, None, 1)[..., 0])
+    if picture.has_transparency_data:
+        return picture.convert("RGBA")
+    return picture if picture.mode in _AS_WHOLE else picture.convert("RGB")
