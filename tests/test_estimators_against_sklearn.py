@@ -1,6 +1,7 @@
 """The estimators are as accurate as scikit-learn's networks with the same settings, on real data."""
 
 import json
+import pathlib
 import sys
 
 import pytest
@@ -49,3 +50,10 @@ def test_comparison_prints_a_table_and_writes_all_runs(tmp_path, monkeypatch, ca
     ]
     sides = json.loads(path.read_text())["results"]["iris"]
     assert [len(side["seconds"]) for side in sides] == [2, 2, 2]
+
+
+def test_table_of_the_page_is_that_of_the_published_runs():
+    root = pathlib.Path(estimators.__file__).parents[1]
+    found = json.loads((root / "benchmarks/results/estimators/cpu-amd-epyc-2-cores.json").read_text("utf-8"))
+    page = (root / "docs/how-to/sklearn.md").read_text(encoding="utf-8")
+    assert f"begin -->\n{estimators.table(found).strip()}\n<!-- estimators: end" in page
