@@ -6,10 +6,9 @@ from typing import Any
 
 import click
 
-from xpnet.cli.networks import widths
+from xpnet.cli.fitting import loss_option
+from xpnet.cli.networks import activation_option, widths
 from xpnet.cli.options import COUNT
-from xpnet.layers import ACTIVATIONS
-from xpnet.losses import LOSSES
 from xpnet_bench.networks import NETWORKS
 
 network_options = (
@@ -24,11 +23,7 @@ network_options = (
         metavar="WIDTHS",
         help="A perceptron with hidden layers of these widths: 64, or 512,256, or none.",
     ),
-    click.option(
-        "--activation",
-        type=click.Choice(list(ACTIVATIONS)),
-        help="Follows each hidden layer. [default: relu for cnn, else sigmoid]",
-    ),
+    activation_option,
     click.option(
         "--model",
         metavar="FILE:NAME",
@@ -39,11 +34,7 @@ network_options = (
 
 training_options = (
     click.option("--batch-size", type=COUNT, default=128, show_default=True),
-    click.option(
-        "--loss",
-        type=click.Choice(list(LOSSES)),
-        help="[default: squared_error for values to predict, else softmax_cross_entropy]",
-    ),
+    loss_option,
     click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=138, show_default=True),
     click.option("--limit", type=COUNT, metavar="N", help="Use only the first N training samples."),
 )

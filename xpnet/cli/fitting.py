@@ -46,14 +46,17 @@ def class_weights(value: str) -> str | dict[str, float]:
     return found
 
 
+loss_option = click.option(
+    "--loss",
+    type=click.Choice(list(LOSSES)),
+    help="[default: squared_error for values to predict, else softmax_cross_entropy]",
+)
+
+
 def fit_options(command: Command) -> Command:
     """Add the options of the loss, the validation set and early stopping."""
     options = [
-        click.option(
-            "--loss",
-            type=click.Choice(list(LOSSES)),
-            help="[default: squared_error for values to predict, else softmax_cross_entropy]",
-        ),
+        loss_option,
         click.option(
             "--label-smoothing",
             type=float,

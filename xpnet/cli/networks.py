@@ -30,6 +30,13 @@ def widths(value: str) -> tuple[int, ...]:
     return tuple(int(width) for width in value.split(","))
 
 
+activation_option = click.option(
+    "--activation",
+    type=click.Choice(list(ACTIVATIONS)),
+    help="Follows each hidden layer. [default: relu for cnn, else sigmoid]",
+)
+
+
 def network_options(command: Command) -> Command:
     """Add the options of the network, and ``--load`` for one that was trained before."""
     options = [
@@ -45,11 +52,7 @@ def network_options(command: Command) -> Command:
             metavar="WIDTHS",
             help="Widths of the hidden layers: 64, or 512,256, or none; only mlp. [default: 64]",
         ),
-        click.option(
-            "--activation",
-            type=click.Choice(list(ACTIVATIONS)),
-            help="Follows each hidden layer. [default: relu for cnn, else sigmoid]",
-        ),
+        activation_option,
         click.option(
             "--dropout",
             type=float,
