@@ -10,7 +10,7 @@ from test_cli import run
 
 from xpnet.cli.app import app
 from xpnet_bench import results
-from xpnet_bench.compare import compared
+from xpnet_bench.compare import compared, listing
 
 FOLDER = pathlib.Path(__file__).parents[2] / "benchmarks" / "results"
 CPU = results.read(FOLDER / "cpu-amd-epyc-2-cores.json")
@@ -56,6 +56,9 @@ def test_conditions_that_differ_are_listed():
         ("numpy", "9.9"),
     }
     assert (found["only_before"], found["only_after"]) == (["gemm alone"], [])
+    lines = listing(found).splitlines()
+    assert "differs: threads, 2 before and 1 after" in lines
+    assert "only in a: gemm alone" in lines
 
 
 @pytest.mark.parametrize(
