@@ -143,7 +143,7 @@ DROPOUT = Workload(
 def test_dropout_draws_masks_of_its_own_in_training_only(name):
     peer, test = prepared(name, DROPOUT), DROPOUT.data()[1]
     peer.epoch(next(DROPOUT.orders(4000)))
-    assert DROPOUT.score(peer.outputs(), test)[1] > 0.75
+    assert DROPOUT.score(peer.outputs(), test)[1] > 0.5
     assert np.array_equal(peer.outputs(), peer.outputs())
 
 
