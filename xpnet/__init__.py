@@ -35,6 +35,7 @@ from xpnet.run import Epoch, Run, load
 from xpnet.train import fit
 
 if TYPE_CHECKING:
+    from xpnet import distributed as distributed
     from xpnet import drawing as drawing
     from xpnet import handwriting as handwriting
     from xpnet import lessons, plots
@@ -122,6 +123,7 @@ if not TYPE_CHECKING:  # To a type checker, a name that is not above is an error
     # Loaded at their first use, so that `import xpnet` does not pay for them.
     _LATE = frozenset(
         {
+            "distributed",
             "drawing",
             "handwriting",
             "lessons",

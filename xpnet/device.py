@@ -38,6 +38,18 @@ def _no_shortage(error: Exception) -> None:
     pass
 
 
+def _sum_on_host(group: Any) -> Callable[[Array], Array]:
+    def all_reduce(x: Array) -> Array:
+        if isinstance(x, numpy.ndarray) and x.flags.c_contiguous and x.flags.writeable:
+            group.sum(x)
+            return x
+        host = numpy.array(_copy(x))
+        group.sum(host)
+        return x.__array_namespace__().asarray(host)
+
+    return all_reduce
+
+
 @dataclasses.dataclass(frozen=True)
 class Device:
     """Where a backend's arrays are, and the functions that depend on it; ``Device()`` is the host.
@@ -67,6 +79,8 @@ class Device:
     shortage : callable
         Takes an error; returns how many bytes were asked for and how many are free if the device was out of
         memory, else None.
+    all_reduce : callable
+        Takes a group of processes, see `xpnet.distributed`, and returns the kernel of `xpnet.nn.all_reduce`.
     remedy : str
         What to tell a person on whose machine the probe fails.
     """
@@ -81,4 +95,5 @@ class Device:
     synchronize: Callable[[], object] = _nothing
     release: Callable[[], object] = _nothing
     shortage: Callable[[Exception], tuple[int, int] | None] = _no_shortage
+    all_reduce: Callable[[Any], Callable[[Array], Array]] = _sum_on_host
     remedy: str = "reinstall it or choose another backend"

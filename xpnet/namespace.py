@@ -230,6 +230,17 @@ class Namespace:
         other.nn = functions
         return other
 
+    def with_group(self, group: Any) -> Namespace:
+        """Return a copy of this namespace whose `nn.all_reduce` sums over a group of processes.
+
+        Parameters
+        ----------
+        group : xpnet.distributed.Group
+        """
+        other = self.with_functions(_Functions(self))
+        vars(other.nn).update(vars(self.nn), all_reduce=self._device.all_reduce(group))
+        return other
+
     def device_name(self) -> str:
         """Return what a person calls the device: ``"cpu"``, or the model of a GPU."""
         return self._device.name(self)

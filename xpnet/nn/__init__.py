@@ -11,14 +11,15 @@ from that, and `FUNCTIONS` has it by name.
 Shapes are ``(batch, features)``, and ``(batch, height, width, channels)`` of images; a weight is ``(n_in,
 n_out)``, or ``(kernel_height, kernel_width, channels_in / groups, channels_out)``. Unless they say otherwise,
 results have the floating-point dtype of the arguments. A function named ``*_backward`` takes `dy`, the
-gradient of a scalar loss at the output, and returns the gradient at the input. Only the ``*_step`` functions
-and `moving_average` may overwrite what they are given.
+gradient of a scalar loss at the output, and returns the gradient at the input. Only the ``*_step`` functions,
+`moving_average`, `pack` and `all_reduce` may overwrite what they are given.
 """
 
 from xpnet.nn.activations import *  # noqa: F403
 from xpnet.nn.augmentation import *  # noqa: F403
 from xpnet.nn.batch_normalisation import *  # noqa: F403
 from xpnet.nn.clipping import *  # noqa: F403
+from xpnet.nn.collective import *  # noqa: F403
 from xpnet.nn.declaration import FUNCTIONS as FUNCTIONS
 from xpnet.nn.declaration import Form as Form
 from xpnet.nn.declaration import Function as Function
