@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.distributed.group import ALONE, Group
 from xpnet.errors import TrainingDivergedError
 from xpnet.measure import Measure
 from xpnet.namespace import Namespace
@@ -25,8 +26,11 @@ def train_epoch(
     measures: dict[str, Measure],
     order: np.ndarray,
     advance: Callable[[int], object],
+    group: Group = ALONE,
 ) -> None:
     """Train the next epoch over the samples in this order, and record the result in `run`.
+
+    Losses and accuracies are those of all processes of the group.
 
     Raises
     ------
@@ -38,9 +42,9 @@ def train_epoch(
     total = trainer.epoch(order, advance)
     run.xp.synchronize()
     seconds = time.perf_counter() - start
-    figures = _figures(run.xp, trainer, total, measures)
+    figures = _figures(run.xp, trainer, total, measures, group)
     if not all(map(math.isfinite, figures.values())):
-        raise _diverged(trainer, number, figures, float(run.xp.to_host(total)), begin, order)
+        raise _diverged(trainer, number, figures, float(run.xp.to_host(total)), begin, order, group)
     absent: dict[str, Any] = {"test_loss": None, "test_accuracy": None}
     epoch = Epoch(epoch=number, seconds=seconds, lr=trainer.lr, **absent | figures)
     run.params, run.history = trainer.snapshot(), [*run.history, epoch]
@@ -53,7 +57,9 @@ def _report(trainer: Trainer, measures: dict[str, Measure]) -> str:
     return trainer.report or next(tested, "")
 
 
-def _figures(xp: Namespace, trainer: Trainer, total: Array, measures: dict[str, Measure]) -> dict[str, float]:
+def _figures(
+    xp: Namespace, trainer: Trainer, total: Array, measures: dict[str, Measure], group: Group
+) -> dict[str, float]:
     """Return losses and accuracies after an epoch; all of them reach the host in one copy.
 
     The training loss is nan if a parameter is not finite, which saves reading back another number.
@@ -68,12 +74,20 @@ def _figures(xp: Namespace, trainer: Trainer, total: Array, measures: dict[str, 
         hits = measure.targets.hits(predicted)
         if hits is not None:
             found[f"{name}_accuracy"] = hits, len(measure.batches)
-    sums = xp.to_host(xp.stack([value for value, _ in found.values()]))
-    return {name: float(value) / n for (name, (_, n)), value in zip(found.items(), sums, strict=True)}
+    values, counts = zip(*found.values(), strict=True)
+    sums = np.stack([xp.to_host(xp.stack(values)), counts])
+    group.sum(sums)
+    return {name: float(value / count) for name, value, count in zip(found, *sums, strict=True)}
 
 
 def _diverged(
-    trainer: Trainer, number: int, figures: dict[str, float], total: float, begin: Begin, order: np.ndarray
+    trainer: Trainer,
+    number: int,
+    figures: dict[str, float],
+    total: float,
+    begin: Begin,
+    order: np.ndarray,
+    group: Group,
 ) -> TrainingDivergedError:
     """Return the error for an epoch with these figures, which says where the trouble began."""
     name = next(name for name, value in figures.items() if not math.isfinite(value))
@@ -83,7 +97,8 @@ def _diverged(
         what = f"a parameter is not finite after epoch {number}"
     else:
         what = f"the mean training loss of epoch {number} is {total / trainer.total_weight}"
-    trouble = find_trouble(trainer, begin, order) if name == "train_loss" else None
+    found = name == "train_loss" and group.rank == 0
+    trouble = group.broadcast(find_trouble(trainer.alone(), begin, order) if found else None)
     where = "" if trouble is None else f"; in its step {trouble.step}, {trouble.what} was first not finite"
     error = TrainingDivergedError(f"{what}; {remedy(trainer)}{where}")
     error.epoch = number

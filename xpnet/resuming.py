@@ -6,6 +6,7 @@ import contextlib
 import copy
 import os
 import pathlib
+import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 from xpnet import checkpoint
 from xpnet.checkpoint_folder import Checkpoint, candidates, newest_whole
 from xpnet.datasets import Dataset
+from xpnet.distributed.group import ALONE, Group
 from xpnet.errors import fitted
 from xpnet.optim import OPTIMIZERS, Optimizer
 from xpnet.packing import Tensors, pack
@@ -24,6 +26,7 @@ from xpnet.settings import described, differences, fingerprint
 from xpnet.trainer import Trainer
 
 Path = str | os.PathLike[str]
+_Found = tuple[pathlib.Path, dict[str, Any], Run]
 
 
 class Resumable:
@@ -44,6 +47,8 @@ class Resumable:
     data : dict of Dataset or None
     order : Stream
         Of the order of the samples.
+    group : Group
+        Rank 0 finds the checkpoint, and all continue from it.
 
     Attributes
     ----------
@@ -60,8 +65,10 @@ class Resumable:
         settings: dict[str, Any],
         data: dict[str, Dataset | None],
         order: Stream,
+        group: Group = ALONE,
     ) -> None:
         self.done = 0
+        self._group = group
         self._run = run
         self._callbacks = callbacks
         self._checkpoints = checkpoints
@@ -81,16 +88,19 @@ class Resumable:
         if self._checkpoints or resume:
             self._settings = {name: described(value) for name, value in self._settings.items()}
             self._identified = {name: fingerprint(value) for name, value in self._data.items()}
-        path = self._resume(resume, epochs)
-        for folder in self._checkpoints:
-            folder.begin(self._run, path)
+        with self._group.together():
+            found = None if self._group.rank else self._find(resume)
+        path = self._resume(found, epochs)
         with contextlib.ExitStack() as ends:
-            for callback in self._callbacks:
-                if hasattr(callback, "begin"):
-                    callback.begin(self._run)
-                if hasattr(callback, "end"):
-                    ends.callback(callback.end, self._run)
-            self._restore_callbacks()
+            with self._group.together():
+                for folder in self._checkpoints:
+                    folder.begin(self._run, path)
+                for callback in self._callbacks:
+                    if hasattr(callback, "begin"):
+                        callback.begin(self._run)
+                    if hasattr(callback, "end"):
+                        ends.callback(callback.end, self._run)
+                self._restore_callbacks()
             try:
                 yield
             except BaseException as e:
@@ -155,22 +165,34 @@ class Resumable:
             "callbacks": [[_name(c), c.state()] for c in self._callbacks if _has_state(c)],
         }
 
-    def _resume(self, resume: Path | bool | None, epochs: int) -> pathlib.Path | None:
-        """Take the newest checkpoint of a folder, or that file; return its path, or None if there is none."""
+    def _find(self, resume: Path | bool | None) -> _Found | None:
+        """Return the newest checkpoint of a folder, or that file; None if there is none."""
         if resume is None or resume is False:
             return None
         place = self._place(resume)
-        skipped: list[str] = []
         if place.suffix == ".safetensors" and not place.is_dir():
-            path: pathlib.Path | None = place
-            found = self._read(place)
-        else:
-            found, path, skipped = newest_whole(place, self._read)
+            return place, *self._read(place)
+        found, path, skipped = newest_whole(place, self._read)
         for line in skipped:
-            warnings.warn(f"skipped a checkpoint: {line}", stacklevel=5)
-        if path is not None:
-            self._take(found, path, epochs)
-        return path
+            warnings.warn(f"skipped a checkpoint: {line}", stacklevel=6)
+        return None if path is None else (path, *found)
+
+    def _resume(self, found: _Found | None, epochs: int) -> pathlib.Path | None:
+        """Continue from the checkpoint that rank 0 has found, and return its path; None if there is none."""
+        own = None
+        if found is not None:
+            own = found[0], found[0].read_bytes() if self._group.is_split else b""
+        path, content = self._group.broadcast(own) or (None, b"")
+        if path is None:
+            return None
+        if found is None:
+            # A copy, because another machine may not have the file.
+            with tempfile.TemporaryDirectory() as folder:
+                copied = pathlib.Path(folder, "checkpoint.safetensors")
+                copied.write_bytes(content)
+                found = path, *self._read(copied)
+        self._take(*found, epochs)
+        return found[0]
 
     def _place(self, resume: Path | bool) -> pathlib.Path:
         if resume is not True:
@@ -199,9 +221,8 @@ class Resumable:
         except ValueError as e:
             raise DamagedError(str(e)) from e
 
-    def _take(self, found: tuple[dict[str, Any], Run], path: pathlib.Path, epochs: int) -> None:
+    def _take(self, path: pathlib.Path, state: dict[str, Any], saved: Run, epochs: int) -> None:
         """Continue from a checkpoint."""
-        state, saved = found
         run, self.done = self._run, state["epoch"]
         if epochs < self.done:
             raise ValueError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import time
 import types
@@ -15,6 +17,10 @@ from xpnet.adapting import adapted_params
 from xpnet.batches import Scaling
 from xpnet.checkpoint_folder import Checkpoint
 from xpnet.datasets import Dataset
+from xpnet.distributed.agreement import check_batch, check_group, compare, of_first, results_of_first
+from xpnet.distributed.group import Group
+from xpnet.distributed.parts import own_samples
+from xpnet.distributed.trainer import DistributedTrainer
 from xpnet.epoch_lines import epoch_lines
 from xpnet.epochs import train_epoch
 from xpnet.inputs import Inputs
@@ -66,6 +72,7 @@ def fit(
     checkpoint: Checkpoint | str | os.PathLike[str] | None = None,
     resume: str | os.PathLike[str] | bool | None = None,
     progress: bool | None = None,
+    distributed: Group | None = None,
 ) -> Run:
     """Train a model and return it with its history.
 
@@ -122,6 +129,11 @@ def fit(
     progress : bool, optional
         Whether to show a progress bar. If omitted, it is shown if standard output is a terminal; otherwise,
         as in a notebook, a line is printed after each epoch, at most every half second after the first 10.
+    distributed : Group, optional
+        The processes that train together, for example ``xpnet.distributed.mpi()``. All of them call `fit`
+        with the same arguments and data, and return the same parameters and losses. Each takes its rows of
+        every batch, which has `batch_size` rows in all, so parameters equal those of one process up to
+        rounding. Only rank 0 calls callbacks, writes checkpoints and shows progress.
 
     Returns
     -------
@@ -133,6 +145,8 @@ def fit(
         If an argument is invalid or does not fit the others.
     TrainingDivergedError
         If the mean loss of an epoch, or a parameter after it, is not finite.
+    DistributedError
+        If the ranks of a group have other versions, backends, arguments or data, or if another rank failed.
     DeviceMemoryError
         If the device is out of memory. It says what was asked for, what is free, and which batch size fits.
 
@@ -141,34 +155,34 @@ def fit(
     An error or a KeyboardInterrupt that ends training has an attribute `run`: the run after the last complete
     epoch, ready to use or save.
     """
-    criterion = find_loss(loss)
-    check_namespace(xp)
-    check_fit("train", train, model, criterion)
-    seed, scaling = checks.seed(seed), Scaling(scale, offset)
-    task, image = criterion.task(train.targets), images_for(model, train).shape[1:]
-    train = weighted(train, sample_weight, None, classes=0)
-    train, validation = divided(train, validation, seed=seed)
-    train = weighted(train, None, class_weight, classes=class_count(model, image))
-    check_fit("train", train, model, criterion)
-    held_out = {"validation": validation, "test": test}
-    batch_size, epochs = checks.count("batch_size", batch_size), checks.count("epochs", epochs)
-    callbacks, checkpoints = find_checkpoints(_as_list(callbacks), checkpoint)
-    _check_callables(optimizer, callbacks)
-    dtype = checks.float_name(xp, dtype)
-
-    problem = Problem(model, criterion, scaling, dtype, task)
-    run = new_run(xp, problem, train, optimizer)
-    others = {
-        name: _checked_other(name, other, problem, run, train)
-        for name, other in held_out.items()
-        if other is not None
-    }
-    order = Stream(seed, "shuffle")
-    resumable = Resumable(
-        run,
-        callbacks=callbacks,
-        checkpoints=checkpoints,
-        settings={
+    group = check_group(distributed)
+    with group.guarded(), contextlib.ExitStack() as ends:
+        with group.together():
+            criterion = find_loss(loss)
+            check_namespace(xp)
+            check_fit("train", train, model, criterion)
+            seed, scaling = checks.seed(seed), Scaling(scale, offset)
+            task, image = criterion.task(train.targets), images_for(model, train).shape[1:]
+            train = weighted(train, sample_weight, None, classes=0)
+            train, validation = divided(train, validation, seed=seed)
+            train = weighted(train, None, class_weight, classes=class_count(model, image))
+            check_fit("train", train, model, criterion)
+            held_out = {"validation": validation, "test": test}
+            batch_size, epochs = checks.count("batch_size", batch_size), checks.count("epochs", epochs)
+            check_batch(group, batch_size)
+            callbacks, checkpoints = find_checkpoints(_as_list(callbacks), checkpoint)
+            _check_callables(optimizer, callbacks)
+            if group.rank:
+                callbacks, checkpoints = [], []
+            dtype = checks.float_name(xp, dtype)
+            problem = Problem(model, criterion, scaling, dtype, task)
+            run = new_run(xp, problem, train, optimizer)
+            others = {
+                name: _checked_other(name, other, problem, run, train)
+                for name, other in held_out.items()
+                if other is not None
+            }
+        settings = {
             "model": model,
             "optimizer": optimizer,
             "loss": criterion,
@@ -176,16 +190,24 @@ def fit(
             "seed": seed,
             "dtype": dtype,
             "scaling": scaling,
-        },
-        data={"train": train, **{name: others.get(name) for name in held_out}},
-        order=order,
-    )
-    with (
-        in_reach(run),
-        watched(xp, model, dtype=dtype, batch_size=batch_size, image=image),
-        resumable.begun(resume, epochs),
-    ):
-        if resumable.done == epochs or resumable.is_over:
+        }
+        data = {"train": train, **{name: others.get(name) for name in held_out}}
+        compare(group, xp, settings | {"epochs": epochs, "resume": resume is not None}, data, params)
+        order = Stream(seed, "shuffle")
+        resumable = Resumable(
+            run,
+            callbacks=callbacks,
+            checkpoints=checkpoints,
+            settings=settings,
+            data=data,
+            order=order,
+            group=group,
+        )
+        ends.enter_context(in_reach(run))
+        ends.enter_context(results_of_first(group, run))
+        ends.enter_context(watched(xp, model, dtype=dtype, batch_size=batch_size, image=image))
+        ends.enter_context(resumable.begun(resume, epochs))
+        if group.broadcast(resumable.done == epochs or resumable.is_over):
             return run
         if params is None:
             drawn = model.init(xp, seed, dtype=dtype)
@@ -196,7 +218,8 @@ def fit(
             run.params = initial
             run.initial_sha256 = sha256(xp.to_host(p) for p in initial.values())
         start = time.perf_counter()
-        trainer = Trainer(
+        make = functools.partial(DistributedTrainer, group=group) if group.is_split else Trainer
+        trainer = make(
             xp,
             problem,
             copy_params(xp, run.params),
@@ -210,20 +233,29 @@ def fit(
         trainer.rehearse()
         run.warm_up_seconds = time.perf_counter() - start
 
-        measures = {name: Measure(xp, problem, other, name=name, keep=True) for name, other in others.items()}
+        measures = {
+            name: Measure(xp, problem, own_samples(other, group.rank, group.size), name=name, keep=True)
+            for name, other in others.items()
+        }
         for measure in measures.values():
             measure.rehearse(initial, resumable.done)
         steps = (epochs - resumable.done) * -(-len(train) // batch_size)
-        bar = progress_bar(steps, "training", show=progress)
+        shown = False if group.rank else progress
+        bar = progress_bar(steps, "training", show=shown)
         # In this order, because some versions of Rich replace standard output while a bar is shown.
-        with epoch_lines(epochs, show=progress) as tell, bar as advance:
+        with epoch_lines(epochs, show=shown) as tell, bar as advance:
             for _ in range(resumable.done, epochs):
-                train_epoch(run, trainer, measures, order.permutation(len(train)), advance)
+                train_epoch(run, trainer, measures, order.permutation(len(train)), advance, group)
                 tell(run.history[-1])
-                answers = [callback(run) for callback in callbacks]
+                before = run.optimizer
+                with group.together():
+                    answers = [callback(run) for callback in callbacks]
+                run.optimizer = of_first(group, run.optimizer, before)
                 trainer.use(run.optimizer)
-                resumable.epoch_done()
-                if any(map(_is_true, answers)):
+                with group.together():
+                    resumable.epoch_done()
+                    is_over = any(map(_is_true, answers))
+                if group.broadcast(is_over):
                     break
         trainer.close()
         for measure in measures.values():

@@ -90,6 +90,7 @@ class Trainer:
         # Only dropout masks need the number of a step; a loop of compiled steps is faster without it.
         self._next_step = 1 if _may_draw(self._trunk) else None
         self._epochs = 0  # with this optimizer
+        self._kept: list[Array] = []  # what steps hand on besides
         self.put(train)
         self.compiled = checked_at_first(xp, compile_step(xp, self._step))
 
@@ -118,6 +119,7 @@ class Trainer:
 
     def put(self, train: Dataset) -> None:
         """Replace the training set on the device; later changes of the data set have no effect."""
+        self._samples = len(train)
         self._images, self._targets = self._problem.on_device(self.xp, train, name="train", keep=True)
 
     def epoch(self, order: np.ndarray, advance: Callable[[int], object] = lambda steps: None) -> Array:
@@ -131,16 +133,28 @@ class Trainer:
         """
         xp = self.xp
         self._epochs += 1
-        indices = xp.asarray(order)
 
         def batches() -> Iterator[tuple[Any, ...]]:
-            for begin, end in spans(len(order), self._batch_size):
-                yield self._images.images, self._targets.arrays, indices[begin:end]
+            for batch in self._batches(order):
+                yield batch
                 advance(1)
 
-        carry = self.params, self._state, xp.zeros((), dtype=self._images.dtype), self._next_step
-        self.params, self._state, total, self._next_step = xp.fold(self.compiled, carry, batches())
+        total = xp.zeros((), dtype=self._images.dtype)
+        carry = self.params, self._state, total, self._next_step, *self._kept
+        self.params, self._state, total, self._next_step, *self._kept = xp.fold(
+            self.compiled, carry, batches()
+        )
         return total
+
+    def _batches(self, order: np.ndarray) -> Iterator[tuple[Any, ...]]:
+        """Yield what a step takes for each batch of an epoch in this order."""
+        indices = self.xp.asarray(order)
+        for begin, end in spans(len(order), self._batch_size):
+            yield self._images.images, self._targets.arrays, indices[begin:end]
+
+    def _rehearsed(self, size: int) -> tuple[Any, ...]:
+        """Return what a step takes for a batch of so many samples, the first ones."""
+        return self._images.images, self._targets.arrays, self.xp.arange(size, dtype=self.xp.int32)
 
     def snapshot(self) -> Params:
         """Return copies of the parameters, which later steps do not change."""
@@ -173,6 +187,10 @@ class Trainer:
             return params, total
 
         return step
+
+    def alone(self) -> Trainer:
+        """Return a trainer that takes the steps of the training without other processes: this one."""
+        return self
 
     def largest_input(self) -> float:
         """Return the largest magnitude that enters the model, or 0 if its first layer scales inputs."""
@@ -228,13 +246,12 @@ class Trainer:
         params = {name: xp.asarray(p, copy=True) for name, p in begin.items()}
         state = self._optimizer.init(xp, self._trained(params))
         total = xp.zeros((), dtype=self._images.dtype)
-        carry = params, state, total, None if self._next_step is None else 1
+        carry = params, state, total, None if self._next_step is None else 1, *map(xp.zeros_like, self._kept)
         drawn = self._dropout.state()  # a layer of a user may draw on the host
-        sizes = Counter(end - begin for begin, end in spans(len(self._images), self._batch_size))
+        sizes = Counter(end - begin for begin, end in spans(self._samples, self._batch_size))
         for size, steps in sorted(sizes.items(), reverse=True):
-            batch = self._images.images, self._targets.arrays, xp.arange(size, dtype=xp.int32)
             times = REHEARSALS if own else min(REHEARSALS, steps * self._epochs)
-            carry = xp.fold(self.compiled, carry, [batch] * times)
+            carry = xp.fold(self.compiled, carry, [self._rehearsed(size)] * times)
         self._dropout.restore(drawn)
         xp.synchronize()
 
@@ -254,17 +271,29 @@ class Trainer:
         indices: Array,
     ) -> tuple[Params, State, Array, int | None]:
         """Take one training step; all that changes is an argument, and nothing is read back to the host."""
-        x = self._images.gather_from(xp, images, indices)
-        wanted, weights = self._targets.gather_from(xp, targets, indices)
         stream = None if step is None else self._dropout.at(step)
+        x, wanted, weights = self._batch(xp, images, targets, indices)
         outputs, pullback, layer_state = in_training(self._trunk, xp, params, x, stream=stream)
         loss, d_outputs = self._problem.loss.value(xp, outputs, wanted, weights)
         _, grads = pullback(d_outputs, input_gradient=False)
-        trained, state = self._optimizer(xp, self._trained(params), grads, state)
-        # In the same order as before, so that one program takes all steps.
-        params = {name: (trained | layer_state)[name] for name in params} if layer_state else trained
+        params, state = self._stepped(xp, params, layer_state, grads, state)
         total = accumulated(xp, total, loss, weights, indices.shape[0])
         return params, state, total, None if step is None else step + 1
+
+    def _batch(
+        self, xp: Namespace, images: Array, targets: tuple[Array, ...], indices: Array
+    ) -> tuple[Array, Array, Array | None]:
+        """Return the inputs, the targets and the weights of a batch."""
+        x = self._images.gather_from(xp, images, indices)
+        return x, *self._targets.gather_from(xp, targets, indices)
+
+    def _stepped(
+        self, xp: Namespace, params: Params, layer_state: Params, grads: Params, state: State
+    ) -> tuple[Params, State]:
+        """Return the parameters, with the state of layers, and the optimizer's state after its step."""
+        trained, state = self._optimizer(xp, self._trained(params), grads, state)
+        # In the same order as before, so that one program takes all steps.
+        return {name: (trained | layer_state)[name] for name in params} if layer_state else trained, state
 
     def _trained(self, params: Params) -> Params:
         """Return the parameters without the state of layers."""

@@ -1,0 +1,222 @@
+"""A training step of several processes: each takes its rows of a batch, and the gradients are summed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from xpnet.batches import spans
+from xpnet.datasets import Dataset
+from xpnet.distributed.group import Group
+from xpnet.distributed.parts import Part
+from xpnet.layer import Params, in_training
+from xpnet.namespace import Namespace
+from xpnet.optim import State
+from xpnet.problem import Problem
+from xpnet.registry import is_plain_data
+from xpnet.replay.captured import Captured
+from xpnet.targets import accumulated
+from xpnet.trainer import Trainer
+
+Array = Any
+
+
+class _Quiet:
+    """A group whose sums are left out while `is_quiet`; everything else is the group's own."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self.is_quiet = False
+
+    def sum(self, x: np.ndarray) -> None:
+        if not self.is_quiet:
+            self._group.sum(x)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._group, name)
+
+
+class _AsWritten:
+    """A step that no backend compiles.
+
+    Its first steps cannot be rehearsed, because they might change parts of a user's, and no rank may find out
+    in the midst of training that it cannot replay what the others do.
+    """
+
+    report = (
+        "in a group of processes, layers, losses and optimizers of your own run as written, unless their "
+        "class is a frozen dataclass that `xpnet.register` knows"
+    )
+
+    def __init__(self, step: Callable[..., Any]) -> None:
+        self._step = step
+
+    def __call__(self, *args: Any) -> Any:
+        return self._step(*args)
+
+
+class DistributedTrainer(Trainer):
+    """A model in training by a group of processes, see `Trainer`.
+
+    All ranks see the same batches in the same order, and hold the same parameters. The gradient of a batch is
+    the sum over the ranks, each with its share of the batch, in one flat array and one call of
+    `xp.nn.all_reduce`.
+
+    Parameters
+    ----------
+    xp : Namespace
+    problem : Problem
+    params : dict of arrays of `xp`
+    train : Dataset
+        The whole training set, the same on all ranks.
+    group : Group
+    **options : Any
+        Those of `Trainer`.
+    """
+
+    def __init__(
+        self, xp: Namespace, problem: Problem, params: Params, train: Dataset, *, group: Group, **options: Any
+    ) -> None:
+        self._group = _Quiet(group)
+        self._alone = xp, problem, params, train, options
+        weights = train.sample_weight
+        self._total_weight = len(train) if weights is None else float(weights.sum())
+        super().__init__(xp.with_group(self._group), problem, params, train, **options)
+        trained = self._trained(params)
+        ends = [0, *itertools.accumulate(math.prod(p.shape) for p in trained.values())]
+        size = ends[-1]
+        # Where the gradient of each parameter stands: how many numbers are before and after it.
+        self._places = {
+            name: {"before": begin, "after": size - end}
+            for name, (begin, end) in zip(trained, itertools.pairwise(ends), strict=True)
+        }
+        self._kept = [xp.zeros((size,), dtype=self._images.dtype)]
+        if not Captured(xp, self._step, is_plain=is_plain_data).own:
+            self.compiled = _AsWritten(self._step)
+
+    @property
+    def total_weight(self) -> float:
+        """An equal share of the sum of the weights: over all ranks, they add up to it."""
+        return self._total_weight / self._group.size
+
+    def put(self, train: Dataset) -> None:
+        """Hold a training set: all of it, or the rows that this rank rehearses with."""
+        self._train = train
+        self._samples = len(train)
+        self._hold(self._own_rows(np.arange(len(train))) if self._group.holds_shares else slice(None))
+
+    def alone(self) -> Trainer:
+        """Return a trainer of whole batches, which needs no other rank."""
+        xp, problem, params, train, options = self._alone
+        return Trainer(xp, problem, params, train, **options)
+
+    def rehearse(self) -> None:
+        """Take steps as `Trainer.rehearse` does; where sums are made on the host, each rank by itself.
+
+        Ranks may have different numbers of programs to try, so they do not wait for each other in them.
+        """
+        self._group.is_quiet = True
+        try:
+            if self._group.holds_shares:
+                self.put(self._train)  # as at the beginning, whatever rows the last epoch needed
+            super().rehearse()
+        finally:
+            self._group.is_quiet = False
+
+    def epoch(self, order: np.ndarray, *args: Any) -> Array:
+        """Train over all images in this order, and return the sum of this rank's losses: see `Trainer`."""
+        total = super().epoch(order, *args)
+        self._average_layer_state()
+        return total
+
+    def close(self) -> None:
+        """See `Trainer`."""
+        super().close()
+        del self._kept, self._alone
+
+    def _hold(self, rows: Any) -> None:
+        images, targets = self._problem.on_device(self.xp, self._train[rows], name="train", keep=True)
+        self._images, self._targets = images, targets
+
+    def _parts(self) -> Iterator[tuple[int, Part]]:
+        """Yield where each batch of an epoch begins, and this rank's part of it."""
+        for begin, end in spans(self._samples, self._batch_size):
+            yield begin, Part.of(end - begin, self._group.rank, self._group.size)
+
+    def _own_rows(self, order: np.ndarray) -> np.ndarray:
+        found = [order[begin + part.first : begin + part.first + part.rows] for begin, part in self._parts()]
+        return np.concatenate(found)
+
+    def _batches(self, order: np.ndarray) -> Iterator[tuple[Any, ...]]:
+        weights = None if self._train.sample_weight is None else self._train.sample_weight[order]
+        shares = [
+            part.share(None if weights is None else weights[begin : begin + part.whole])
+            for begin, part in self._parts()
+        ]
+        rows = self._own_rows(order)
+        if self._group.holds_shares:
+            self._hold(rows)
+            rows = np.arange(len(rows), dtype=np.int32)
+        indices, on_device = self.xp.asarray(rows), self._shares(shares)
+        end = 0
+        for number, (_, part) in enumerate(self._parts()):
+            begin, end = end, end + part.rows
+            batch = self._images.images, self._targets.arrays, indices[begin:end]
+            yield *batch, str(part), on_device[number, ...]
+
+    def _rehearsed(self, size: int) -> tuple[Any, ...]:
+        part = Part.of(size, self._group.rank, self._group.size)
+        return *super()._rehearsed(part.rows), str(part), self._shares([part.share(None)])[0, ...]
+
+    def _shares(self, shares: list[float]) -> Array:
+        return self.xp.asarray(np.array(shares, dtype=self._problem.dtype))
+
+    def _step(  # type: ignore[override]
+        self,
+        xp: Namespace,
+        params: Params,
+        state: State,
+        total: Array,
+        step: int | None,
+        flat: Array,
+        images: Array,
+        targets: tuple[Array, ...],
+        indices: Array,
+        part: str,  # a text, because a whole number may change from call to call, and this makes programs
+        share: Array,
+    ) -> tuple[Params, State, Array, int | None, Array]:
+        """Take one training step with the rows of this rank, see `Trainer._step`."""
+        own = Part.parsed(part)
+        stream = None if step is None else self._dropout.at(step)
+        x, wanted, weights = self._batch(xp, images, targets, indices)
+        outputs, pullback, layer_state = in_training(self._trunk, xp, params, x, stream=stream)
+        loss, d_outputs = self._problem.loss.value(xp, outputs, wanted, weights)
+        _, grads = pullback(xp.nn.scaled(d_outputs, share), input_gradient=False)
+        flat, grads = self._summed(xp, flat, grads)
+        params, state = self._stepped(xp, params, layer_state, grads, state)
+        if own.copies > 1:  # All ranks have these losses.
+            loss = xp.nn.scaled(loss, share)
+        total = accumulated(xp, total, loss, weights, own.rows)
+        return params, state, total, None if step is None else step + 1, flat
+
+    def _summed(self, xp: Namespace, flat: Array, grads: Params) -> tuple[Array, Params]:
+        """Return the flat array, with the gradients of all ranks summed, and the gradients in it."""
+        for name, place in self._places.items():
+            flat = xp.nn.pack(flat, grads[name], **place)
+        flat = xp.nn.all_reduce(flat)
+        return flat, {name: xp.nn.unpack(flat, grads[name], **p) for name, p in self._places.items()}
+
+    def _average_layer_state(self) -> None:
+        """Give the state of layers, such as running means, the mean over the ranks."""
+        for name in self._problem.model.state_shapes:
+            own = np.array(self.xp.to_host(self.params[name]), dtype=np.float64)
+            # Of the differences from one rank, so that what is equal stays as it is.
+            first = self._group.broadcast(own)
+            difference = own - first
+            self._group.sum(difference)
+            mean = (first + difference / self._group.size).astype(self._problem.dtype)
+            self.params[name] = self.xp.asarray(mean)
