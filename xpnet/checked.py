@@ -116,7 +116,6 @@ class _Check:
         self._given = given
         self._function = nn.FUNCTIONS[name]
         self._lengths: dict[str, Any] = {}
-        self._shape: tuple[int, ...] | None = None  # of `*`
         self._dtypes: dict[str, Any] = {}  # by kind
 
     def arguments(self, *, values: bool) -> None:
@@ -160,8 +159,8 @@ class _Check:
         self._dtype(what, form.kind, value.dtype)
         shape = tuple(value.shape)
         if form.axes is None:
-            self._shape = shape if self._shape is None else self._shape
-            fits, wanted = shape == self._shape, str(self._shape)
+            known = self._lengths.setdefault("*", shape)
+            fits, wanted = shape == known, str(known)
         else:
             fits, wanted = self._axes(form, shape), self._spelled(form.axes)
         if not fits:

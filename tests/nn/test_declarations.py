@@ -19,6 +19,8 @@ functions = pytest.mark.parametrize("function", nn.FUNCTIONS.values(), ids=lambd
 SIZES = {"*": (4, 6)}
 BROADCASTING = {"batch_norm", "standardize"}
 """Functions whose twins also take arrays of one shape, element by element."""
+UNCHANGED = {"all_reduce"}
+"""Functions that may change an argument, but whose twins do not."""
 
 
 def run(function, arguments):
@@ -91,6 +93,8 @@ def broken(function):
     for i, (name, form) in enumerate(forms):
         is_result = i >= len(function.arguments)
         for mistake in _mistakes(pieces[2 * i], name, form, is_result=is_result, free=free):
+            if function.name in UNCHANGED and mistake == pieces[2 * i].replace("!", ""):
+                continue
             yield "".join([*pieces[: 2 * i], mistake, *pieces[2 * i + 1 :]])
 
 

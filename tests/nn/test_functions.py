@@ -99,7 +99,11 @@ def test_kernel_with_a_fault_in_one_result_is_found(function, fault):
         assert_is_found(function, kernel)
 
 
-@pytest.mark.parametrize("function", [f for f in nn.FUNCTIONS.values() if f.changed], ids=lambda f: f.name)
+# The sum over a group of one is what the process has.
+CHANGING = [f for f in nn.FUNCTIONS.values() if f.changed and f.name != "all_reduce"]
+
+
+@pytest.mark.parametrize("function", CHANGING, ids=lambda f: f.name)
 def test_kernel_that_does_not_change_its_arguments_is_found(function):
     def kernel(*args, **numbers):
         return function.twin(np, *(x.copy() if isinstance(x, np.ndarray) else x for x in args), **numbers)

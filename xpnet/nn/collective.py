@@ -15,6 +15,9 @@ Count = Annotated[int, 0, 5, 64]
 
 
 def _size(lengths: Mapping[str, Any], given: Mapping[str, Any]) -> int:
+    for name in ("before", "after"):
+        if not isinstance(given[name], int) or given[name] < 0:
+            raise ValueError(f"`{name}` must be a whole number, 0 or more, got {given[name]!r}")
     return int(given["before"] + math.prod(lengths["*"]) + given["after"])
 
 
@@ -34,8 +37,12 @@ def pack(xp: Any, flat: Array, x: Array, *, before: Count, after: Count) -> Arra
     -------
     flat : array, shape (size,)
     """
-    end = flat.shape[0] - after
-    return xp.concat([flat[:before], xp.reshape(x, (-1,)), flat[end:]])
+    x, end = xp.reshape(x, (-1,)), flat.shape[0] - after
+    try:
+        flat[before:end] = x
+    except TypeError:  # Some libraries cannot change arrays.
+        return xp.concat([flat[:before], x, flat[end:]])
+    return flat
 
 
 @function("flat: size, x: * -> y: *", computed={"size": _size}, mixes_rows=True)
