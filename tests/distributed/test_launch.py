@@ -1,0 +1,50 @@
+"""What processes know of their launcher before MPI begins."""
+
+import pytest
+
+from xpnet.distributed import launch
+
+RANKS = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"]
+SIZES = ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"]
+
+
+@pytest.fixture(autouse=True)
+def _without_launcher(monkeypatch):
+    for name in RANKS + SIZES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_process_without_launcher_has_no_rank():
+    assert launch.launched_rank() is None
+    assert launch.launched_size() is None
+
+
+@pytest.mark.parametrize("name", RANKS)
+def test_every_launcher_names_the_rank(monkeypatch, name):
+    monkeypatch.setenv(name, "3")
+    assert launch.launched_rank() == 3
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_launchers_name_the_size(monkeypatch, name):
+    monkeypatch.setenv(name, "4")
+    assert launch.launched_size() == 4
+
+
+@pytest.mark.parametrize("name", ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"])
+def test_mpiexec_inside_a_slurm_job_names_the_rank(monkeypatch, name):
+    monkeypatch.setenv("SLURM_PROCID", "0")
+    monkeypatch.setenv(name, "2")
+    assert launch.launched_rank() == 2
+
+
+def test_the_size_of_a_slurm_step_is_not_that_of_its_job(monkeypatch):
+    monkeypatch.setenv("SLURM_NTASKS", "8")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    assert launch.launched_size() == 2
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1.5"])
+def test_a_variable_that_is_no_number_counts_as_not_set(monkeypatch, text):
+    monkeypatch.setenv("PMI_RANK", text)
+    assert launch.launched_rank() is None

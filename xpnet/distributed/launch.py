@@ -1,0 +1,28 @@
+"""What a launcher such as ``mpiexec`` tells a process before MPI begins."""
+
+from __future__ import annotations
+
+import os
+
+# Hydra (MPICH, Intel MPI) and most others; Open MPI; PMIx; Slurm's srun. Slurm comes last, because its
+# variables are also set where mpiexec runs inside a job.
+RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
+
+
+def launched_rank() -> int | None:
+    """Return the rank that a launcher gave this process, or None if no launcher started it."""
+    return _first(RANKS)
+
+
+def launched_size() -> int | None:
+    """Return how many processes the launcher started with this one, or None if it did not say."""
+    return _first(SIZES)
+
+
+def _first(names: tuple[str, ...]) -> int | None:
+    for name in names:
+        text = os.environ.get(name, "")
+        if text.isascii() and text.isdigit():
+            return int(text)
+    return None
