@@ -107,6 +107,9 @@ class Run:
         The epoch and the file from which training continued; empty if it began anew.
     encoding : Encoding or None
         How the training set was made of a table, if it was; ``run.encoding.read(path)`` reads others like it.
+    ranks : list of dict or None
+        What each process of a group was and how long its epochs took, see `xpnet.distributed.times`; None
+        without a group. A file has nothing of it.
     """
 
     xp: Namespace
@@ -125,6 +128,7 @@ class Run:
     optimizer: Any = None
     resumed: str = ""
     encoding: Encoding | None = None
+    ranks: list[dict[str, Any]] | None = None
 
     @property
     def lr(self) -> Any:

@@ -20,6 +20,7 @@ from xpnet.datasets import Dataset
 from xpnet.distributed.agreement import check_batch, check_group, compare, of_first, results_of_first
 from xpnet.distributed.group import Group
 from xpnet.distributed.parts import own_samples
+from xpnet.distributed.times import about_ranks
 from xpnet.distributed.trainer import DistributedTrainer
 from xpnet.epoch_lines import epoch_lines
 from xpnet.epochs import train_epoch
@@ -257,6 +258,9 @@ def fit(
                     is_over = any(map(_is_true, answers))
                 if group.broadcast(is_over):
                     break
+        if isinstance(trainer, DistributedTrainer):
+            seconds = [epoch.seconds for epoch in run.history[-len(trainer.waited) :]]
+            run.ranks = about_ranks(group, xp, seconds, trainer.waited)
         trainer.close()
         for measure in measures.values():
             measure.close()

@@ -76,12 +76,18 @@ class DistributedTrainer(Trainer):
     group : Group
     **options : Any
         Those of `Trainer`.
+
+    Attributes
+    ----------
+    waited : list of float
+        Seconds of each epoch that were spent in sums over the ranks.
     """
 
     def __init__(
         self, xp: Namespace, problem: Problem, params: Params, train: Dataset, *, group: Group, **options: Any
     ) -> None:
         self._group = _Quiet(group)
+        self.waited: list[float] = []
         self._alone = xp, problem, params, train, options
         weights = train.sample_weight
         self._total_weight = len(train) if weights is None else float(weights.sum())
@@ -129,8 +135,10 @@ class DistributedTrainer(Trainer):
 
     def epoch(self, order: np.ndarray, *args: Any) -> Array:
         """Train over all images in this order, and return the sum of this rank's losses: see `Trainer`."""
+        before = self._group.waited
         total = super().epoch(order, *args)
         self._average_layer_state()
+        self.waited.append(self._group.waited - before)
         return total
 
     def close(self) -> None:
@@ -139,7 +147,7 @@ class DistributedTrainer(Trainer):
         del self._kept, self._alone
 
     def _hold(self, rows: Any) -> None:
-        images, targets = self._problem.on_device(self.xp, self._train[rows], name="train", keep=True)
+        images, targets = self._problem.on_device(self.xp, self._train.select(rows), name="train", keep=True)
         self._images, self._targets = images, targets
 
     def _parts(self) -> Iterator[tuple[int, Part]]:
