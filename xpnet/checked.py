@@ -40,7 +40,11 @@ def checked(xp: Namespace) -> Namespace:
         vars(other).update(
             checked=True,
             _compile=Unreplayed,
-            _device=dataclasses.replace(xp._device, at=lambda _, text: checked(xp.on(text))),
+            _device=dataclasses.replace(
+                xp._device,
+                at=lambda _, text: checked(xp.on(text)),
+                all_reduce=lambda group: check_calls(xp, "all_reduce", xp._device.all_reduce(group)),
+            ),
             _tf32=lambda: checked(xp.with_tf32()),
             _remade=(checked, (xp,)),
         )

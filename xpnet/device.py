@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, NoReturn
 
+import array_api_compat
 import numpy
 
 from xpnet.errors import BackendUnavailableError
@@ -40,12 +41,19 @@ def _no_shortage(error: Exception) -> None:
 
 def _sum_on_host(group: Any) -> Callable[[Array], Array]:
     def all_reduce(x: Array) -> Array:
-        if isinstance(x, numpy.ndarray) and x.flags.c_contiguous and x.flags.writeable:
+        is_own = isinstance(x, numpy.ndarray) and x.flags.writeable
+        if is_own and x.flags.carray and x.dtype.isnative:
             group.sum(x)
             return x
-        host = numpy.array(_copy(x))
+        host = _copy(x)
+        host = numpy.array(host, host.dtype.newbyteorder("="), order="C")
         group.sum(host)
-        return x.__array_namespace__().asarray(host)
+        if is_own:
+            x[...] = host
+            return x
+        # Without the compatibility layer, which imports all of NumPy.
+        library = array_api_compat.array_namespace(x, use_compat=False)
+        return library.asarray(host, device=array_api_compat.device(x))
 
     return all_reduce
 

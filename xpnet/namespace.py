@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import operator
 import types
@@ -115,6 +116,7 @@ class Namespace:
         self._tf32 = tf32
         self._advice = advice or list
         self._usable = False
+        self._group: Any = None
         # What pickle calls to get this namespace in another process; `xpnet.backend` sets it.
         self._remade: tuple[Callable[..., Namespace], tuple[Any, ...]] | None = None
         self._array_types: set[type] = set()
@@ -233,12 +235,21 @@ class Namespace:
     def with_group(self, group: Any) -> Namespace:
         """Return a copy of this namespace whose `nn.all_reduce` sums over a group of processes.
 
+        So do the namespaces that its methods return. It cannot be pickled.
+
         Parameters
         ----------
         group : xpnet.distributed.Group
         """
-        other = self.with_functions(_Functions(self))
+        other = self.with_functions(None)
+        other.nn = _Functions(other)
         vars(other.nn).update(vars(self.nn), all_reduce=self._device.all_reduce(group))
+        vars(other).pop("_checked", None)
+        other._group = group
+        other._device = dataclasses.replace(
+            self._device, at=lambda _, text: self._device.at(self, text).with_group(group)
+        )
+        other._tf32 = None if self._tf32 is None else lambda: self.with_tf32().with_group(group)
         return other
 
     def device_name(self) -> str:
@@ -352,6 +363,11 @@ class Namespace:
         return self
 
     def __reduce__(self) -> tuple[Callable[..., Namespace], tuple[Any, ...]]:
+        if self._group is not None:
+            raise TypeError(
+                f"cannot pickle {self!r}, because other processes are not in its group; pickle the namespace "
+                "that it was made of, and call `with_group` where it is loaded"
+            )
         if self._remade is None:
             raise TypeError(
                 f"cannot pickle {self!r}, because it did not come from `xpnet.backend`; register it in the "
@@ -369,7 +385,10 @@ class Namespace:
         return value
 
     def __repr__(self) -> str:
-        return f"<xpnet.Namespace {self.name!r} on {self.device}{', checked' if self.checked else ''}>"
+        group = self._group
+        member = "" if group is None else f", rank {group.rank} of {group.size}"
+        checked = ", checked" if self.checked else ""
+        return f"<xpnet.Namespace {self.name!r} on {self.device}{member}{checked}>"
 
 
 class _Functions(types.SimpleNamespace):
