@@ -11,6 +11,7 @@ from xpnet import nn
 from xpnet_cupy import (
     augmentation,
     batch_normalisation,
+    collective,
     kernels,
     losses,
     normalisation,
@@ -36,6 +37,10 @@ def functions(dense: Dense) -> dict[str, Callable[..., Any]]:
         batch_normalisation.batch_norm_training,
         batch_normalisation.batch_norm_training_backward,
         batch_normalisation.moving_average,
+        collective.all_reduce,
+        collective.pack,
+        collective.scaled,
+        collective.unpack,
         convolution.conv2d,
         convolution.conv2d_backward,
         kernels.accumulate,

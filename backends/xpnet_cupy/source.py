@@ -24,6 +24,7 @@ FILES = (
     "normalisation.cu",
     "batch_normalisation.cu",
     "augmentation.cu",
+    "collective.cu",
 )
 """The files, in order: each may use what is in those before it."""
 

@@ -135,6 +135,7 @@ def load(folder=FOLDER):
         "normalisation",
         "batch_normalisation",
         "augmentation",
+        "collective",
         "shapes",
         "functions",
         "together",
