@@ -5,17 +5,19 @@ import pytest
 from xpnet.distributed import launch
 
 RANKS = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"]
+LOCAL_RANKS = ["MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"]
 SIZES = ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"]
 
 
 @pytest.fixture(autouse=True)
 def _without_launcher(monkeypatch):
-    for name in RANKS + SIZES:
+    for name in RANKS + LOCAL_RANKS + SIZES:
         monkeypatch.delenv(name, raising=False)
 
 
 def test_a_process_without_launcher_has_no_rank():
     assert launch.launched_rank() is None
+    assert launch.launched_local_rank() is None
     assert launch.launched_size() is None
 
 
@@ -23,6 +25,12 @@ def test_a_process_without_launcher_has_no_rank():
 def test_every_launcher_names_the_rank(monkeypatch, name):
     monkeypatch.setenv(name, "3")
     assert launch.launched_rank() == 3
+
+
+@pytest.mark.parametrize("name", LOCAL_RANKS)
+def test_every_launcher_names_the_rank_within_the_node(monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    assert launch.launched_local_rank() == 1
 
 
 @pytest.mark.parametrize("name", SIZES)

@@ -8,11 +8,17 @@ import os
 # variables are also set where mpiexec runs inside a job.
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
 SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
+LOCAL_RANKS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 
 
 def launched_rank() -> int | None:
     """Return the rank that a launcher gave this process, or None if no launcher started it."""
     return _first(RANKS)
+
+
+def launched_local_rank() -> int | None:
+    """Return the number of this process among those of its node, from 0, or None if no launcher said it."""
+    return _first(LOCAL_RANKS)
 
 
 def launched_size() -> int | None:
