@@ -2,12 +2,13 @@
 
 `compile` captures whole steps: `fusion` turns the calls of a trace into tasks, and `graphs` captures their
 launches as a CUDA graph. `functions` has the functions of `nn`, from `kernels`, `rules` and `dense`; `source`
-reads `kernels.cu`; `blas` calls cuBLAS.
+reads `kernels.cu`; `blas` calls cuBLAS; `sums` adds gradients up over processes by NCCL.
 
 A thread works on one device at a time, and uses an array on the device that it was made on:
 ``xpnet.backend("cupy:1")`` makes the second device current for the thread that calls it, and
-``xpnet.backend("cupy")`` the first one again. Importing this package needs neither a device nor a driver;
-its first use does.
+``xpnet.backend("cupy")`` the first one again. If ``mpiexec`` started several processes on a machine,
+``"cupy"`` is the first device in the first process, the second one in the second, and so on. Importing this
+package needs neither a device nor a driver; its first use does.
 """
 
 from xpnet import BackendUnavailableError

@@ -12,7 +12,8 @@ import cupy
 from array_api_compat import cupy as library
 
 from xpnet import BackendUnavailableError, Device, Namespace
-from xpnet_cupy import blas, graphs, probing
+from xpnet.distributed.launch import launched_local_rank
+from xpnet_cupy import blas, graphs, probing, sums
 from xpnet_cupy.dense import Dense
 from xpnet_cupy.functions import functions
 
@@ -49,6 +50,7 @@ def _device(number: int) -> Device:
         synchronize=handle.synchronize,
         release=functools.partial(_release, handle),
         shortage=functools.partial(shortage, handle),
+        all_reduce=functools.partial(sums.all_reduce, handle),
     )
 
 
@@ -118,4 +120,15 @@ def asked_for(text: str) -> int:
     return int(found[1].replace(",", "")) if found else 0
 
 
-xp = _namespace(0)
+def _own_number() -> int:
+    """Return the number of this process's device: 0, unless a launcher started several on this node."""
+    rank = launched_local_rank()
+    if not rank:
+        return 0
+    try:
+        return rank % probing.count_devices()
+    except BackendUnavailableError:  # The first use of the namespace raises it again.
+        return 0
+
+
+xp = _namespace(_own_number())

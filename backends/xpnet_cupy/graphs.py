@@ -14,11 +14,12 @@ import cupy
 
 from xpnet.replay.lower import Tasks
 from xpnet.replay.replayed import Replayed
-from xpnet.replay.trace import Trace, Value
+from xpnet.replay.trace import NotReplayableError, Trace, Value
 from xpnet_cupy import scratch
 from xpnet_cupy.capture import capture
 from xpnet_cupy.dense import Dense
 from xpnet_cupy.fusion import Fusion
+from xpnet_cupy.sums import Sum
 
 Array = Any
 
@@ -30,6 +31,10 @@ class CuPyProgram:
     arrays come twice in a row; until then the tasks are launched one by one. Indices, totals and counts,
     which differ from call to call, are read from a table on the device.
 
+    A sum over a group of processes is captured with the rest. NCCL requires that all ranks capture it in the
+    same call. So a program with such a sum compares the identity of arrays, which is alike on all ranks, and
+    not their addresses.
+
     Parameters
     ----------
     trace : Trace
@@ -40,9 +45,17 @@ class CuPyProgram:
     tasks : list of Task
     captures : int
         How often a graph has been captured.
+
+    Raises
+    ------
+    NotReplayableError
+        If the sum over the group is one that a graph cannot hold.
     """
 
     def __init__(self, trace: Trace, dense: Dense) -> None:
+        self._sums = [call.run for call in trace.calls if isinstance(call.run, Sum)]
+        for reason in (found.reason for found in self._sums if found.reason):
+            raise NotReplayableError(reason)
         fusion = Fusion(trace, dense)
         self.tasks, self._table, self._totals = fusion.tasks, fusion.table, fusion.totals
         self.changed = trace.changed | {*fusion.totals.values()}
@@ -61,7 +74,13 @@ class CuPyProgram:
         self._pool = cupy.cuda.MemoryPool()
         self._table.allocate(self._values, self._slots)
         self._graph: Any = None
+        self._was_quiet = self._is_quiet
         weakref.finalize(self, scratch.drop, self._device.id, self._stream.ptr)
+
+    @property
+    def _is_quiet(self) -> bool:
+        """Whether sums are left out; a graph that was captured so has none."""
+        return any(found.is_quiet for found in self._sums)
 
     @property
     def nodes(self) -> int | None:
@@ -111,8 +130,9 @@ class CuPyProgram:
                 self._warm_up(leaves)
                 self._bind(leaves)
                 self._graph = self._capture()
-            elif any(i in self._fixed and not self._has(self._fixed[i], leaves[i]) for i in moved):
+            elif self._must_bind(leaves, moved):
                 self._graph = None
+                self._was_quiet = self._is_quiet
                 self._bind(leaves)
             elif self._graph is None:
                 self._graph = self._capture()
@@ -125,9 +145,17 @@ class CuPyProgram:
             else:
                 self._graph.launch()
 
+    def _must_bind(self, leaves: list[Any], moved: list[int]) -> bool:
+        """Return whether the graph, if there is one, is of other arrays, or of a rehearsal without sums."""
+        if self._was_quiet != self._is_quiet:
+            return True
+        return any(i in self._fixed and not self._has(self._fixed[i], leaves[i]) for i in moved)
+
     def _has(self, slot: int, array: Array) -> bool:
         """Return whether a value lies where this array does."""
         bound = self._values[slot]
+        if bound is array or self._sums:
+            return bound is array
         return bound is not None and bound.data.ptr == array.data.ptr
 
     def _bind(self, leaves: list[Any]) -> None:

@@ -5,7 +5,9 @@ A stream that captures only notes what is launched, and a graph launches it, wit
 
 import contextlib
 import ctypes
+import functools
 import importlib
+import os
 import pathlib
 import shutil
 import subprocess
@@ -29,6 +31,9 @@ class Array(numpy.ndarray):
     @property
     def data(self):
         return types.SimpleNamespace(ptr=self.ctypes.data)
+
+    def set(self, host):
+        self[...] = host
 
 
 def own(x):
@@ -108,8 +113,14 @@ def _make_cupy():
     cupy.asarray = lambda x, **options: own(numpy.array(x, **options))
     cupy.empty = unfilled
     cupy.zeros = lambda shape, dtype=float: own(numpy.zeros(shape, dtype))
+    cupy.asnumpy = numpy.array
     cupy.cuda = types.SimpleNamespace(
-        runtime=types.SimpleNamespace(getDevice=lambda: 0, streamPerThread=2),
+        runtime=types.SimpleNamespace(
+            getDevice=lambda: 0,
+            streamPerThread=2,
+            runtimeGetVersion=lambda: 13020,
+            deviceGetPCIBusId=lambda device: f"0000:{os.getpid():x}:00.0",  # a GPU for each process
+        ),
         get_current_stream=current_stream,
         Stream=Stream,
         Device=_Device,
@@ -145,6 +156,8 @@ def load(folder=FOLDER):
         "scratch",
         "blas",
         "capture",
+        "ways",
+        "sums",
     )
     with mock.patch.dict(sys.modules):
         for name in [name for name in sys.modules if name.startswith("xpnet_cupy.")]:
@@ -206,12 +219,53 @@ def _call(entry, grid, block, args):
     entry((ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells)), *grid, *block)
 
 
+class NCCL:
+    """Stands for `cupy.cuda.nccl`: a group adds the arrays up on the host, without one they stay.
+
+    Attributes
+    ----------
+    calls : list of bool
+        For each sum, whether it was captured.
+    """
+
+    NCCL_FLOAT32, NCCL_FLOAT64, NCCL_SUM = ctypes.c_float, ctypes.c_double, "sum"
+
+    def __init__(self, *, available=True, group=None, fault=None):
+        self.available, self.calls, self.aborted = available, [], 0
+        self._group, self._fault = group, fault
+
+    def get_version(self):
+        return 22707
+
+    def get_unique_id(self):
+        return bytes(128)
+
+    def NcclCommunicator(self, size, key, rank):  # noqa: N802
+        assert key == bytes(128)
+        if self._fault is not None:
+            raise self._fault
+        return types.SimpleNamespace(allReduce=self._all_reduce, abort=self._abort)
+
+    def _abort(self):
+        self.aborted += 1
+
+    def _all_reduce(self, given, result, count, kind, operation, stream):
+        assert given == result
+        assert operation == self.NCCL_SUM
+        assert stream == current_stream().ptr
+        x = numpy.ctypeslib.as_array((kind * count).from_address(given))
+        self.calls.append(current_stream()._launches is not None)
+        submit(lambda: self._group and self._group.sum(x))
+
+
 def namespace(package, *, tf32=False):
     """Return the backend's namespace on this processor."""
     dense = package.dense.Dense(tf32=tf32)
+    all_reduce = functools.partial(package.sums.all_reduce, package.cupy.cuda.Device())
     return xpnet.Namespace(
         "cupy",
         package.cupy,
         fused=package.functions.functions(dense),
+        device=xpnet.Device(all_reduce=all_reduce),
         compile=lambda step: package.graphs.replayed(step, dense),
     )
