@@ -36,6 +36,19 @@ def test_flip_mirrors_about_half_of_the_images(xp):
     assert 10 < sum(mirrored) < 30
 
 
+def test_parts_of_a_batch_are_changed_as_the_whole_is(xp):
+    nn, images = xp.nn, make_images()
+    for function, options in (
+        (nn.random_shift, {"most": 2}),
+        (nn.random_shift_backward, {"most": 2}),
+        (nn.random_flip, {}),
+        (nn.random_flip_backward, {}),
+    ):
+        whole = xp.to_host(function(xp.asarray(images), 7, 3, **options))
+        part = xp.to_host(function(xp.asarray(images[13:29]), 7, 3, **options, first=13))
+        np.testing.assert_array_equal(part, whole[13:29])
+
+
 def test_images_change_with_the_step_and_not_in_use(numpy_xp):
     x = numpy_xp.asarray(make_images())
     layers = Sequential(RandomShift(2), RandomFlip())
@@ -59,8 +72,8 @@ def test_compiled_steps_change_images_as_the_twins_do_bit_for_bit(backend, most,
 
     def change(xp, x, step):
         shifted, flipped = xp.nn.random_shift(x, key, step, most=most), xp.nn.random_flip(x, key, step)
-        back = xp.nn.random_shift_backward(x, key, step, most=most)
-        return shifted, back, flipped, xp.nn.random_flip_backward(x, key, step)
+        back = xp.nn.random_shift_backward(x, key, step, most=most, first=2**31 + 5)
+        return shifted, back, flipped, xp.nn.random_flip_backward(x, key, step, first=2**17 + 1)
 
     compiled = backend.compile(change)
     plain = xpnet.Namespace("plain", np)

@@ -220,20 +220,26 @@ def _halves(*words: int) -> tuple[int, ...]:
     return tuple(half & 0xFFFF for word in words for half in (int(word), int(word) >> 16))
 
 
-def _dropout(key: int, step: int, rate: float) -> tuple[float, ...]:
-    return *_drawing(key, step, _dropped_below(rate)), 1 / (1 - rate)
+def _dropout(key: int, step: int, rate: float, first: int) -> tuple[float, ...]:
+    words = _drawing(key, step, _dropped_below(rate), first // 4)
+    return *words, first % 4, 1 / (1 - rate)
 
 
 _dropped_below = functools.lru_cache(1024)(drop_below)
 
 
-def _shift(key: int, step: int, most: int) -> tuple[float, ...]:
-    return _drawing(key, step, 2 * most + 1)
+def _shift(key: int, step: int, most: int, first: int) -> tuple[float, ...]:
+    return _drawing(key, step, 2 * most + 1, first)
+
+
+def _flip(key: int, step: int, first: int) -> tuple[float, ...]:
+    return _drawing(key, step, first)
 
 
 _DRAWING = "key0", "key1", "key2", "key3", "step0", "step1"
-_DROPOUT = *_DRAWING, "below0", "below1", "factor"
-_SHIFT = *_DRAWING, "choices0", "choices1"
+_DROPOUT = *_DRAWING, "below0", "below1", "block0", "block1", "before", "factor"
+_SHIFT = *_DRAWING, "choices0", "choices1", "first0", "first1"
+_FLIP = *_DRAWING, "first0", "first1"
 _ADAM = "lr", "old1", "new1", "old2", "new2", "unbias2", "eps"
 # What does not depend on an element is computed once, with the precision of Python's numbers.
 _NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = {
@@ -251,8 +257,8 @@ _NUMBERS: dict[str, tuple[tuple[str, ...], Callable[..., tuple[float, ...]]]] = 
     "dropout_keeping": (_DROPOUT, _dropout),
     "random_shift": (_SHIFT, _shift),
     "random_shift_backward": (_SHIFT, _shift),
-    "random_flip": (_DRAWING, _drawing),
-    "random_flip_backward": (_DRAWING, _drawing),
+    "random_flip": (_FLIP, _flip),
+    "random_flip_backward": (_FLIP, _flip),
 }
 
 _GATHER = "indices: int32 batch -> x: batch ...; scale, offset"

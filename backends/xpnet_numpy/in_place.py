@@ -116,24 +116,25 @@ def _times_slope(z: Array, s: Array, dz: Array, dy: Array) -> None:
     dz *= dy
 
 
-def dropout(x: Array, y: Array, *, key: int, step: int, rate: float) -> None:
+def dropout(x: Array, y: Array, *, key: int, step: int, rate: float, first: int) -> None:
     """See `xpnet.nn.dropout`."""
     numpy.multiply(x, x.dtype.type(1 / (1 - rate)), out=y)
-    numpy.copyto(y, 0, where=_dropped(x.shape, key, step % 2**32, nn.drop_below(rate)))
+    numpy.copyto(y, 0, where=_dropped(x.shape, first, key, step % 2**32, nn.drop_below(rate)))
 
 
-def dropout_backward(dy: Array, dx: Array, *, key: int, step: int, rate: float) -> None:
+def dropout_backward(dy: Array, dx: Array, *, key: int, step: int, rate: float, first: int) -> None:
     """See `xpnet.nn.dropout_backward`."""
-    dropout(dy, dx, key=key, step=step, rate=rate)
+    dropout(dy, dx, key=key, step=step, rate=rate, first=first)
 
 
 @functools.lru_cache(8)
-def _dropped(shape: tuple[int, ...], key: int, step: int, below: int) -> Array:
+def _dropped(shape: tuple[int, ...], first: int, key: int, step: int, below: int) -> Array:
     """Return what `nn.dropout` drops, which its gradient will need again."""
-    n = math.prod(shape)
+    block, before = divmod(first, 4)
+    end = before + math.prod(shape)
     # The first and the third word, and the others, of as many counters as there are columns.
-    x, y = numpy.zeros((2, 2, -(-n // 4)), numpy.uint64)
-    x[0], x[1] = numpy.arange(x.shape[1]), step
+    x, y = numpy.zeros((2, 2, -(-end // 4)), numpy.uint64)
+    x[0], x[1] = numpy.arange(block, block + x.shape[1]), step
     multipliers = numpy.array(nn.MULTIPLIERS, numpy.uint64)[:, None]
     for keys in numpy.array(nn.round_keys(key), numpy.uint64)[:, :, None]:
         products = (x * multipliers)[::-1]
@@ -142,7 +143,7 @@ def _dropped(shape: tuple[int, ...], key: int, step: int, below: int) -> Array:
         x ^= keys
         y = products & numpy.uint64(nn.WORD)
     words = x[0], y[0], x[1], y[1]
-    return numpy.stack([word < below for word in words], axis=1).reshape(-1)[:n].reshape(shape)
+    return numpy.stack([word < below for word in words], axis=1).reshape(-1)[before:end].reshape(shape)
 
 
 def softmax_cross_entropy(logits: Array, labels: Array, loss: Array, d_logits: Array) -> None:

@@ -71,3 +71,25 @@ def test_dropped_elements_are_zero_whatever_they_were(xp):
     x = xp.asarray(np.full(1000, np.nan, "float32"))
     y = np.asarray(xp.to_host(xp.nn.dropout(x, KEY, STEP, 0.5)))
     np.testing.assert_array_equal(y == 0, ~kept(xp, n=1000))
+
+
+@pytest.mark.parametrize(("rows", "features"), [(7, 3), (5, 8), (6, 1), (40, 30)])
+def test_parts_of_a_batch_are_dropped_as_the_whole_is(xp, rows, features):
+    x = np.random.default_rng(0).normal(size=(rows, features)).astype("float32")
+    whole = np.asarray(xp.to_host(xp.nn.dropout(xp.asarray(x), KEY, STEP, 0.5)))
+    for begin in range(min(rows, 9)):
+        end = begin + (rows - begin + 1) // 2
+        part, first = xp.asarray(x[begin:end]), begin * features
+        for drop in (xp.nn.dropout, xp.nn.dropout_backward):
+            found = np.asarray(xp.to_host(drop(part, KEY, STEP, 0.5, first=first)))
+            np.testing.assert_array_equal(found, whole[begin:end])
+
+
+@pytest.mark.parametrize("first", [2**32 - 3, 2**33 + 6, 2**34 - 20])
+def test_elements_of_large_numbers_are_dropped_by_their_own_bits(xp, first):
+    x = xp.ones((3, 5), dtype=xp.float32)
+    found = np.asarray(xp.to_host(xp.nn.dropout(x, KEY, STEP, 0.5, first=first))).reshape(-1) != 0
+    block, before = divmod(first, 4)
+    counter = tuple(np.asarray(word, "uint32") for word in (block + np.arange(5), 0, STEP, 0))
+    bits = np.stack(nn.philox(np, counter, KEY), axis=1).reshape(-1)[before : before + 15]
+    np.testing.assert_array_equal(found, bits >= 2**31)

@@ -2,11 +2,12 @@
 
 import math
 from numbers import Integral
-from typing import Any
+from typing import Annotated, Any
 
 from xpnet.nn.declaration import function
 
 Array = Any
+First = Annotated[int, 0, 3, 400, 2**33 + 5]
 
 # Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3" (2011): Philox 4x32-10.
 ROUNDS = 10
@@ -65,11 +66,12 @@ def drop_below(rate: float) -> int:
 
 
 @function("x: *, key: key, step: count -> y: *", gradient="dropout_backward")
-def dropout(xp: Any, x: Array, key: int, step: int, rate: float) -> Array:
+def dropout(xp: Any, x: Array, key: int, step: int, rate: float, *, first: First = 0) -> Array:
     """Return `x` with elements set to 0 with probability `rate`, and the others divided by ``1 - rate``.
 
     Which elements are dropped depends on their number, `key`, `step` and `rate` only: four consecutive ones
-    are dropped by the four words of `philox` at the counter ``(number // 4, 0, step, 0)``.
+    are dropped by the four words of `philox` at the counter ``(number // 4, 0, step, 0)``. So parts of an
+    array are dropped as the whole is, if each is given the number of its first element.
 
     Parameters
     ----------
@@ -80,32 +82,36 @@ def dropout(xp: Any, x: Array, key: int, step: int, rate: float) -> Array:
         The masks repeat after 2**32 steps.
     rate : float
         In [0, 1).
+    first : int
+        The number of the first element, 0 or above; all numbers are below 2**34.
 
     Returns
     -------
     y : array, shape of `x`
     """
-    n = math.prod(x.shape)
+    block, before = divmod(first, 4)
+    end = before + math.prod(x.shape)
     nothing = xp.asarray(0, dtype=xp.uint32)
-    counter = xp.arange(-(-n // 4), dtype=xp.uint32), nothing, step_word(xp, step), nothing
-    words = philox(xp, counter, key)
-    bits = xp.reshape(xp.reshape(xp.stack(words, axis=1), (-1,))[:n], x.shape)
+    numbers = xp.arange(block, block - (-end // 4), dtype=xp.uint32)
+    words = philox(xp, (numbers, nothing, step_word(xp, step), nothing), key)
+    bits = xp.reshape(xp.reshape(xp.stack(words, axis=1), (-1,))[before:end], x.shape)
     keep = bits >= xp.asarray(drop_below(rate), dtype=xp.uint32)
     return xp.where(keep, x * (1 / (1 - rate)), xp.zeros_like(x))
 
 
 @function("dy: *, key: key, step: count -> dx: *")
-def dropout_backward(xp: Any, dy: Array, key: int, step: int, rate: float) -> Array:
-    """Return the gradient at the input of ``y = dropout(x, key, step, rate)``: `dy` through the same mask.
+def dropout_backward(xp: Any, dy: Array, key: int, step: int, rate: float, *, first: First = 0) -> Array:
+    """Return the gradient at the input of `dropout`: `dy` through the same mask.
 
     Parameters
     ----------
     dy : array, any shape, float
     key, step : int
     rate : float
+    first : int
 
     Returns
     -------
     dx : array, shape of `dy`
     """
-    return dropout(xp, dy, key, step, rate)
+    return dropout(xp, dy, key, step, rate, first=first)

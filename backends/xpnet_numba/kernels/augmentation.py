@@ -14,9 +14,9 @@ Scalar = Any
 
 
 @part
-def _moves(image: int, low: Scalar, high: Scalar, step: Scalar, choices: Scalar) -> tuple[Scalar, Scalar]:
-    """Return by how many pixels an image is moved down and to the right."""
-    down, right, _, _ = philox(numpy.uint64(image), step, low, high)
+def _moves(number: Scalar, low: Scalar, high: Scalar, step: Scalar, choices: Scalar) -> tuple[Scalar, Scalar]:
+    """Return by how many pixels the image of a number is moved down and to the right."""
+    down, right, _, _ = philox(number, step, low, high)
     most = numpy.int64(choices) // 2
     return numpy.int64(down % choices) - most, numpy.int64(right % choices) - most
 
@@ -41,10 +41,10 @@ def _move(x: Array, y: Array, image: int, down: int, right: int) -> None:
 
 
 @part
-def _flip(x: Array, y: Array, image: int, low: Scalar, high: Scalar, step: Scalar) -> None:
-    """Fill an image of `y` with that of `x`, or with its mirror image."""
+def _flip(x: Array, y: Array, image: int, number: Scalar, low: Scalar, high: Scalar, step: Scalar) -> None:
+    """Fill an image of `y` with that of `x`, or with its mirror image; `number` is that of the image."""
     _, height, width, channels = x.shape
-    mirrored = philox(numpy.uint64(image), step, low, high)[0] >> numpy.uint64(31) > numpy.uint64(0)
+    mirrored = philox(number, step, low, high)[0] >> numpy.uint64(31) > numpy.uint64(0)
     begin, turn = (width - 1, -1) if mirrored else (0, 1)
     for row in range(image * height, (image + 1) * height):
         for column in range(width):
@@ -66,11 +66,14 @@ def random_shift(
     step1: Scalar,
     choices0: Scalar,
     choices1: Scalar,
+    first0: Scalar,
+    first1: Scalar,
     image: int,
 ) -> None:
     """Fill an image of `y` with that of `x`, moved."""
     low, high, step = from_halves(key0, key1), from_halves(key2, key3), from_halves(step0, step1)
-    down, right = _moves(image, low, high, step, from_halves(choices0, choices1))
+    number, choices = from_halves(first0, first1) + numpy.uint64(image), from_halves(choices0, choices1)
+    down, right = _moves(number, low, high, step, choices)
     _move(x, y, image, down, right)
 
 
@@ -86,11 +89,14 @@ def random_shift_backward(
     step1: Scalar,
     choices0: Scalar,
     choices1: Scalar,
+    first0: Scalar,
+    first1: Scalar,
     image: int,
 ) -> None:
     """Fill an image of `dx` with that of `dy`, moved back."""
     low, high, step = from_halves(key0, key1), from_halves(key2, key3), from_halves(step0, step1)
-    down, right = _moves(image, low, high, step, from_halves(choices0, choices1))
+    number, choices = from_halves(first0, first1) + numpy.uint64(image), from_halves(choices0, choices1)
+    down, right = _moves(number, low, high, step, choices)
     _move(dy, dx, image, -down, -right)
 
 
@@ -104,11 +110,14 @@ def random_flip(
     key3: Scalar,
     step0: Scalar,
     step1: Scalar,
+    first0: Scalar,
+    first1: Scalar,
     image: int,
 ) -> None:
     """Fill an image of `y` with that of `x`, perhaps mirrored."""
     low, high, step = from_halves(key0, key1), from_halves(key2, key3), from_halves(step0, step1)
-    _flip(x, y, image, low, high, step)
+    number = from_halves(first0, first1) + numpy.uint64(image)
+    _flip(x, y, image, number, low, high, step)
 
 
 @each_row
@@ -121,8 +130,11 @@ def random_flip_backward(
     key3: Scalar,
     step0: Scalar,
     step1: Scalar,
+    first0: Scalar,
+    first1: Scalar,
     image: int,
 ) -> None:
     """Fill an image of `dx` with that of `dy`, mirrored back."""
     low, high, step = from_halves(key0, key1), from_halves(key2, key3), from_halves(step0, step1)
-    _flip(dy, dx, image, low, high, step)
+    number = from_halves(first0, first1) + numpy.uint64(image)
+    _flip(dy, dx, image, number, low, high, step)

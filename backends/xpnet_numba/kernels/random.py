@@ -38,6 +38,12 @@ def from_halves(low: Scalar, high: Scalar) -> Scalar:
 
 
 @inlined
+def _first(block0: Scalar, block1: Scalar, before: Scalar) -> int:
+    """Return the number of the first element of an array."""
+    return 4 * numpy.int64(from_halves(block0, block1)) + numpy.int64(before)
+
+
+@inlined
 def _factor(bits: Scalar, below: Scalar, factor: Scalar) -> Scalar:
     return factor if bits >= below else type(factor)(0)
 
@@ -87,11 +93,15 @@ def dropout(
     step1: Scalar,
     below0: Scalar,
     below1: Scalar,
+    block0: Scalar,
+    block1: Scalar,
+    before: Scalar,
     factor: Scalar,
     place: int,
 ) -> None:
     """Fill `y` with the elements of `x` that are kept, times `factor`, and with 0."""
     low, high, step = from_halves(key0, key1), from_halves(key2, key3), from_halves(step0, step1)
+    place += _first(block0, block1, before)
     _fill_mask(y, low, high, step, from_halves(below0, below1), factor, place)
     _keep(x, y, y)
 
@@ -108,11 +118,15 @@ def dropout_backward(
     step1: Scalar,
     below0: Scalar,
     below1: Scalar,
+    block0: Scalar,
+    block1: Scalar,
+    before: Scalar,
     factor: Scalar,
     place: int,
 ) -> None:
     """Fill `dx` with the elements of `dy` that are kept, times `factor`, and with 0."""
     low, high, step = from_halves(key0, key1), from_halves(key2, key3), from_halves(step0, step1)
+    place += _first(block0, block1, before)
     _fill_mask(dx, low, high, step, from_halves(below0, below1), factor, place)
     _keep(dy, dx, dx)
 
@@ -129,12 +143,15 @@ def _dropout_keeping(
     step1: Scalar,
     below0: Scalar,
     below1: Scalar,
+    block0: Scalar,
+    block1: Scalar,
+    before: Scalar,
     factor: Scalar,
     first: int,
     end: int,
 ) -> None:
     low, high, step = from_halves(key0, key1), from_halves(key2, key3), from_halves(step0, step1)
-    place = first * (x.size // (end - first))
+    place = first * (x.size // (end - first)) + _first(block0, block1, before)
     _fill_mask(mask, low, high, step, from_halves(below0, below1), factor, place)
     _keep(x, mask, y)
 
