@@ -1,0 +1,72 @@
+"""What a training step computes, and the seconds that one rank takes for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import xpnet
+from xpnet_bench.distributed import least_squares
+from xpnet_bench.limit import layer_products
+from xpnet_bench.networks import dense_layers, parameter_count
+
+
+class Work(NamedTuple):
+    """What a rank does in a step.
+
+    Attributes
+    ----------
+    flops : int
+        Multiplications and additions of the dense matrix products.
+    parameters : int
+    """
+
+    flops: int
+    parameters: int
+
+    @property
+    def gradient_bytes(self) -> int:
+        """The bytes that ranks exchange in a step, float32."""
+        return 4 * self.parameters
+
+
+def work_of(model: xpnet.Sequential, rows: int, shape: tuple[int, ...]) -> Work:
+    """Return what a step over so many rows computes; the shape is that of an input."""
+    products = layer_products(dense_layers(model, shape), rows)
+    return Work(sum(product.flops for product in products), parameter_count(model))
+
+
+class Compute(NamedTuple):
+    """Seconds of a step: a part for each step, flop and parameter, because all parameters are updated.
+
+    Attributes
+    ----------
+    per_step, per_flop, per_parameter : float
+        Of one rank that computes alone.
+    contention : float
+        How many times as long it takes while all ranks compute, at least 1: they share memory and caches.
+    """
+
+    per_step: float
+    per_flop: float
+    per_parameter: float
+    contention: float
+
+    def alone(self, work: Work) -> float:
+        """Return the seconds of a step of one rank."""
+        return self.per_step + self.per_flop * work.flops + self.per_parameter * work.parameters
+
+    def beside(self, work: Work) -> float:
+        """Return the seconds of a step of each rank while all of them compute, without messages."""
+        return self.contention * self.alone(work)
+
+
+def fitted_compute(works: Sequence[Work], alone: Sequence[float], beside: Sequence[float]) -> Compute:
+    """Return the model of measured steps: least squares of relative errors, and the mean contention."""
+    terms = [[1.0, *work] for work in works]
+    (per_step, per_flop, per_parameter), _ = least_squares.fitted(terms, alone)
+    # The geometric mean, because these are ratios.
+    logarithms = [math.log(after / before) for before, after in zip(alone, beside, strict=True)]
+    contention = max(1.0, math.exp(sum(logarithms) / len(logarithms)))
+    return Compute(per_step, per_flop, per_parameter, contention)

@@ -1,0 +1,79 @@
+"""The model of steps on ranks that are not there, against values computed by hand."""
+
+import math
+
+import pytest
+
+import xpnet
+from xpnet_bench.distributed.compute import Compute, Work, fitted_compute, work_of
+from xpnet_bench.distributed.link import Link
+from xpnet_bench.distributed.prediction import Prediction
+
+# 1 ms a step, 100 Gflop/s, 1 ns a parameter; a tenth longer beside others.
+COMPUTE = Compute(1e-3, 1e-11, 1e-9, 1.1)
+LINK = Link(1e-6, 1e-9, 0.5e-9)
+MODEL = Prediction(COMPUTE, LINK)
+
+
+def small(rows):
+    """Return the work of a network with a million parameters."""
+    return Work(10**7 * rows, 10**6)
+
+
+def test_work_of_a_perceptron_is_that_of_the_hand_calculation():
+    # Three products for each layer but the first, whose input needs no gradient.
+    flops = 2 * 32 * (2 * 784 * 64 + 3 * 64 * 10)
+    assert work_of(xpnet.mlp(784, 64, 10), 32, (784,)) == Work(flops, 784 * 64 + 64 + 64 * 10 + 10)
+
+
+def test_ranks_exchange_four_bytes_a_parameter():
+    assert Work(0, 1000).gradient_bytes == 4000
+
+
+def test_step_of_one_rank_is_that_of_the_hand_calculation():
+    # 1 ms + 10 rows of 0.1 ms + a million parameters of 1 ns.
+    assert MODEL.step(small(10), 1) == pytest.approx(3e-3)
+
+
+def test_step_of_eight_ranks_is_that_of_the_hand_calculation():
+    # 3.3 ms, and 4 MB by Rabenseifner: 6 us + 7/8 * 4 MB * 2.5 ns = 8.756 ms.
+    assert MODEL.step(small(10), 8) == pytest.approx(12.056e-3)
+    assert MODEL.efficiency(small(10), 8) == pytest.approx(3 / 12.056)
+
+
+def test_speed_up_counts_the_rank_with_the_most_rows():
+    # 100 rows on 8 ranks: 13 on the fullest. Alone 12 ms; divided 1.1 * 3.3 + 8.756 ms.
+    assert MODEL.speed_up(small, 100, 8) == pytest.approx(12 / (1.1 * 3.3 + 8.756))
+
+
+def test_least_rows_reach_the_efficiency():
+    # 0.8 (1.1 t + 8.756 ms) = t at t = 58.4 ms, which are 564 rows.
+    assert MODEL.least_rows(small, 8) == 1024
+    assert MODEL.efficiency(small(512), 8) < 0.8 <= MODEL.efficiency(small(1024), 8)
+
+
+def test_ranks_never_pay_where_memory_is_too_slow():
+    assert Prediction(COMPUTE._replace(contention=1.3), LINK).least_rows(small, 2) is None
+
+
+def test_fastest_number_of_ranks_has_a_row_for_each():
+    quick = Prediction(Compute(0, 1e-11, 0, 1.0), Link(1e-9, 0, 0))
+    assert quick.fastest(small, 64) == 64
+    assert quick.fastest(small, 10**6) == 512
+
+
+def test_one_rank_is_fastest_if_messages_are_slow():
+    assert Prediction(COMPUTE, Link(1.0, 1e-9, 0)).fastest(small, 1024) == 1
+
+
+def test_fit_finds_the_compute_that_made_the_times():
+    works = [Work(f, p) for f in (10**6, 10**8, 10**10) for p in (10**4, 10**6)]
+    alone = [COMPUTE.alone(work) for work in works]
+    beside = [COMPUTE.beside(work) for work in works]
+    assert fitted_compute(works, alone, beside) == pytest.approx(COMPUTE, rel=1e-6)
+
+
+def test_contention_is_the_mean_of_ratios():
+    works = [Work(10**6, 10**4), Work(10**8, 10**6)]
+    found = fitted_compute(works, [1e-3, 1e-2], [1e-3, 1.44e-2])
+    assert found.contention == pytest.approx(math.sqrt(1.44))
