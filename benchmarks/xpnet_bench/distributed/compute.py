@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -43,15 +42,18 @@ class Compute(NamedTuple):
     Attributes
     ----------
     per_step, per_flop, per_parameter : float
-        Of one rank that computes alone.
+        Of one rank that trains alone.
     contention : float
-        How many times as long it takes while all ranks compute, at least 1: they share memory and caches.
+        How many times as long that takes while all ranks compute, at least 1: they share memory and caches.
+    per_packed : float
+        Seconds per parameter of gathering the gradients in one array, and of reading them there.
     """
 
     per_step: float
     per_flop: float
     per_parameter: float
     contention: float
+    per_packed: float
 
     def alone(self, work: Work) -> float:
         """Return the seconds of a step of one rank."""
@@ -59,14 +61,12 @@ class Compute(NamedTuple):
 
     def beside(self, work: Work) -> float:
         """Return the seconds of a step of each rank while all of them compute, without messages."""
-        return self.contention * self.alone(work)
+        return self.contention * self.alone(work) + self.per_packed * work.parameters
 
 
 def fitted_compute(works: Sequence[Work], alone: Sequence[float], beside: Sequence[float]) -> Compute:
-    """Return the model of measured steps: least squares of relative errors, and the mean contention."""
-    terms = [[1.0, *work] for work in works]
-    (per_step, per_flop, per_parameter), _ = least_squares.fitted(terms, alone)
-    # The geometric mean, because these are ratios.
-    logarithms = [math.log(after / before) for before, after in zip(alone, beside, strict=True)]
-    contention = max(1.0, math.exp(sum(logarithms) / len(logarithms)))
-    return Compute(per_step, per_flop, per_parameter, contention)
+    """Return the model of measured steps, by least squares of the relative errors."""
+    (per_step, per_flop, per_parameter), _ = least_squares.fitted([[1.0, *work] for work in works], alone)
+    terms = [[seconds, work.parameters] for seconds, work in zip(alone, works, strict=True)]
+    (contention, per_packed), _ = least_squares.fitted(terms, beside)
+    return Compute(per_step, per_flop, per_parameter, max(1.0, contention), per_packed)
