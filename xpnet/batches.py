@@ -105,17 +105,17 @@ class Batches:
             yield self.gather(self.xp.arange(begin, end, dtype=self.xp.int32))
 
 
-def _may_change(array: np.ndarray) -> bool:
+def _may_change(owner: Any) -> bool:
     """Return whether anyone can write to the memory of an array, perhaps through another array.
 
-    A file that is mapped read-only counts as constant, because it may be too large to copy.
+    A file that is mapped read-only counts as constant, because it may be too large to copy; what
+    `xpnet.distributed.read_once` returns is such a file.
     """
-    owners = [array]
-    while isinstance(owners[-1].base, np.ndarray):
-        owners.append(owners[-1].base)
-    holder: Any = owners[-1].base  # owns memory that is not NumPy's
-    is_foreign = holder is not None and not isinstance(holder, bytes | mmap.mmap)
-    return is_foreign or any(owner.flags.writeable for owner in owners)
+    if isinstance(owner, np.ndarray):
+        return owner.flags.writeable or (owner.base is not None and _may_change(owner.base))
+    if isinstance(owner, memoryview):
+        return not owner.readonly or _may_change(owner.obj)
+    return not isinstance(owner, bytes | mmap.mmap)
 
 
 def _converted(name: str, images: np.ndarray, dtype: str) -> np.ndarray:

@@ -10,5 +10,6 @@ The processes of a group are its ranks, 0 to ``size - 1``. Each of them runs the
 from xpnet.distributed.errors import DistributedError
 from xpnet.distributed.group import ALONE, Group
 from xpnet.distributed.mpi import mpi
+from xpnet.distributed.shared import read_once
 
-__all__ = ["ALONE", "DistributedError", "Group", "mpi"]
+__all__ = ["ALONE", "DistributedError", "Group", "mpi", "read_once"]
