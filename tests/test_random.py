@@ -5,7 +5,7 @@ import statistics
 import numpy as np
 import pytest
 
-from xpnet import Stream, nn
+from xpnet import Dropout, Flatten, RandomFlip, RandomShift, Residual, Sequential, Stream, nn
 
 
 def digest(x):
@@ -139,3 +139,34 @@ def test_stream_continues_from_its_state_in_json(drawn):
 def test_state_of_another_stream_is_refused():
     with pytest.raises(ValueError, match="another seed or purpose"):
         Stream(7, "shuffle").restore(Stream(8, "shuffle").state())
+
+
+def test_stream_of_later_rows_has_the_same_keys_and_numbers():
+    stream, other = Stream(3, "dropout"), Stream(3, "dropout")
+    later = stream.at(7).from_row(12)
+    assert (later.first_row, stream.first_row, stream.at(7).first_row) == (12, 0, 0)
+    whole = other.at(7)
+    assert [later.next_key() for _ in range(3)] == [whole.next_key() for _ in range(3)]
+    assert stream.from_row(5).at(7).first_row == 5
+    np.testing.assert_array_equal(later.uniform((4,)), other.uniform((4,)))
+    assert stream.state() == other.state()
+
+
+@pytest.mark.parametrize("first", [-1, 1.5, "2", True, None])
+def test_first_row_must_be_a_whole_number(first):
+    with pytest.raises(ValueError, match="`first` must be a whole number, 0 or above, got"):
+        Stream(3, "dropout").from_row(first)
+
+
+def test_layers_draw_for_the_rows_of_the_whole_batch(xp):
+    rows = np.random.default_rng(0).random((11, 5, 3, 1)).astype("float32") + 1
+    model = Sequential(RandomShift(2), RandomFlip(), Residual(Dropout(0.4)), Flatten(), Dropout(0.3))
+    stream = Stream(3, "dropout").at(7)
+    whole, back = model(xp, {}, xp.asarray(rows), stream=stream)
+    expected = xp.to_host(whole), xp.to_host(back(xp.ones_like(whole))[0])
+    for first, end in ((0, 3), (3, 4), (4, 11)):
+        stream = Stream(3, "dropout").at(7).from_row(first)
+        y, back = model(xp, {}, xp.asarray(rows[first:end]), stream=stream)
+        found = xp.to_host(y), xp.to_host(back(xp.ones_like(y))[0])
+        for one, other in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(one, other[first:end])

@@ -42,9 +42,9 @@ class RandomShift(Unparametrised):
         check_images(xp, x)
         if stream is None:
             return x, through(xp, lambda _, dy: dy, x)
-        key, step = stream.next_key()
-        y = xp.nn.random_shift(x, key, step, most=self.most)
-        return y, through(xp, lambda _, dy: xp.nn.random_shift_backward(dy, key, step, most=self.most), y)
+        (key, step), options = stream.next_key(), {"most": self.most, "first": stream.first_row}
+        y = xp.nn.random_shift(x, key, step, **options)
+        return y, through(xp, lambda _, dy: xp.nn.random_shift_backward(dy, key, step, **options), y)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +68,9 @@ class RandomFlip(Unparametrised):
         check_images(xp, x)
         if stream is None:
             return x, through(xp, lambda _, dy: dy, x)
-        key, step = stream.next_key()
-        y = xp.nn.random_flip(x, key, step)
-        return y, through(xp, lambda _, dy: xp.nn.random_flip_backward(dy, key, step), y)
+        (key, step), first = stream.next_key(), stream.first_row
+        y = xp.nn.random_flip(x, key, step, first=first)
+        return y, through(xp, lambda _, dy: xp.nn.random_flip_backward(dy, key, step, first=first), y)
 
 
 LAYERS = RandomShift, RandomFlip

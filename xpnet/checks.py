@@ -36,6 +36,33 @@ def count(name: str, value: Any) -> int:
     return found
 
 
+def not_negative(name: str, value: Any) -> int:
+    """Return `value`, the caller's argument `name`, as an int, 0 or above.
+
+    Raises
+    ------
+    ValueError
+        If it is anything else.
+    """
+    found = _whole(value)
+    if found is None or found < 0:
+        raise ValueError(f"`{name}` must be a whole number, 0 or above, got {_shown(value)}")
+    return found
+
+
+def flag(name: str, value: Any) -> bool:
+    """Return `value`, the caller's argument `name`, which must be True or False.
+
+    Raises
+    ------
+    TypeError
+        If it is anything else.
+    """
+    if type(value) is not bool:
+        raise TypeError(f"`{name}` must be True or False, got {_shown(value)}")
+    return value
+
+
 def limit(value: Any) -> int | None:
     """Return `value`, a number of samples to use from the first, as an int above 0; None means all."""
     return None if value is None else count("limit", value)

@@ -7,7 +7,8 @@ gradient of a scalar loss at `y`, and returns `dx`, the gradient at `x`, and a d
 gradients; with ``input_gradient=False`` it may skip `dx` and return None for it. `stream`, a `Stream`, gives
 `Dropout` its random numbers in training; without one, a layer computes what it does in inference. In a step
 that is compiled, pass ``stream.at(number)``, with the number of the step, which must be an argument: then it
-is replayed with new masks at each call.
+is replayed with new masks at each call. In a process that has some rows of a batch, pass
+``stream.at(number).from_row(first)``, with the number of the first one.
 
 A layer may have *state*: arrays that training changes without gradients and that use reads, such as the
 running means of `BatchNorm`. It then has

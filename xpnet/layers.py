@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, ClassVar
 
 from xpnet import augmentation_layers, image_layers, nn, normalisation_layers
@@ -178,9 +179,10 @@ class Dropout(Unparametrised):
         check_float(xp, x)
         if stream is None:
             return x, through(xp, lambda _, dy: dy, x)
-        key, step = stream.next_key()
-        y = xp.nn.dropout(x, key, step, self.rate)
-        return y, through(xp, lambda _, dy: xp.nn.dropout_backward(dy, key, step, self.rate), y)
+        drawing = *stream.next_key(), self.rate
+        first = stream.first_row * math.prod(x.shape[1:])
+        y = xp.nn.dropout(x, *drawing, first=first)
+        return y, through(xp, lambda _, dy: xp.nn.dropout_backward(dy, *drawing, first=first), y)
 
 
 @dataclasses.dataclass(frozen=True)

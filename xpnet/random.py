@@ -34,6 +34,11 @@ class Stream:
     ------
     ValueError
         If the seed is out of range or the purpose unknown.
+
+    Attributes
+    ----------
+    first_row : int
+        The number of the first row that layers draw for; see `from_row`.
     """
 
     def __init__(self, seed: int, purpose: str) -> None:
@@ -45,6 +50,7 @@ class Stream:
         self._drawn = [0]  # in a list, because the streams of steps share it
         self._step: int | None = None
         self._keys = 0
+        self.first_row = 0
 
     def __copy__(self) -> Stream:
         return copy.deepcopy(self)
@@ -86,10 +92,26 @@ class Stream:
         vars(stream).update(vars(self), _step=step, _keys=0)
         return stream
 
+    def from_row(self, first: int) -> Stream:
+        """Return the stream of some rows of a batch, for which layers draw what they draw in the whole batch.
+
+        Only what is drawn on the device is drawn by rows, by the keys that `next_key` returns. Numbers that
+        are drawn on the host are those that the first rows of the batch would have.
+
+        Parameters
+        ----------
+        first : int
+            The number of the first of these rows within the batch, from 0.
+        """
+        stream = object.__new__(Stream)
+        vars(stream).update(vars(self), first_row=checks.not_negative("first", first))
+        return stream
+
     def next_key(self) -> tuple[int, int]:
         """Return the key and the step for a function of `nn` that draws, such as `nn.dropout`.
 
-        No two calls return the same pair. At a step, each call returns another key.
+        No two calls return the same pair. At a step, each call returns another key. If the rows of a batch
+        are divided among processes, pass `first_row` too, times the elements of a row for `nn.dropout`.
         """
         if self._step is None:
             self._drawn[0] += 1

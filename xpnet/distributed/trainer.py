@@ -199,7 +199,7 @@ class DistributedTrainer(Trainer):
     ) -> tuple[Params, State, Array, int | None, Array]:
         """Take one training step with the rows of this rank, see `Trainer._step`."""
         own = Part.parsed(part)
-        stream = None if step is None else self._dropout.at(step)
+        stream = None if step is None else self._dropout.at(step).from_row(own.first)
         x, wanted, weights = self._batch(xp, images, targets, indices)
         outputs, pullback, layer_state = in_training(self._trunk, xp, params, x, stream=stream)
         loss, d_outputs = self._problem.loss.value(xp, outputs, wanted, weights)
