@@ -37,7 +37,7 @@ def workload_of(options: dict[str, Any], *, quick: bool) -> Workload:
     """
     source, (train, test) = _read(options)
     loss = options["loss"] or ("softmax_cross_entropy" if train.has_labels else "squared_error")
-    model, config = _model(options, train, test)
+    model, config = model_of(options, train, test)
     config |= {name: options[name] for name in ("optimizer", "lr", "beta", "weight_decay")}
     optimizer = make_optimizer(config | {"schedule": "constant", "clip_norm": None})
     for name, part in (("train", train), ("test", test)):
@@ -67,7 +67,7 @@ def _read(options: dict[str, Any]) -> tuple[Source, tuple[xpnet.Dataset, xpnet.D
     return source, source.read()
 
 
-def _model(
+def model_of(
     options: dict[str, Any], train: xpnet.Dataset, test: xpnet.Dataset
 ) -> tuple[xpnet.Sequential, dict[str, Any]]:
     """Return the network, and what the usual learning rate depends on."""

@@ -26,7 +26,7 @@ from xpnet_bench.workload import Workload
 
 _ERRORS = {"UnusableError": UnusableError, "DishonestError": DishonestError}
 # Variables that libraries read when they load, to choose their number of threads.
-_THREAD_VARIABLES = (
+THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -42,7 +42,7 @@ def limited(threads: int) -> dict[str, str]:
 
     Memory settings of the user take precedence.
     """
-    return _ON_DEMAND | os.environ | dict.fromkeys(_THREAD_VARIABLES, str(threads))
+    return _ON_DEMAND | os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads))
 
 
 @dataclasses.dataclass(frozen=True)

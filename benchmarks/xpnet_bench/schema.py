@@ -1,7 +1,7 @@
-"""Check that a results file has the kinds of values that `schema.json` describes.
+"""Check that a results file has the kinds of values that its schema describes.
 
-Only the keywords that this schema uses are supported. A missing value is an error only where it is needed,
-because older files have fewer.
+Only the keywords that the schemas here use are supported. A missing value is an error only where it is
+needed, because older files have fewer.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def fault(value: Any) -> str | None:
+def fault(value: Any, path: pathlib.Path = SCHEMA) -> str | None:
     """Return what is wrong with the first value of the wrong kind or range in a results file, or None."""
-    return _fault("it", value, _schema())
+    return _fault("it", value, document(path), document(path))
 
 
 @functools.cache
-def _schema() -> dict[str, Any]:
-    return dict(json.loads(SCHEMA.read_text(encoding="utf-8")))
+def document(path: pathlib.Path = SCHEMA) -> dict[str, Any]:
+    """Return a schema as JSON."""
+    return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
-def _fault(name: str, value: Any, schema: dict[str, Any]) -> str | None:
+def _fault(name: str, value: Any, schema: dict[str, Any], root: dict[str, Any]) -> str | None:
     if "$ref" in schema:
-        return _fault(name, value, _schema()["$defs"][schema["$ref"].rpartition("/")[2]])
+        return _fault(name, value, root["$defs"][schema["$ref"].rpartition("/")[2]], root)
     own = _own_fault(name, value, schema)
     if own is not None:
         return own
@@ -44,7 +45,7 @@ def _fault(name: str, value: Any, schema: dict[str, Any]) -> str | None:
         parts = [(f"{key!r}", item, known.get(key, others)) for key, item in value.items()]
     elif isinstance(value, list):
         parts = [(f"an item of {name}", item, schema.get("items", True)) for item in value]
-    found = (_fault(*part) for part in parts if isinstance(part[2], dict))
+    found = (_fault(*part, root) for part in parts if isinstance(part[2], dict))
     return next((each for each in found if each is not None), None)
 
 

@@ -74,7 +74,7 @@ def message_of(kind, path):
 
 @pytest.mark.parametrize("path", list(places(FOUND)), ids=str)
 def test_odd_value_is_refused_as_the_schema_says_or_shown(tmp_path, path):
-    validator = jsonschema.Draft202012Validator(schema._schema())
+    validator = jsonschema.Draft202012Validator(schema.document())
     file = tmp_path / "r.json"
     for odd in ODD:
         found = changed(path, odd)

@@ -1,1 +1,1 @@
-"""``xpnet bench --distributed``: what more processes bring, measured on those that there are, and modelled."""
+"""``xpnet bench --distributed``: what more processes bring, measured on those there are, and modelled."""

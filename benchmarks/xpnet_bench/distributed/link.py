@@ -2,8 +2,9 @@
 
 A message of n bytes takes ``alpha + n beta`` seconds (R. W. Hockney, "The communication challenge for MPP:
 Intel Paragon and Meiko CS-2", Parallel Computing 20(3), 1994, 389-398). What the two usual algorithms of an
-allreduce make of that is in R. Thakur, R. Rabenseifner and W. Gropp, "Optimization of collective communication
-operations in MPICH", International Journal of High Performance Computing Applications 19(1), 2005, 49-66.
+allreduce make of that is in R. Thakur, R. Rabenseifner and W. Gropp, "Optimization of collective
+communication operations in MPICH", International Journal of High Performance Computing Applications 19(1),
+2005, 49-66.
 """
 
 from __future__ import annotations
@@ -82,9 +83,7 @@ def fitted_link(sizes: Sequence[int], seconds: Sequence[float], *, ranks: int, g
     return min(links, key=lambda link: sum(e**2 for e in relative_errors(link, sizes, seconds, ranks=ranks)))
 
 
-def relative_errors(
-    link: Link, sizes: Sequence[int], seconds: Sequence[float], *, ranks: int
-) -> list[float]:
+def relative_errors(link: Link, sizes: Sequence[int], seconds: Sequence[float], *, ranks: int) -> list[float]:
     """Return by how much a link's prediction is off at each size, as a share of the measured seconds."""
     return [allreduce(link, ranks, n) / t - 1 for n, t in zip(sizes, seconds, strict=True)]
 

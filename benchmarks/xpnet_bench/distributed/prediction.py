@@ -48,7 +48,7 @@ class Prediction(NamedTuple):
         return self.compute.alone(work_of(batch)) / self.step(work_of(-(-batch // ranks)), ranks)
 
     def least_rows(self, work_of: WorkOf, ranks: int, *, efficiency: float = PAYS) -> int | None:
-        """Return from how many rows a rank on ranks pay, rounded up to a power of two; None if they never do."""
+        """Return from how many rows a rank on they pay, the next power of two; None if they never do."""
         rows = 1
         while rows <= _MOST_ROWS:
             if self.efficiency(work_of(rows), ranks) >= efficiency:
