@@ -18,6 +18,7 @@ from xpnet.cli.interruption import Interruption, listen
 from xpnet.cli.lesson import lesson
 from xpnet.cli.models import evaluate, predict
 from xpnet.cli.outputs import ElsewhereError, RescuedError
+from xpnet.cli.ranks import is_silent, joined, silenced
 from xpnet.cli.train import train
 from xpnet.errors import MOST_CHARACTERS, shortened
 
@@ -52,13 +53,24 @@ _MOST_CHARACTERS = MOST_CHARACTERS - len("xpnet: ")
 
 
 def main() -> None:
-    """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 128 + the number of a signal."""
+    """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 128 + the number of a signal.
+
+    Of several processes with ``--distributed``, the first one says what failed, and its status counts.
+    """
     listen()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # Paths and names may have characters that the terminal cannot show.
         sys.stdout.reconfigure(errors="backslashreplace")
+    with silenced():
+        status = _run()
+    sys.exit(0 if is_silent() else status)
+
+
+def _run() -> int | None:
+    """Run the command line and return its status; an error is one line."""
     try:
-        status = app.main(prog_name="xpnet", standalone_mode=False)
+        with joined() as ranks:
+            status: int | None = app.main(prog_name="xpnet", standalone_mode=False, obj=ranks)
     except RescuedError as e:
         status = _fail(_without_capital(e.format_message()), e.exit_code, whole=True)
     except click.ClickException as e:
@@ -73,7 +85,7 @@ def main() -> None:
         if sys.flags.dev_mode:
             traceback.print_exc()
         status = _fail(_what_failed(e), 1)
-    sys.exit(status)
+    return status
 
 
 def _what_failed(error: Exception) -> str:

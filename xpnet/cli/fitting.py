@@ -88,6 +88,14 @@ def fit_options(command: Command) -> Command:
     return command
 
 
+def parted(config: dict[str, Any], training: Dataset) -> tuple[Dataset, Dataset | None]:
+    """Return what to train on and what to validate with, by the options."""
+    share = config["validation"]
+    if share is None and config["patience"] is not None:
+        share = _SHARE
+    return divided(training, share, seed=config["seed"])
+
+
 def fit_arguments(config: dict[str, Any], training: Dataset, loaded: Run | None) -> dict[str, Any]:
     """Return arguments of `xpnet.fit` by the options; what is not used is taken out of `config`.
 
@@ -95,16 +103,12 @@ def fit_arguments(config: dict[str, Any], training: Dataset, loaded: Run | None)
     ----------
     config : dict
     training : Dataset
-        In the arguments, `train` is the part of it that is left to train on.
     loaded : Run or None
         What the training begins with.
     """
     if config["patience"] is not None and config["validation"] is None:
         config["validation"] = _SHARE
-    kept, validation = divided(training, config["validation"], seed=config["seed"])
     arguments: dict[str, Any] = {
-        "train": kept,
-        "validation": validation,
         "loss": _loss(config, training, loaded),
         "callbacks": [] if config["patience"] is None else [EarlyStopping(config["patience"])],
     }

@@ -17,6 +17,7 @@ import numpy
 from xpnet import datasets
 from xpnet.cli.data import CSV, IDX, IMAGES, MNIST, NPZ, data_kind, pictures_to_test
 from xpnet.cli.outputs import Outputs
+from xpnet.cli.ranks import is_silent
 from xpnet.cli.tables import TableOptions, archive_to_test, read_archive, read_table, table_to_test
 from xpnet.datasets import Dataset
 from xpnet.errors import fitted, shortened
@@ -33,6 +34,8 @@ COUNT = click.IntRange(min=1)
 def output_path(value: str) -> pathlib.Path:
     """Return the path of a file that can be written; checked before the work that produces it."""
     path = pathlib.Path(value)
+    if is_silent():
+        return path  # It is written by another process, perhaps on another machine.
     cannot = f"cannot write {shortened(repr(value), 100)}: "
     if not value or os.path.isdir(path):
         raise click.BadParameter(f"{cannot}it is not a file; name one")

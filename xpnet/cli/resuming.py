@@ -12,6 +12,7 @@ import click
 
 from xpnet.checkpoint_folder import Checkpoint
 from xpnet.cli.options import COUNT, Command
+from xpnet.cli.ranks import is_silent
 from xpnet.errors import shortened
 from xpnet.resuming import has_checkpoint
 from xpnet.run import Run
@@ -66,7 +67,7 @@ class Saving:
         if folder is None:
             _check_unused(every=every, keep=keep, resume=self.resume or None)
             return
-        if has_checkpoint(folder) and not self.resume:
+        if has_checkpoint(folder) and not self.resume and not is_silent():
             raise click.UsageError(
                 f"{shortened(repr(str(folder)), 100)} has checkpoints already; pass `--resume` to continue "
                 "that training, or choose another folder"

@@ -11,7 +11,7 @@ import click
 
 import xpnet
 from xpnet import plots
-from xpnet.cli.data import IMAGES
+from xpnet.cli.crowding import crowding
 from xpnet.cli.fitting import fit_arguments, fit_options
 from xpnet.cli.interruption import Interruption
 from xpnet.cli.networks import choose_network, network, network_options, output_count
@@ -21,21 +21,21 @@ from xpnet.cli.options import (
     backend_option,
     check_distinct,
     data_options,
-    find_kind,
     image_size,
     json_option,
     output_option,
-    read_data,
 )
+from xpnet.cli.outputs import Outputs
+from xpnet.cli.ranks import group_of, rank_options
 from xpnet.cli.resuming import Saving, checkpoint_options
 from xpnet.cli.tables import TableOptions, table_options
+from xpnet.cli.training_data import Sources, TrainingData
 from xpnet.cli.wanted import Wanted, rescue
-from xpnet.datasets import Dataset
+from xpnet.distributed import read_once
 from xpnet.epoch_lines import epoch_line
 from xpnet.models import Sequential
-from xpnet.problem import aligned
 from xpnet.progress import is_terminal
-from xpnet.run import Run, in_reach
+from xpnet.run import in_reach
 
 
 @click.command()
@@ -57,6 +57,7 @@ from xpnet.run import Run, in_reach
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @click.option("--tf32", is_flag=True, help="Let large float32 products be rounded to TF32; only on cupy.")
 @click.option("--limit", type=COUNT, metavar="N", help="Use only the first N training samples.")
+@rank_options
 @checkpoint_options
 @output_option("--save", what="Write the model (safetensors).")
 @json_option("backend, versions, configuration, history and confusion matrix")
@@ -71,6 +72,8 @@ def train(
     max_bytes: int | None,
     size: tuple[int, int] | None,
     tf32: bool,
+    distributed: bool,
+    shard: bool,
     limit: int | None,
     save: pathlib.Path | None,
     json_path: pathlib.Path | None,
@@ -85,46 +88,50 @@ def train(
     epochs, on MNIST. With --model cnn, it is LeNet-5 with ReLU and learning rate 0.5, which takes images of
     at least 12 x 12 pixels.
     """
-    say: Callable[[str], object] = (lambda line: None) if quiet else _say
-    saving = Saving(config, say)
-    table = TableOptions(*(config.pop(name) for name in ("target", "one_hot", "task")))
-    choose_network(kind, load, config)
-    optimizer = make_optimizer(config)
-    check_distinct(data, save=save, json=json_path, plot=plot)
-    check_distinct(load, json=json_path, plot=plot)
-    if plot is not None:
-        plots.check(plot)
-    xp = xpnet.backend(backend)
-    if tf32:
-        xp = xp.with_tf32()
-    config["dataset"] = find_kind(dataset, data, max_bytes)
-    training, testing = read_data(config["dataset"], data, max_bytes, size, table)
-    if size is not None and config["dataset"] != IMAGES:
-        raise click.UsageError("`--size` is for folders of pictures; leave it out")
-    training = training[:limit]
-    loaded = None if load is None else xpnet.load(load, xp)
-    if loaded is not None:
-        training, testing = (aligned(f"{data}", part, loaded.classes) for part in (training, testing))
-    arguments = fit_arguments(config, training, loaded)
-    training = arguments.pop("train")
-    steps = config["epochs"] * -(-len(training) // config["batch_size"])
-    optimizer = scheduled(optimizer, config.get("schedule"), steps)
-    config |= table.about()
-    model, described = _network(training, testing, config, loaded, data)
+    group = group_of(distributed=distributed, shard=shard)
+    say: Callable[[str], object] = (lambda line: None) if quiet or group.rank else _say
+    with group.guarded():
+        with group.together():
+            saving = Saving(config, say)
+            table = TableOptions(*(config.pop(name) for name in ("target", "one_hot", "task")))
+            choose_network(kind, load, config)
+            optimizer = make_optimizer(config)
+            check_distinct(data, save=save, json=json_path, plot=plot)
+            check_distinct(load, json=json_path, plot=plot)
+            if plot is not None and group.rank == 0:
+                plots.check(plot)
+            xp = xpnet.backend(backend)
+            if tf32:
+                xp = xp.with_tf32()
+            sources = Sources(dataset, data, max_bytes, size, table, limit, load)
+        found = read_once(group, lambda: sources.read(xp, config))
+        with group.together():
+            config["dataset"] = found.kind
+            arguments = fit_arguments(config, found.training, found.loaded)
+            steps = config["epochs"] * -(-len(found.training) // config["batch_size"])
+            optimizer = scheduled(optimizer, config.get("schedule"), steps)
+            config |= table.about()
+            model, described = _network(found, config, data)
+        crowded = crowding(group, xp)
 
-    say(f"{xp.name} on {xp.device_name()}: {described}, {optimizer}")
-    say(f"{_counts(training, arguments['validation'], testing)}, batches of {config['batch_size']}")
+    ranks = f", {group.size} rank{'s' * (group.size > 1)}" if group.is_split else ""
+    say(f"{xp.name} on {xp.device_name()}{ranks}: {described}, {optimizer}")
+    say(f"{_counts(found)}, batches of {config['batch_size']}")
+    if crowded:
+        say(crowded)
     config["data"] = None if data is None else str(data)
     config["limit"] = limit
     if size is not None:
         config["size"] = size
-    wanted = Wanted(save, json_path, plot, testing, config, say)
+    wanted = Wanted(save, json_path, plot, found.testing, config, say)
+    outputs = Outputs()
     try:
         run = xpnet.fit(
             xp,
             model,
-            training,
-            test=testing,
+            found.training,
+            validation=found.validation,
+            test=found.testing,
             optimizer=optimizer,
             callbacks=[
                 saving,
@@ -134,38 +141,38 @@ def train(
             checkpoint=saving.checkpoint,
             resume=saving.resume,
             progress=is_terminal() and not quiet,  # the lines are printed by the callback
+            distributed=group,
             **arguments,
             **{name: config[name] for name in ("epochs", "batch_size", "seed", "dtype")},
         )
-        with in_reach(run):
-            outputs = wanted.write(run)
+        with group.guarded(), in_reach(run), group.together():
+            if group.rank == 0:
+                outputs = wanted.write(run)
     except (Exception, Interruption) as e:
-        if not (save or json_path or plot) or not hasattr(e, "run"):
+        if group.rank or not (save or json_path or plot) or not hasattr(e, "run"):
             raise
         rescue(e, e.run, wanted)
     outputs.check()
 
 
 def _network(
-    training: Dataset,
-    testing: Dataset,
-    config: dict[str, Any],
-    loaded: Run | None,
-    data: pathlib.Path | None,
+    found: TrainingData, config: dict[str, Any], data: pathlib.Path | None
 ) -> tuple[Sequential, str]:
     """Return the network to train, a new one or the loaded one, and its description."""
-    if loaded is not None:
-        return loaded.model, f"the network of {config['load']}"
-    outputs = output_count(training, testing, data)
+    if found.loaded is not None:
+        return found.loaded.model, f"the network of {config['load']}"
+    training = found.training
+    outputs = output_count(training, found.testing, data)
     # Columns of a table have units of their own; pixels have one.
     return network(training.inputs, outputs, config, standardize=training.encoding is not None)
 
 
-def _counts(training: Dataset, validation: Dataset | None, testing: Dataset) -> str:
+def _counts(found: TrainingData) -> str:
     """Return how many samples there are of each part."""
-    kept = "" if validation is None else f", {len(validation)} validation"
-    kind = "samples" if training.inputs.ndim == 2 and training.inputs.dtype != "uint8" else "images"
-    return f"{len(training)} training{kept} and {len(testing)} test {kind}"
+    inputs = found.training.inputs
+    kept = "" if found.validation is None else f", {len(found.validation)} validation"
+    kind = "samples" if inputs.ndim == 2 and inputs.dtype != "uint8" else "images"
+    return f"{len(inputs)} training{kept} and {len(found.testing)} test {kind}"
 
 
 def _say(line: str) -> None:
