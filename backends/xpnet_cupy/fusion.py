@@ -84,6 +84,7 @@ class Fusion:
             "gather_labels": self._gather_labels,
             "linear": self._linear,
             "linear_backward": self._linear_backward,
+            "scaled": self._scaled,
         }
         for name, function in nn.FUNCTIONS.items():
             if function.is_loss:
@@ -113,15 +114,21 @@ class Fusion:
         lowering.add_call(call)
         return True
 
-    def _fetch(self, lowering: Lowering, indices: Value) -> None:
-        """Copy indices that are an argument, before all else, from wherever a call has them."""
-        if indices.leaf is None or indices in self._fetched:
+    def _fetch(self, lowering: Lowering, argument: Value) -> None:
+        """Copy an argument that is not changed, before all else, from wherever a call has it."""
+        if argument.leaf is None or argument in lowering.trace.changed | self._fetched:
             return
-        self._fetched.add(indices)
-        size = math.prod(indices.shape)
-        address = self.table.add(indices.leaf, advance=size * indices.dtype.itemsize)
-        fetch = functools.partial(kernels.fetch, size=size, dtype=indices.dtype)
-        lowering.add_first(Task("fetch", fetch, (address,), (indices,)))
+        self._fetched.add(argument)
+        shape, dtype = argument.shape, argument.dtype
+        address = self.table.add(argument.leaf, advance=math.prod(shape) * dtype.itemsize)
+        fetch = functools.partial(kernels.fetch, shape=shape, dtype=dtype)
+        lowering.add_first(Task("fetch", fetch, (address,), (argument,)))
+
+    def _scaled(self, lowering: Lowering, call: Call) -> bool:
+        """Scale by a number that each call may have elsewhere, as the share of a process in a batch."""
+        self._fetch(lowering, call.arrays["factor"])
+        lowering.add_call(call)
+        return True
 
     def _linear(self, lowering: Lowering, call: Call) -> bool:
         self._activated(lowering, call, self._dense.activated)

@@ -9,7 +9,8 @@
 // No two threads add to one number, so the same arguments give the same bits.
 //
 // source.py reads from these files which kernels there are and what they are templates of: T is a floating-point
-// type, S the type of stored images, I that of labels and indices, F an activation, Rule an optimizer's rule.
+// type, S the type of stored images, I that of labels and indices, N any of T and I, F an activation, Rule an
+// optimizer's rule.
 // An activation, or a rule, is a struct with the name of the function of xpnet.nn: `Relu` for relu, `Sgd` for
 // sgd_step.
 
@@ -312,10 +313,10 @@ template <typename T, typename I> __global__ void one_hot(const I* labels, T* ta
 
 // What differs from call to call of a captured step; one block. Each leaves the value for the next call.
 
-template <typename I> __global__ void fetch(const I** address, I* indices, Index n)
+template <typename N> __global__ void fetch(const N** address, N* copy, Index n)
 {
-    const I* from = *address;
-    for (Index i = threadIdx.x; i < n; i += blockDim.x) indices[i] = from[i];
+    const N* from = *address;
+    for (Index i = threadIdx.x; i < n; i += blockDim.x) copy[i] = from[i];
     __syncthreads();
     if (threadIdx.x == 0) *address = from + n;
 }

@@ -252,11 +252,11 @@ def pick(address: Array, dtype: numpy.dtype) -> Array:
     return number
 
 
-def fetch(address: Array, size: int, dtype: numpy.dtype) -> Array:
-    """Return a copy of `size` integers at an address, which becomes that of the next ones."""
-    indices = cupy.empty((size,), dtype)
-    run("fetch", 1, launch.THREADS, address, indices, size, I=dtype)
-    return indices
+def fetch(address: Array, shape: tuple[int, ...], dtype: numpy.dtype) -> Array:
+    """Return a copy of the numbers at an address, which becomes that of the next ones."""
+    copy = cupy.empty(shape, dtype)
+    run("fetch", 1, launch.THREADS, address, copy, copy.size, N=dtype)
+    return copy
 
 
 def count(steps: Array, beta1: float, beta2: float, dtype: numpy.dtype) -> Array:

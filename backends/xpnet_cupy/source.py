@@ -70,10 +70,12 @@ RULES: dict[str | None, str] = {
 """The structs of steps of `nn`, by name; None is the rule that stores the gradient."""
 
 _FLOATS = {numpy.dtype("float32"): "float", numpy.dtype("float64"): "double"}
+_INTEGERS = {numpy.dtype("int32"): "int", numpy.dtype("int64"): "Index"}
 _CHOICES: dict[str, Mapping[Any, str]] = {
     "T": _FLOATS,
     "S": {numpy.dtype("uint8"): "unsigned char", **_FLOATS},
-    "I": {numpy.dtype("int32"): "int", numpy.dtype("int64"): "Index"},
+    "I": _INTEGERS,
+    "N": {**_INTEGERS, **_FLOATS},
     "F": ACTIVATIONS,
     "Rule": RULES,
 }
@@ -87,7 +89,7 @@ def symbol(kernel: str, **made_for: object) -> str:
     ----------
     kernel : str
     **made_for : dtype or str or None
-        By template parameter: a dtype for `T`, `S` and `I`; a function's name or None for `F` and `Rule`.
+        By template parameter: a dtype for `T`, `S`, `I`, `N`; a name of a function, or None, for `F`, `Rule`.
 
     Raises
     ------

@@ -63,8 +63,8 @@ def all_reduce(device: Any, group: Group) -> Callable[[Array], Array]:
         return collective.all_reduce
     with device:
         with group.together():
-            own = _own(device.id)
-        ranks = tuple(group.gather(own))
+            own = tuple(_own(device.id))
+        ranks = tuple(ways.Rank(*found) for found in group.gather(own))
         way, communicator = ways.choose(ranks), None
         if way.name == "nccl":
             communicator, fault = _communicator(group, ranks)

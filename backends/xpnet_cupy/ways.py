@@ -5,15 +5,13 @@ NCCL is the only one that a CUDA graph can hold. All ranks choose by the same fa
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from xpnet.distributed import DistributedError
 
 
-@dataclasses.dataclass(frozen=True)
-class Rank:
+class Rank(NamedTuple):
     """What a process finds out about itself.
 
     Attributes

@@ -113,6 +113,7 @@ def _make_cupy():
     cupy.asarray = lambda x, **options: own(numpy.array(x, **options))
     cupy.empty = unfilled
     cupy.zeros = lambda shape, dtype=float: own(numpy.zeros(shape, dtype))
+    cupy.arange = lambda *args, **options: own(numpy.arange(*args, **options))
     cupy.asnumpy = numpy.array
     cupy.cuda = types.SimpleNamespace(
         runtime=types.SimpleNamespace(

@@ -276,7 +276,7 @@ def test_fetched_addresses_and_counts_advance(host, kernels):
     order = numpy.arange(6, dtype="int32")[::-1].copy()
     place, steps = numpy.asarray([order.ctypes.data]), numpy.asarray([1])
     for n, expected in ((1, [5, 4, 3]), (2, [2, 1, 0])):
-        assert kernels.fetch(place, 3, order.dtype).tolist() == expected
+        assert kernels.fetch(place, (3,), order.dtype).tolist() == expected
         found = kernels.count(steps, 0.9, 0.999, numpy.dtype("float64"))
         numpy.testing.assert_allclose(found, [1 - 0.9**n, 1 - 0.999**n])
 

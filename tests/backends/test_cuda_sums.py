@@ -81,16 +81,18 @@ class Pair:
 
     rank, size, is_split, holds_shares, waited = 0, 2, True, False, 0.0
 
-    def __init__(self, **other):
-        self._other, self.is_quiet, self.sums = other, False, 0
+    def __init__(self, *, gpu):
+        self._gpu, self.is_quiet, self.sums = gpu, False, 0
 
     def sum(self, x):
         x += x
         self.sums += 1
 
     def gather(self, value):
-        is_rank = hasattr(value, "nccl")
-        return [value, type(value)(**vars(value) | self._other) if is_rank else value]
+        if isinstance(value, tuple):  # what a rank has
+            host, process, _, *others = value
+            return [value, (host, process, self._gpu, *others)]
+        return [value, value]
 
     def broadcast(self, value):
         return value
@@ -204,6 +206,17 @@ def test_a_step_with_a_sum_is_one_graph(make):
     assert [task.name for task in program.tasks] == ["pack", "all_reduce", "unpack", "sgd_step"]
     assert len(program._graph.launches) == 3  # A view launches nothing.
     assert nccl.calls[-1]
+
+
+def test_a_factor_that_each_call_has_elsewhere_stays_in_one_graph(make):
+    """As the share of a rank in each batch, which is a number of an array."""
+    xp, _ = make(ALONE)
+    compiled = xp.compile(lambda xp, x, factor: xp.nn.scaled(x, factor))
+    x, factors = xp.asarray(numpy.ones((2, 3))), xp.asarray(numpy.arange(8.0))
+    for factor in (0, 1, 2, 3, 4, 7, 1):
+        assert compiled(xp, x, factors[factor, ...]).tolist() == [[factor] * 3] * 2
+    assert compiled.report == ""
+    assert [program.captures for program in compiled.programs] == [2]
 
 
 @pytest.mark.parametrize("way", ["mpi", "host"])
