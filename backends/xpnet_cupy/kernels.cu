@@ -353,17 +353,21 @@ __device__ void philox(unsigned* words, unsigned low, unsigned high)
     }
 }
 
-// A thread has four elements. In a captured step, the number of the step is in `counted`, else that is null.
+// A thread has four elements; `begin` is the number of the first one of all. In a captured step, the number of the
+// step is in `counted`, else that is null.
 template <typename T>
 __global__ void dropout(
     const T* x, T* y, Index n, unsigned low, unsigned high, const Index* counted, unsigned step,
-    unsigned below, T factor)
+    unsigned below, T factor, Index begin)
 {
     if (counted) step = unsigned(*counted);
-    for (Index block = first(); 4 * block < n; block += stride()) {
-        unsigned words[] = {unsigned(block), 0, step, 0};
+    Index before = begin % 4;
+    for (Index block = first(); 4 * block < before + n; block += stride()) {
+        unsigned words[] = {unsigned(begin / 4 + block), 0, step, 0};
         philox(words, low, high);
-        for (Index i = 4 * block, j = 0; j < 4 && i < n; ++i, ++j) y[i] = words[j] < below ? T(0) : x[i] * factor;
+        for (Index i = 4 * block - before, j = 0; j < 4; ++i, ++j) {
+            if (0 <= i && i < n) y[i] = words[j] < below ? T(0) : x[i] * factor;
+        }
     }
 }
 

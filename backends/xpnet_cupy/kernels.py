@@ -225,17 +225,18 @@ def drawing(key: int, step: Any) -> tuple[Any, ...]:
     return low, high, counted, word
 
 
-def dropout(x: Array, key: int, step: Any, rate: float) -> Array:
+def dropout(x: Array, key: int, step: Any, rate: float, *, first: int = 0) -> Array:
     """See `xpnet.nn.dropout`; the step may be an array of one int64 on the device too."""
     dtype, y = x.dtype, cupy.empty(x.shape, x.dtype)
-    last = *drawing(key, step), numpy.uint32(nn.drop_below(rate)), dtype.type(1 / (1 - rate))
-    run("dropout", launch.blocks(-(-x.size // 4)), launch.THREADS, ready(x, dtype), y, x.size, *last, T=dtype)
+    last = *drawing(key, step), numpy.uint32(nn.drop_below(rate)), dtype.type(1 / (1 - rate)), first
+    fours = -(-(x.size + first % 4) // 4) if x.size else 0
+    run("dropout", launch.blocks(fours), launch.THREADS, ready(x, dtype), y, x.size, *last, T=dtype)
     return y
 
 
-def dropout_backward(dy: Array, key: int, step: Any, rate: float) -> Array:
+def dropout_backward(dy: Array, key: int, step: Any, rate: float, *, first: int = 0) -> Array:
     """See `xpnet.nn.dropout_backward` and `dropout`."""
-    return dropout(dy, key, step, rate)
+    return dropout(dy, key, step, rate, first=first)
 
 
 def advance(cell: Array) -> Array:
