@@ -220,26 +220,27 @@ def fit(
             run.initial_sha256 = sha256(xp.to_host(p) for p in initial.values())
         start = time.perf_counter()
         make = functools.partial(DistributedTrainer, group=group) if group.is_split else Trainer
-        trainer = make(
-            xp,
-            problem,
-            copy_params(xp, run.params),
-            train,
-            optimizer=run.optimizer,
-            batch_size=batch_size,
-            seed=seed,
-            initial=initial,
-        )
-        resumable.attach(trainer)
-        trainer.rehearse()
-        run.warm_up_seconds = time.perf_counter() - start
-
-        measures = {
-            name: Measure(xp, problem, own_samples(other, group.rank, group.size), name=name, keep=True)
-            for name, other in others.items()
-        }
-        for measure in measures.values():
-            measure.rehearse(initial, resumable.done)
+        # On a GPU, ranks wait for each other in their rehearsals.
+        with group.together() if xp.device_kind == "cpu" else contextlib.nullcontext():
+            trainer = make(
+                xp,
+                problem,
+                copy_params(xp, run.params),
+                train,
+                optimizer=run.optimizer,
+                batch_size=batch_size,
+                seed=seed,
+                initial=initial,
+            )
+            resumable.attach(trainer)
+            trainer.rehearse()
+            run.warm_up_seconds = time.perf_counter() - start
+            measures = {
+                name: Measure(xp, problem, own_samples(other, group.rank, group.size), name=name, keep=True)
+                for name, other in others.items()
+            }
+            for measure in measures.values():
+                measure.rehearse(initial, resumable.done)
         steps = (epochs - resumable.done) * -(-len(train) // batch_size)
         shown = False if group.rank else progress
         bar = progress_bar(steps, "training", show=shown)

@@ -1,4 +1,4 @@
-"""A group of processes trains as one process does, up to rounding; and the same way each time, bit for bit."""
+"""A group of processes trains as one process does, up to rounding, and each time the same, bit for bit."""
 
 import functools
 

@@ -38,7 +38,7 @@ def from_halves(low: Scalar, high: Scalar) -> Scalar:
 
 
 @inlined
-def _first(block0: Scalar, block1: Scalar, before: Scalar) -> int:
+def _first(block0: Scalar, block1: Scalar, before: Scalar) -> Scalar:
     """Return the number of the first element of an array."""
     return 4 * numpy.int64(from_halves(block0, block1)) + numpy.int64(before)
 
