@@ -65,7 +65,8 @@ def all_reduce(device: Any, group: Group) -> Callable[[Array], Array]:
         with group.together():
             own = tuple(_own(device.id))
         ranks = tuple(ways.Rank(*found) for found in group.gather(own))
-        way, communicator = ways.choose(ranks), None
+        with group.together():
+            way, communicator = ways.choose(ranks), None
         if way.name == "nccl":
             communicator, fault = _communicator(group, ranks)
             way = ways.choose(ranks, fault)
