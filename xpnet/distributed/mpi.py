@@ -3,28 +3,63 @@
 from __future__ import annotations
 
 import contextlib
+import pickle
 import time
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from xpnet.distributed.errors import DistributedError
+from xpnet.distributed import library
+from xpnet.distributed.errors import DistributedError, failure, is_of_all, of_all
+from xpnet.distributed.watch import CALLS, Calls, catch_uncaught, fail, watch
 
 
 def mpi(comm: Any = None, *, shard: bool = False) -> MPIGroup:
     """Return the group of all processes that ``mpiexec`` started.
 
+    All of them call it, in the same order. Each call returns a group of its own, which no other disturbs.
+
+    - All ranks get the same bits of a sum. MPI requires that.
+    - A sum has the same bits in each run with the same MPI library, the same number of ranks and the same
+      placement of ranks on nodes. MPICH and Open MPI choose the order of additions by these, not by who comes
+      first. Hardware that adds in a switch may not keep this.
+    - A rank that dies ends all others within ten seconds, and one line names it. A process on each node
+      watches for that; it ends with the last rank. Where a launcher kills the ranks of other nodes, these may
+      print a line each; the first one names the cause.
+    - An exception that one rank does not catch ends all ranks.
+
     Parameters
     ----------
     comm : mpi4py.MPI.Intracomm, optional
-        The processes that train together; if omitted, all of them.
+        The processes that train together; if omitted, all of them. It is duplicated, so that messages of
+        yours are not mixed up with those of `fit`.
     shard : bool
         Whether each process holds only its share of the training set on its device.
-    """
-    from mpi4py import MPI
 
-    return MPIGroup(MPI.COMM_WORLD if comm is None else comm, holds_shares=shard)
+    Raises
+    ------
+    DistributedError
+        If there is no mpi4py or no MPI library, if no launcher started the processes, or if they have
+        different MPI libraries.
+    TypeError
+        If `comm` is no intracommunicator of mpi4py.
+    """
+    catch_uncaught()
+    MPI = library.load()
+    if comm is None:
+        library.check_launch(MPI)
+        comm = MPI.COMM_WORLD
+    elif not isinstance(comm, MPI.Intracomm):
+        raise TypeError(f"`comm` must be an mpi4py.MPI.Intracomm, got {comm!r}")
+    elif comm == MPI.COMM_NULL:
+        raise ValueError(
+            "`comm` is MPI.COMM_NULL: this process is not in it; call `mpi` only in those that are"
+        )
+    library.check_versions(MPI, comm)
+    watch(comm)
+    return MPIGroup(comm, holds_shares=shard)
 
 
 class MPIGroup:
@@ -48,41 +83,71 @@ class MPIGroup:
         self.size: int = comm.size
         self.holds_shares = holds_shares
         self.waited = 0.0
-        self._of_all: BaseException | None = None  # an exception that all ranks have raised
+        self._calls = CALLS.setdefault(self.comm.bcast(uuid.uuid4().hex), Calls())
 
     def sum(self, x: np.ndarray) -> None:
         """See `Group`."""
+        if x.dtype not in (np.float32, np.float64):
+            raise TypeError(f"`x` must be float32 or float64, got {x.dtype}")
+        if not (x.flags.c_contiguous and x.flags.writeable):
+            raise ValueError("`x` must be C-contiguous and writeable, because the sum takes its place")
         start = time.perf_counter()
-        self.comm.Allreduce(self._in_place, x)
+        with self._calls:
+            self.comm.Allreduce(self._in_place, x)
         self.waited += time.perf_counter() - start
 
     def gather(self, value: Any) -> list[Any]:
         """See `Group`."""
-        found: list[Any] = self.comm.allgather(value)
-        return found
+        # Pickled first: an error within a collective call would leave the other ranks waiting in it.
+        data, error = _pickled(value)
+        with self._calls:
+            found = self.comm.allgather((data, None if error is None else failure(error)))
+        self._raise_first([text for _, text in found], error)
+        return [pickle.loads(data) for data, _ in found]
 
     def broadcast(self, value: Any) -> Any:
         """See `Group`."""
-        return self.comm.bcast(value)
+        data, error = (None, None) if self.rank else _pickled(value)
+        with self._calls:
+            data, text = self.comm.bcast((data, None if error is None else failure(error)))
+        self._raise_first([text], error)
+        return value if self.rank == 0 else pickle.loads(data)
 
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """See `Group`."""
-        error: Exception | None = None
+        error: BaseException | None = None
         try:
             yield
-        except Exception as e:
+        except BaseException as e:
             error = e
-        texts = self.gather(None if error is None else f"{type(error).__name__}: {error}")
+        with self._calls:
+            texts = self.comm.allgather(None if error is None else failure(error))
+        self._raise_first(texts, error)
+
+    def _raise_first(self, texts: list[str | None], error: BaseException | None) -> None:
+        """Raise on all ranks what one of them has found: its own error, or one that names the first rank."""
         failed = [rank for rank, text in enumerate(texts) if text is not None]
         if not failed:
             return
         if error is None:
-            error = DistributedError(f"rank {failed[0]} of {self.size} failed: {texts[failed[0]]}")
-        self._of_all = error
-        raise error
+            rank = failed[0]
+            error = DistributedError(f"rank {rank} of {self.size} failed: {texts[rank]}")
+        raise of_all(error)
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
         """See `Group`."""
-        yield
+        try:
+            yield
+        except BaseException as e:
+            if self.size > 1 and not is_of_all(e):
+                fail(e, self.rank, self.size)
+            raise
+
+
+def _pickled(value: Any) -> tuple[bytes, None] | tuple[None, BaseException]:
+    try:
+        return pickle.dumps(value, pickle.HIGHEST_PROTOCOL), None
+    except Exception as e:
+        return None, e

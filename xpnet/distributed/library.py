@@ -1,0 +1,105 @@
+"""The MPI library of this process, and whether it is that of the launcher."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shlex
+import sys
+from typing import Any
+
+from xpnet.distributed.errors import DistributedError, of_all
+from xpnet.distributed.launch import launched_rank, launched_size
+
+
+def load() -> Any:
+    """Return the module `mpi4py.MPI`, with MPI begun.
+
+    Raises
+    ------
+    DistributedError
+        If there is no mpi4py, or no MPI library.
+    """
+    try:
+        import mpi4py  # noqa: F401
+    except ImportError as e:
+        raise _error("mpi4py is not installed; install it with `pip install 'xpnet[mpi]'`") from e
+    # MPICH would print a line for each rank that `watch` ends.
+    os.environ.setdefault("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1")
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as e:
+        found = str(e).splitlines()[0] if str(e) else type(e).__name__
+        raise _error(
+            f"mpi4py finds no MPI library ({found}); install one, for example with `pip install mpich`"
+        ) from e
+    if MPI.Is_finalized():
+        raise _error("MPI has already ended in this process; call `xpnet.distributed.mpi` before that")
+    return MPI
+
+
+def check_launch(MPI: Any) -> None:
+    """Raise unless all processes that were started see each other.
+
+    Raises
+    ------
+    DistributedError
+        If no launcher started this process, or one of another MPI library.
+    """
+    if MPI.COMM_WORLD.size > 1:
+        return
+    rank, size = launched_rank(), launched_size()
+    if rank is None:
+        raise _error(f"no `mpiexec` started this process; start it with `mpiexec -n 2 {_command()}`")
+    if size is None or size == 1:
+        return
+    library = _short(MPI.Get_library_version())
+    if "SLURM_STEP_NUM_TASKS" not in os.environ and _launcher() == "Slurm":
+        raise _error(
+            f"a Slurm job of {size} tasks runs this process once, not by `srun`; "
+            f"start it with `srun {_command()}`"
+        )
+    raise _error(
+        f"{_launcher()} started {size} processes, but each finds itself alone with {library}: these are "
+        f"different MPI libraries; start them with the launcher of {library}"
+    )
+
+
+def check_versions(MPI: Any, comm: Any) -> None:
+    """Raise on all ranks unless they have the same MPI library."""
+    versions = comm.allgather(MPI.Get_library_version())
+    for rank, other in enumerate(versions):
+        if other != versions[0]:
+            raise _error(
+                f"rank 0 has the MPI library {_short(versions[0])}, and rank {rank} has {_short(other)}; "
+                "use one library on all nodes"
+            )
+
+
+def _short(version: str) -> str:
+    """Return what stands before the details of a version: ``"MPICH 5.0.2"`` or ``"Open MPI v5.0.11"``."""
+    first = version.partition("\n")[0].partition(",")[0]
+    return " ".join(first.replace("Version:", "").split())
+
+
+def _launcher() -> str:
+    if "OMPI_COMM_WORLD_RANK" in os.environ:
+        return "the `mpiexec` of Open MPI"
+    if "PMI_RANK" in os.environ:
+        return "the `mpiexec` of MPICH (or a relative of it)"
+    return "a PMIx launcher" if "PMIX_RANK" in os.environ else "Slurm"
+
+
+def _command() -> str:
+    """Return how this program was started, so that it can be pasted after a launcher."""
+    program, *arguments = sys.argv or [""]
+    path = pathlib.Path(program)
+    if path.name in ("xpnet", "__main__.py"):
+        return shlex.join(["xpnet", *arguments])
+    return shlex.join(["python", program, *arguments]) if path.suffix == ".py" else "python train.py"
+
+
+def _error(text: str) -> DistributedError:
+    error = DistributedError(text)
+    of_all(error)
+    return error

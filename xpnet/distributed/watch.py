@@ -1,0 +1,221 @@
+"""A rank and the watcher of its node: it starts it, says that it ends, and ends all ranks when asked to."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import traceback
+from types import TracebackType
+from typing import Any
+
+from xpnet.distributed.errors import DistributedError, failure, is_of_all, is_on_purpose, of_all
+from xpnet.distributed.launch import launched_rank
+
+_PROGRAM = pathlib.Path(__file__).with_name("watcher.py")
+
+
+class Calls:
+    """How many collective calls of a group this rank has begun, and whether it is in one."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.is_inside = False
+
+    def __enter__(self) -> None:
+        self.begun += 1
+        self.is_inside = True
+
+    def __exit__(self, *_: object) -> None:
+        self.is_inside = False
+
+
+CALLS: dict[str, Calls] = {}
+"""The calls of all groups of this process, by a key that the group's ranks share."""
+
+
+class Link:
+    """The connection of a rank to the watcher.
+
+    Parameters
+    ----------
+    path : str
+        Of the watcher's socket.
+    rank, size : int
+    """
+
+    def __init__(self, path: str, rank: int, size: int) -> None:
+        self.rank, self.size = rank, size
+        self._pid = os.getpid()
+        self._said = threading.Event()
+        self._left: dict[
+            int, dict[str, int]
+        ] = {}  # ranks that have ended, and the calls that they took part in
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+        self._send(kind="hello", rank=rank, size=size, pid=self._pid, host=socket.gethostname())
+        threading.Thread(target=self._listen, name="xpnet-watch", daemon=True).start()
+        atexit.register(self._ending)
+
+    def fail(self, text: str) -> bool:
+        """Have the watcher print a text, unless another rank was first; False if there is no watcher left."""
+        return self._send(kind="failed", text=text) and self._said.wait(2)
+
+    def _send(self, **message: Any) -> bool:
+        try:
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            return False
+        return True
+
+    def _ending(self) -> None:
+        if os.getpid() == self._pid:  # not in a child that was forked
+            self._send(kind="ending", calls={key: calls.begun for key, calls in CALLS.items()})
+
+    def _listen(self) -> None:
+        unread = b""
+        while True:
+            try:
+                data = self._socket.recv(1 << 16)
+            except TimeoutError:
+                self._check_left()
+                continue
+            except OSError:
+                return
+            if not data:
+                return
+            *lines, unread = (unread + data).split(b"\n")
+            for line in lines:
+                self._answer(**json.loads(line))
+
+    def _answer(self, kind: str, **message: Any) -> None:
+        if kind == "end":
+            abort()
+        elif kind == "said":
+            self._said.set()
+        elif kind == "left":
+            self._left[message["rank"]] = message["calls"]
+            self._socket.settimeout(0.2)
+
+    def _check_left(self) -> None:
+        """Say so if this rank waits for one that has ended: it would wait for ever."""
+        for rank, theirs in self._left.items():
+            for key, calls in list(CALLS.items()):
+                if key in theirs and calls.is_inside and calls.begun > theirs[key]:
+                    self._send(kind="stuck", rank=rank)
+
+
+_links: list[Link] = []
+
+
+def watch(comm: Any) -> None:
+    """Have the ranks of a communicator watched, all together, unless they already are.
+
+    Raises
+    ------
+    DistributedError
+        On all ranks, if a node cannot start a process or a socket for it.
+    """
+    from mpi4py import MPI
+
+    is_alone = comm.size == 1 and launched_rank() is None
+    if is_alone or not hasattr(socket, "AF_UNIX") or comm.allreduce(bool(_links), MPI.LAND):
+        return
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    folder, error = _start(node.size) if node.rank == 0 else (None, None)
+    link = None
+    try:
+        # The first rank is watched before the others know of the watcher.
+        if folder is not None:
+            link = Link(f"{folder}/socket", comm.rank, comm.size)
+        path = node.bcast(folder)
+        if link is None and path is not None:
+            link = Link(f"{path}/socket", comm.rank, comm.size)
+    except OSError as e:
+        error = str(e)
+    errors = [e for e in comm.allgather(error) if e is not None]
+    if folder is not None:
+        shutil.rmtree(folder, ignore_errors=True)
+    node.Free()
+    if errors:
+        raise of_all(DistributedError(f"the ranks cannot be watched: {errors[0]}"))
+    if link is not None:
+        _links.append(link)
+
+
+def _start(count: int) -> tuple[str | None, str | None]:
+    """Return the folder of a new watcher's socket, or None and what went wrong."""
+    folder = None
+    try:
+        # In /tmp, because a socket's path must be short and on the node's own disk.
+        folder = tempfile.mkdtemp(prefix="xpnet-", dir="/tmp")
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind(f"{folder}/socket")
+            listener.listen(count)
+            descriptor = listener.fileno()
+            command = [sys.executable, "-I", "-S", str(_PROGRAM), str(descriptor), folder, str(count)]
+            # No other descriptor is passed on: launchers see by theirs that a rank has died.
+            subprocess.run(
+                command,
+                check=True,
+                pass_fds=[descriptor],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+            )
+    except (OSError, subprocess.SubprocessError) as e:
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+        return None, str(e)
+    return folder, None
+
+
+def abort(status: int = 1) -> None:
+    """End all ranks at once, on all nodes."""
+    from mpi4py import MPI
+
+    MPI.COMM_WORLD.Abort(status)
+
+
+def fail(error: BaseException, rank: int, size: int) -> None:
+    """Print what this rank alone has raised, unless another one was first, and end all ranks."""
+    text = f"xpnet: rank {rank} of {size} failed: {failure(error)}\n"
+    if isinstance(error, KeyboardInterrupt):
+        text = f"xpnet: rank {rank} of {size} was interrupted\n"
+    elif not is_on_purpose(error):
+        text = "".join(traceback.format_exception(error)) + text
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    if not any(link.fail(text) for link in _links):
+        with contextlib.suppress(Exception):
+            sys.stderr.write(text)
+            sys.stderr.flush()
+    abort(130 if isinstance(error, KeyboardInterrupt) else 1)
+
+
+def catch_uncaught() -> None:
+    """Make an exception that nobody catches end all ranks; one that all ranks have is shown by rank 0."""
+    if getattr(sys.excepthook, "ends_ranks", False):
+        return
+    show = sys.excepthook
+
+    def end_ranks(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+        rank = _links[0].rank if _links else launched_rank()
+        if is_of_all(error):
+            if not rank:
+                show(kind, error, trace)
+        elif _links and _links[0].size > 1:
+            fail(error.with_traceback(trace), _links[0].rank, _links[0].size)
+        else:
+            show(kind, error, trace)
+
+    end_ranks.ends_ranks = True  # type: ignore[attr-defined]
+    sys.excepthook = end_ranks
