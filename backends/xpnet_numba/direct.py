@@ -24,7 +24,8 @@ Array = Any
 
 def functions() -> dict[str, Callable[..., Any]]:
     """Return the functions by name."""
-    modules = {f"xpnet.nn.{name}" for name in ("images", "pooling", "normalisation", "batch_normalisation")}
+    names = "images", "pooling", "normalisation", "batch_normalisation", "synchronised"
+    modules = {f"xpnet.nn.{name}" for name in names}
     declared = (function for function in nn.FUNCTIONS.values() if function.twin.__module__ in modules)
     found = {f.name: _function(f) for f in declared if lazy.module_of(f) is None}
     # Its twin also multiplies zeros around and between pixels, from where what is not finite spreads.

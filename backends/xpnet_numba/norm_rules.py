@@ -38,6 +38,11 @@ class NormRules:
             "batch_norm_training": self._normalise_batch,
             "batch_norm_training_backward": self._differentiate_batch,
             "standardize": self._standardize,
+            "batch_sums": self._count,
+            "batch_squares": self._square,
+            "batch_variances": self._find_variances,
+            "batch_norm_slopes": self._find_slopes,
+            "batch_norm_shared_backward": self._differentiate_shared,
         }
 
     def _normalise_rows(self, lowering: Lowering, call: Call) -> bool:
@@ -109,6 +114,45 @@ class NormRules:
         numbers = {"eps": call.numbers["eps"], "n": _rows(x)}
         given = {"partials": products, "scale": scale, "variance": variance, "d_shift": d_shift}
         add("find_slopes", numbers, **given, d_scale=d_scale, **made)
+        add("differentiate_channels", {}, x=x, mean=mean, dy=dy, **made, dx=dx)
+        return True
+
+    def _count(self, lowering: Lowering, call: Call) -> bool:
+        (x,), (sums,) = call.arrays.values(), call.results
+        partials = self._sums(lowering, call, x)
+        self._add(lowering, call, "count_rows", {"n": _rows(x)}, partials=partials, sums=sums)
+        return True
+
+    def _square(self, lowering: Lowering, call: Call) -> bool:
+        (x, sums), (mean, squares) = call.arrays.values(), call.results
+        partials = self._value((x.shape[0], x.shape[-1]))
+        self._add(lowering, call, "find_mean", {}, sums=sums, mean=mean)
+        self._add(lowering, call, "add_squares", {}, x=x, mean=mean, partials=partials)
+        self._add(lowering, call, "add_rows", {}, x=partials, total=squares)
+        return True
+
+    def _find_variances(self, lowering: Lowering, call: Call) -> bool:
+        variance, unbiased = call.results
+        made = {"variance": variance, "unbiased": unbiased}
+        self._add(lowering, call, "find_variances", {}, **call.arrays, **made)
+        return True
+
+    def _find_slopes(self, lowering: Lowering, call: Call) -> bool:
+        add, (d_scale, d_shift, slopes) = functools.partial(self._add, lowering, call), call.results
+        x, mean, variance, dy = call.arrays.values()
+        products = self._value((x.shape[0], x.shape[-1]))
+        add("add_centred_products", {}, x=x, mean=mean, dy=dy, partials=products)
+        add("add_rows", {}, x=self._sums(lowering, call, dy), total=d_shift)
+        given = {"partials": products, "variance": variance, "d_shift": d_shift}
+        add("find_scale_slopes", call.numbers, **given, d_scale=d_scale, slopes=slopes)
+        return True
+
+    def _differentiate_shared(self, lowering: Lowering, call: Call) -> bool:
+        add, (dx,) = functools.partial(self._add, lowering, call), call.results
+        arrays = dict(call.arrays)
+        x, mean, dy = (arrays.pop(name) for name in ("x", "mean", "dy"))
+        made = {name: self._value(mean.shape) for name in ("factor", "level", "slope")}
+        add("find_shared_slopes", call.numbers, **arrays, **made)
         add("differentiate_channels", {}, x=x, mean=mean, dy=dy, **made, dx=dx)
         return True
 

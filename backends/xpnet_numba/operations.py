@@ -369,6 +369,21 @@ _DECLARED = {
             rows="batch",
         ),
         _declare("average_rows", "partials: batch channels -> average: channels; n"),
+        _declare("count_rows", "partials: batch channels -> sums: entries; n"),
+        _declare("find_mean", "sums: entries -> mean: channels"),
+        _declare(
+            "find_variances",
+            "squares: channels, sums: entries -> variance: channels, unbiased: channels",
+        ),
+        _declare(
+            "find_scale_slopes",
+            "partials: batch channels, variance: channels, d_shift: channels"
+            " -> d_scale: channels, slopes: pair channels; eps",
+        ),
+        _declare(
+            "find_shared_slopes",
+            f"scale: channels, variance: channels, slopes: pair channels, sums: entries -> {_SLOPES}; eps",
+        ),
         _declare("add_squares", f"x: {_ROWS}, mean: channels -> {_SUMS}", rows="batch"),
         _declare("add_centred_products", f"x: {_ROWS}, mean: channels, dy: {_ROWS} -> {_SUMS}", rows="batch"),
         _declare("find_factors", "scale: channels, variance: channels -> factor: channels; eps"),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy
 
 from xpnet import nn
-from xpnet_numpy import normalisation
+from xpnet_numpy import normalisation, synchronised
 
 Array = Any
 
@@ -215,6 +215,7 @@ def clip_by_norm(grad: Array, squares: Array, clipped: Array, *, limit: float) -
 
 FUNCTIONS = {
     name: function
-    for name, function in (*vars().items(), *vars(normalisation).items())
+    for module in (vars(), vars(normalisation), vars(synchronised))
+    for name, function in module.items()
     if name in nn.FUNCTIONS
 }

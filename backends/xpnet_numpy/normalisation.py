@@ -15,7 +15,7 @@ def batch_norm_training(
 ) -> None:
     """See `xpnet.nn.batch_norm_training`."""
     n = _centre(x, mean, y)
-    squares = _sum(numpy.square(y))
+    squares = sum_of_rows(numpy.square(y))
     numpy.divide(squares, max(n - 1, 1), out=variance)
     y *= scale / numpy.sqrt(squares / n + eps)
     y += shift
@@ -27,10 +27,10 @@ def batch_norm_training_backward(
     """See `xpnet.nn.batch_norm_training_backward`."""
     normal = numpy.empty_like(dx)
     n = _centre(x, numpy.empty_like(scale), normal)
-    deviation = numpy.sqrt(_sum(numpy.square(normal, out=dx)) / n + eps)
+    deviation = numpy.sqrt(sum_of_rows(numpy.square(normal, out=dx)) / n + eps)
     normal /= deviation
-    d_scale[...] = _sum(numpy.multiply(dy, normal, out=dx))
-    d_shift[...] = _sum(dy)
+    d_scale[...] = sum_of_rows(numpy.multiply(dy, normal, out=dx))
+    d_shift[...] = sum_of_rows(dy)
     normal *= d_scale / n
     numpy.subtract(dy, normal, out=dx)
     dx -= d_shift / n
@@ -65,8 +65,8 @@ def layer_norm_backward(
     """See `xpnet.nn.layer_norm_backward`."""
     normal = numpy.empty_like(dx)
     deviation = _normalise_rows(x, normal, eps)
-    d_scale[...] = _sum(numpy.multiply(dy, normal, out=dx))
-    d_shift[...] = _sum(dy)
+    d_scale[...] = sum_of_rows(numpy.multiply(dy, normal, out=dx))
+    d_shift[...] = sum_of_rows(dy)
     numpy.multiply(dy, scale, out=dx)
     along = numpy.vecdot(dx, normal)[..., None] / dx.shape[-1]
     dx -= _mean_of_rows(dx)
@@ -78,7 +78,7 @@ def layer_norm_backward(
 def _centre(x: Array, mean: Array, out: Array) -> int:
     """Fill `mean` with that of all rows and `out` with ``x - mean``, and return the number of rows."""
     n = int(x.size // x.shape[-1])
-    numpy.divide(_sum(x), n, out=mean)
+    numpy.divide(sum_of_rows(x), n, out=mean)
     numpy.subtract(x, mean, out=out)
     return n
 
@@ -91,7 +91,7 @@ def _normalise_rows(x: Array, out: Array, eps: float) -> Array:
     return deviation
 
 
-def _sum(x: Array) -> Array:
+def sum_of_rows(x: Array) -> Array:
     """Return the sum of all rows; faster as a GEMM."""
     rows = x.reshape(-1, x.shape[-1])
     return numpy.matmul(_ones(len(rows), x.dtype), rows)

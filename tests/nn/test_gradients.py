@@ -22,7 +22,8 @@ def needs_gradient(function):
     # The gradient at each part of a sum is that at the sum.
     only_adds = function.name in ("accumulate", "accumulate_weighted", "add")
     of_targets = function.name == "smooth_labels"
-    between_processes = function.twin.__module__ == "xpnet.nn.collective"  # of gradients that are known
+    # Gradients pass through sums over processes: `BatchNorm` has them.
+    between_processes = function.twin.__module__ in ("xpnet.nn.collective", "xpnet.nn.synchronised")
     return bool(floats_of(function)) and not (known or only_adds or of_targets or between_processes)
 
 

@@ -34,6 +34,7 @@ from xpnet.nn.random import *  # noqa: F403
 from xpnet.nn.random import philox as philox
 from xpnet.nn.shapes import *  # noqa: F403
 from xpnet.nn.steps import *  # noqa: F403
+from xpnet.nn.synchronised import *  # noqa: F403
 from xpnet.nn.weighted_losses import *  # noqa: F403
 
 __all__ = sorted(FUNCTIONS)

@@ -21,6 +21,7 @@ from xpnet_numba.kernels import (  # noqa: F401
     random,
     shapes,
     steps,
+    synchronised,
     windows,
 )
 from xpnet_numba.kernels.compiled import ENTRIES, FLAGS
