@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import pathlib
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ from xpnet_bench.sections import Sectioned, section
 
 _WITH_COMPARE = "compare", "fail_if_slower", "json_path"
 _OF_THE_DEFAULT_RACE = "tf32", "sweep"
+_OF_ONE_PROCESS = "peers", "tf32", "sweep"
 
 
 @click.command(cls=Sectioned)
@@ -69,6 +71,21 @@ _OF_THE_DEFAULT_RACE = "tf32", "sweep"
     click.option("--sweep", is_flag=True, help="Also vary batch size, width and number of images."),
 )
 @section(
+    "Ranks",
+    click.option(
+        "--distributed",
+        is_flag=True,
+        help="With mpiexec: time training on all ranks, and model how it would scale to 512. "
+        "[default network: --hidden 1024,1024 --batch-size 1024]",
+    ),
+    click.option(
+        "--link",
+        metavar="NETWORK",
+        help="With --distributed, the network that connects the ranks of the model: '100 Gbit/s, 2 us'. "
+        "[default: as measured]",
+    ),
+)
+@section(
     "Results",
     json_option("the results"),
     output_option("--plot", what="Draw the results (PNG, SVG or PDF)."),
@@ -96,6 +113,8 @@ def bench(
     threads: int | None,
     tf32: bool,
     sweep: bool,
+    distributed: bool,
+    link: str | None,
     json_path: pathlib.Path | None,
     plot: pathlib.Path | None,
     compare: tuple[pathlib.Path, pathlib.Path] | None,
@@ -119,8 +138,19 @@ def bench(
     _check_default(context, options["network"], tf32=tf32, sweep=sweep)
     if plot is not None:
         plots.check(plot)
+    rounds = rounds or (3 if quick else 5)
+    if distributed:
+        _check_ranks(context)
+        from xpnet_bench.distributed.command import Asked, study
+
+        chosen = functools.partial(_chosen_backends, backends, tf32=False)
+        study(Asked(chosen, quick, rounds, threads, link, json_path, plot), options)
+        return
+    if link is not None:
+        raise click.UsageError("`--link` needs `--distributed`")
+    options["batch_size"] = options["batch_size"] or 128
     usable = _chosen_backends(backends, tf32=tf32)
-    measuring = Measuring(usable, peers, quick, rounds or (3 if quick else 5), _threads(threads), tf32, sweep)
+    measuring = Measuring(usable, peers, quick, rounds, _threads(threads), tf32, sweep)
     found = _raced(measuring, options, json_path)
     if plot is not None:
         _draw(plot, found)
@@ -214,6 +244,13 @@ def _check_alone(context: click.Context) -> None:
     others = [p.opts[0] for p in _given(context) if p.name not in _WITH_COMPARE]
     if others:
         raise click.UsageError(f"`--compare` races nothing, so it takes no `{others[0]}`; leave it out")
+
+
+def _check_ranks(context: click.Context) -> None:
+    """Raise if there are options that say nothing of ranks besides ``--distributed``."""
+    others = [p.opts[0] for p in _given(context) if p.name in _OF_ONE_PROCESS]
+    if others:
+        raise click.UsageError(f"`--distributed` times ranks, so it takes no `{others[0]}`; leave it out")
 
 
 def _check_default(context: click.Context, network: str | None, **options: bool) -> None:

@@ -33,7 +33,7 @@ network_options = (
 )
 
 training_options = (
-    click.option("--batch-size", type=COUNT, default=128, show_default=True),
+    click.option("--batch-size", type=COUNT, help="[default: 128; with --distributed 1024]"),
     loss_option,
     click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=138, show_default=True),
     click.option("--limit", type=COUNT, metavar="N", help="Use only the first N training samples."),

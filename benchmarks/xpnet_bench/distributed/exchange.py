@@ -26,7 +26,7 @@ def sizes_for(gradient_bytes: int, *, quick: bool) -> list[int]:
     while sizes[-1] < gradient_bytes:
         sizes.append(2 * sizes[-1])
     if quick:
-        sizes = [n for n in sizes if n < 2 * gradient_bytes][::4]
+        sizes = [n for n in sizes if n < 2 * gradient_bytes + 4][::-4][::-1]
     return sizes
 
 
