@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -70,11 +71,26 @@ def test_only_the_first_rank_prints_and_writes(trained, ranks):
     own = folder / str(ranks)
     lines = outputs[ranks].splitlines()
     assert lines[0].startswith(f"numpy on cpu, {ranks} ranks: 784-8-10 sigmoid, Momentum(")
-    assert lines[1] == "559 training, 141 validation and 10000 test images, batches of 64"
+    assert lines[1] == outputs[0].splitlines()[1]
     assert [line.split()[1] for line in lines if line.startswith("epoch ")] == ["1/2", "2/2"]
     assert lines[-3:] == [f"saved {own / 'model'}", f"wrote {own / 'json'}", f"drew {own / 'plot.png'}"]
     names = [{path.name for path in (folder / str(n)).rglob("*")} for n in (0, ranks)]
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_document_has_the_times_of_every_rank(trained, ranks):
+    folder, _ = trained
+    one, several = (json.loads((folder / str(n) / "json").read_text()) for n in (0, ranks))
+    assert several.keys() - one.keys() == {"ranks"}
+    found = several["ranks"]
+    assert [rank["rank"] for rank in found] == list(range(ranks))
+    assert len({rank["pid"] for rank in found}) == ranks
+    for rank in found:
+        assert {rank["host"], rank["device"]} == {platform.node(), "cpu"}
+        for seconds, waited in zip(rank["seconds"], rank["waited"], strict=True):
+            assert 0 < waited < seconds
+        assert len(rank["seconds"]) == len(several["history"])
 
 
 def test_training_resumes_with_another_number_of_ranks(tmp_path):
@@ -118,7 +134,6 @@ def test_files_are_needed_on_the_first_rank_only(tmp_path):
         (2, ["--optimiser", "adam"], 2, "no such option '--optimiser'. Did you mean '--optimizer'?"),
         (2, ["--lr", "-1"], 2, "`lr` must be a finite number above 0, got -1.0"),
         (2, ["--data", "nowhere"], 1, "`path` 'nowhere' does not exist; pass a folder of IDX files"),
-        (2, ["--load", "nowhere"], 1, "no model at 'nowhere'; pass a file that `run.save` wrote"),
         (2, ["--save", "no/x"], 2, "cannot write 'no/x': there is no folder 'no'; create it first"),
         (2, ["--backend", "torch"], 2, "unknown backend 'torch': choose one of cupy, numba, numpy"),
         (3, ["--batch-size", 2], 1, "choose at least 3, or start fewer ranks"),

@@ -60,7 +60,7 @@ from xpnet.run import in_reach
 @rank_options
 @checkpoint_options
 @output_option("--save", what="Write the model (safetensors).")
-@json_option("backend, versions, configuration, history and confusion matrix")
+@json_option("backend, versions, configuration, history, times of each process and confusion matrix")
 @output_option("--plot", what="Draw loss and accuracy (PNG, SVG or PDF).")
 @click.option("--quiet", is_flag=True, help="Print only errors.")
 def train(

@@ -87,6 +87,7 @@ def rescue(error: BaseException, run: Run, wanted: Wanted) -> NoReturn:
 
 
 def _results(run: Run, config: dict[str, Any], evaluation: Evaluation) -> dict[str, Any]:
+    """Return the document of a run; without `ranks` unless several processes trained together."""
     return {
         "backend": run.xp.name,
         "device": run.xp.device_name(),
@@ -100,6 +101,7 @@ def _results(run: Run, config: dict[str, Any], evaluation: Evaluation) -> dict[s
         "warm_up_seconds": run.warm_up_seconds,
         "report": run.report,
         "history": _history(run),
+        **({} if run.ranks is None else {"ranks": run.ranks}),
         **figures_about(evaluation),
     }
 
