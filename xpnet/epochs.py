@@ -1,23 +1,86 @@
-"""One epoch of a training, with what is measured after it."""
+"""The epochs of a training, with what is measured after each of them."""
 
 from __future__ import annotations
 
 import math
 import time
+import types
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from xpnet.distributed.agreement import of_first
 from xpnet.distributed.group import ALONE, Group
+from xpnet.epoch_lines import epoch_lines
 from xpnet.errors import TrainingDivergedError
 from xpnet.measure import Measure
 from xpnet.namespace import Namespace
+from xpnet.progress import progress_bar
+from xpnet.random import Stream
+from xpnet.resuming import Resumable
 from xpnet.run import Epoch, Run
 from xpnet.trainer import Begin, Trainer
 from xpnet.trouble import find_trouble, remedy
 
 Array = Any
+
+
+# What a call of a function with `yield` or `async` returns.
+_NOT_RUN: Any = types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType
+
+
+def train_epochs(
+    run: Run,
+    trainer: Trainer,
+    measures: dict[str, Measure],
+    *,
+    order: Stream,
+    epochs: int,
+    callbacks: list[Callable[[Run], object]],
+    resumable: Resumable,
+    progress: bool | None,
+    group: Group,
+) -> None:
+    """Train until `run` has had so many epochs, or until a callback ends it, with checkpoints.
+
+    `order` gives the order of the samples in each epoch. Only rank 0 of a group has callbacks, and shows
+    anything.
+    """
+    steps = (epochs - resumable.done) * -(-trainer.samples // trainer.batch_size)
+    shown = False if group.rank else progress
+    bar = progress_bar(steps, "training", show=shown)
+    # In this order, because some versions of Rich replace standard output while a bar is shown.
+    with epoch_lines(epochs, show=shown) as tell, bar as advance:
+        for _ in range(resumable.done, epochs):
+            train_epoch(run, trainer, measures, order.permutation(trainer.samples), advance, group)
+            tell(run.history[-1])
+            before = run.optimizer
+            with group.together():
+                answers = [callback(run) for callback in callbacks]
+            run.optimizer = of_first(group, run.optimizer, before)
+            trainer.use(run.optimizer)
+            with group.together():
+                resumable.epoch_done()
+                is_over = any(map(_is_true, answers))
+            if group.broadcast(is_over):
+                break
+
+
+def _is_true(answer: Any) -> bool:
+    """Return whether what a callback returned ends training."""
+    if isinstance(answer, _NOT_RUN):  # It counts as true, but the callback's code never ran.
+        raise TypeError(
+            f"a callback returned a {type(answer).__name__}, whose code has not run; "
+            "write it as a function without `yield` and `async`"
+        )
+    try:
+        return bool(answer)
+    except Exception as e:  # Each library raises its own for an array of several elements.
+        raise TypeError(
+            f"a callback returned a {type(answer).__name__} that is neither true nor false ({e}); "
+            "return True to end the training, else None"
+        ) from e
 
 
 def train_epoch(

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import os
 import time
-import types
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,13 +16,12 @@ from xpnet.adapting import adapted_params
 from xpnet.batches import Scaling
 from xpnet.checkpoint_folder import Checkpoint
 from xpnet.datasets import Dataset
-from xpnet.distributed.agreement import check_batch, check_group, compare, of_first, results_of_first
+from xpnet.distributed.agreement import check_batch, check_group, compare, results_of_first
 from xpnet.distributed.group import Group
 from xpnet.distributed.parts import own_samples
 from xpnet.distributed.times import about_ranks
 from xpnet.distributed.trainer import DistributedTrainer
-from xpnet.epoch_lines import epoch_lines
-from xpnet.epochs import train_epoch
+from xpnet.epochs import train_epochs
 from xpnet.inputs import Inputs
 from xpnet.layer import Params
 from xpnet.loss import Loss
@@ -34,7 +32,6 @@ from xpnet.models import Sequential, check_params, copy_params
 from xpnet.namespace import Namespace, check_namespace
 from xpnet.optim import Optimizer
 from xpnet.problem import Problem, aligned, check_fit, class_count, images_for
-from xpnet.progress import progress_bar
 from xpnet.random import Stream
 from xpnet.resuming import Resumable, find_checkpoints
 from xpnet.run import Run, in_reach, new_run
@@ -43,9 +40,6 @@ from xpnet.trainer import Trainer
 from xpnet.weights import divided, weighted
 
 Array = Any
-
-# What a call of a function with `yield` or `async` returns.
-_NOT_RUN: Any = types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType
 
 
 # NumPy warns of overflow when training diverges; the error that `fit` then raises says what to do. Numbers so
@@ -210,11 +204,7 @@ def fit(
         ends.enter_context(resumable.begun(resume, epochs))
         if group.broadcast(resumable.done == epochs or resumable.is_over):
             return run
-        if params is None:
-            drawn = model.init(xp, seed, dtype=dtype)
-            initial = adapted_params(xp, model, drawn, images_for(model, train), scaling)
-        else:
-            initial = _checked_copy(xp, model, params, dtype)
+        initial = _initial(xp, problem, train, params, seed)
         if not resumable.done:
             run.params = initial
             run.initial_sha256 = sha256(xp.to_host(p) for p in initial.values())
@@ -241,24 +231,17 @@ def fit(
             }
             for measure in measures.values():
                 measure.rehearse(initial, resumable.done)
-        steps = (epochs - resumable.done) * -(-len(train) // batch_size)
-        shown = False if group.rank else progress
-        bar = progress_bar(steps, "training", show=shown)
-        # In this order, because some versions of Rich replace standard output while a bar is shown.
-        with epoch_lines(epochs, show=shown) as tell, bar as advance:
-            for _ in range(resumable.done, epochs):
-                train_epoch(run, trainer, measures, order.permutation(len(train)), advance, group)
-                tell(run.history[-1])
-                before = run.optimizer
-                with group.together():
-                    answers = [callback(run) for callback in callbacks]
-                run.optimizer = of_first(group, run.optimizer, before)
-                trainer.use(run.optimizer)
-                with group.together():
-                    resumable.epoch_done()
-                    is_over = any(map(_is_true, answers))
-                if group.broadcast(is_over):
-                    break
+        train_epochs(
+            run,
+            trainer,
+            measures,
+            order=order,
+            epochs=epochs,
+            callbacks=callbacks,
+            resumable=resumable,
+            progress=progress,
+            group=group,
+        )
         if isinstance(trainer, DistributedTrainer):
             seconds = [epoch.seconds for epoch in run.history[-len(trainer.waited) :]]
             run.ranks = about_ranks(group, xp, seconds, trainer.waited)
@@ -285,20 +268,12 @@ def _checked_other(name: str, dataset: Dataset, problem: Problem, run: Run, trai
     return dataset
 
 
-def _is_true(answer: Any) -> bool:
-    """Return whether what a callback returned ends training."""
-    if isinstance(answer, _NOT_RUN):  # It counts as true, but the callback's code never ran.
-        raise TypeError(
-            f"a callback returned a {type(answer).__name__}, whose code has not run; "
-            "write it as a function without `yield` and `async`"
-        )
-    try:
-        return bool(answer)
-    except Exception as e:  # Each library raises its own for an array of several elements.
-        raise TypeError(
-            f"a callback returned a {type(answer).__name__} that is neither true nor false ({e}); "
-            "return True to end the training, else None"
-        ) from e
+def _initial(xp: Namespace, problem: Problem, train: Dataset, params: Params | None, seed: int) -> Params:
+    """Return the parameters that training begins with: copies, or new ones, adapted to the training set."""
+    if params is not None:
+        return _checked_copy(xp, problem.model, params, problem.dtype)
+    drawn = problem.model.init(xp, seed, dtype=problem.dtype)
+    return adapted_params(xp, problem.model, drawn, images_for(problem.model, train), problem.scaling)
 
 
 def _checked_copy(xp: Namespace, model: Sequential, params: Params, dtype: str) -> Params:

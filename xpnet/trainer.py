@@ -100,6 +100,11 @@ class Trainer:
         return self._batch_size
 
     @property
+    def samples(self) -> int:
+        """The number of samples of an epoch."""
+        return self._samples
+
+    @property
     def total_weight(self) -> float:
         """The number of samples, or the sum of their weights: what a sum of losses is divided by."""
         return self._targets.total_weight
