@@ -309,7 +309,7 @@ def test_interruption_amid_an_epoch_leaves_the_last_whole_one(backend, dataset, 
         yield interrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("xpnet.train.progress_bar", bar)
+        patch.setattr("xpnet.epochs.progress_bar", bar)
         with pytest.raises(KeyboardInterrupt) as caught:
             fit(backend, dataset, epochs=9)
     assert_same_run(caught.value.run, fit(backend, dataset, epochs=1))
