@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from xpnet.datasets import Dataset
-from xpnet.distributed.errors import DistributedError
+from xpnet.distributed.errors import DistributedError, of_all
 from xpnet.distributed.group import ALONE, Group
 from xpnet.errors import fitted
 from xpnet.layer import Params
@@ -73,7 +73,7 @@ def compare(
                 "rank {rank} (there) does not fit rank 0 (here): {difference}; start all ranks with the same "
                 "versions, backend, arguments and data"
             )
-            raise DistributedError(fitted(template, difference=difference, rank=rank))
+            raise of_all(DistributedError(fitted(template, difference=difference, rank=rank)))
 
 
 def of_first(group: Group, value: Any, before: Any) -> Any:
