@@ -27,3 +27,9 @@ class Pretended:
         assert x.dtype.isnative
         self.sums.append(x.shape)
         x *= self.size
+
+    def gather(self, value):
+        return [value] * self.size
+
+    def broadcast(self, value):
+        return value

@@ -80,6 +80,8 @@ class Namespace:
         The functions of `xpnet.nn`, bound to this namespace.
     checked : bool
         Whether each call of these functions is checked; see `xpnet.backend`.
+    group : xpnet.distributed.Group or None
+        Whose processes `nn.all_reduce` sums over; None if this is one that sums over nothing.
 
     Raises
     ------
@@ -116,7 +118,7 @@ class Namespace:
         self._tf32 = tf32
         self._advice = advice or list
         self._usable = False
-        self._group: Any = None
+        self.group: Any = None
         # What pickle calls to get this namespace in another process; `xpnet.backend` sets it.
         self._remade: tuple[Callable[..., Namespace], tuple[Any, ...]] | None = None
         self._array_types: set[type] = set()
@@ -245,7 +247,7 @@ class Namespace:
         other.nn = _Functions(other)
         vars(other.nn).update(vars(self.nn), all_reduce=self._device.all_reduce(group))
         vars(other).pop("_checked", None)
-        other._group = group
+        other.group = group
         other._device = dataclasses.replace(
             self._device, at=lambda _, text: self._device.at(self, text).with_group(group)
         )
@@ -363,7 +365,7 @@ class Namespace:
         return self
 
     def __reduce__(self) -> tuple[Callable[..., Namespace], tuple[Any, ...]]:
-        if self._group is not None:
+        if self.group is not None:
             raise TypeError(
                 f"cannot pickle {self!r}, because other processes are not in its group; pickle the namespace "
                 "that it was made of, and call `with_group` where it is loaded"
@@ -385,7 +387,7 @@ class Namespace:
         return value
 
     def __repr__(self) -> str:
-        group = self._group
+        group = self.group
         member = "" if group is None else f", rank {group.rank} of {group.size}"
         checked = ", checked" if self.checked else ""
         return f"<xpnet.Namespace {self.name!r} on {self.device}{member}{checked}>"

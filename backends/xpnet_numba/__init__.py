@@ -87,7 +87,7 @@ def _compile(step: Any) -> Replayed:
     return Replayed(
         step,
         functools.partial(program.NumbaProgram, images=images.CompressedImages()),
-        plain=twins.xp,
+        plain=twins.of(step.xp),
         reason=settings.why_no_steps(),
         takes_all=True,
     )

@@ -21,6 +21,7 @@ from xpnet_numba.counted import Count, counter, on_host
 from xpnet_numba.image_rules import ImageRules
 from xpnet_numba.norm_rules import NormRules
 from xpnet_numba.operations import signature
+from xpnet_numba.sum_rules import SumRules
 
 Array = Any
 
@@ -52,6 +53,8 @@ class Rules:
         That of all floating-point arrays; None if they have several.
     compressed : dict of Value to tuple of Value
         By images: their `starts` and `entries`, see `images.compress`.
+    places : dict of Value to Place
+        Where values are that have no memory of their own.
     """
 
     def __init__(self, trace: Trace) -> None:
@@ -81,6 +84,9 @@ class Rules:
             name: [_if(self._is_ours, rules[name]), self._host] if name in rules else [self._host]
             for name in nn.FUNCTIONS
         }
+        sums = SumRules(trace, self._call, self._host, self._aliases)
+        self.table |= sums.table
+        self.places = sums.places
         self.others = (self._host,)
 
     def _is_ours(self, call: Call) -> bool:
@@ -180,6 +186,8 @@ class Rules:
         inputs: Sequence[Value],
         results: Sequence[Value],
         count: Count | None = None,
+        *,
+        has_threads: bool = True,
     ) -> None:
         """Let the host call a function, which takes the arrays to be read and those to be written."""
         values = *inputs, *results
@@ -187,9 +195,12 @@ class Rules:
         if not self._aliases.keys().isdisjoint(values):
             function = _reshaping(function, [value.shape for value in values])
         operands = tuple(map(self._stored, values))
-        lowering.add(Operation(call.name, operands, access, count=count, host=function), at=call)
+        operation = Operation(
+            call.name, operands, access, count=count, host=function, has_threads=has_threads
+        )
+        lowering.add(operation, at=call)
 
-    def _host(self, lowering: Lowering, call: Call) -> bool:
+    def _host(self, lowering: Lowering, call: Call, *, has_threads: bool = True) -> bool:
         """Call the function on the host, and copy its results to where they are expected."""
         if not self._batches.keys().isdisjoint(call.arrays.values()):
             # A batch of mostly empty images is never written out.
@@ -201,7 +212,7 @@ class Rules:
         results = tuple(value for value in call.results if value is not None)
         if count is None and getattr(call.run, "writes", False):
             run = call.run.into  # type: ignore[attr-defined]
-        self._call(lowering, call, run, inputs, results, count)
+        self._call(lowering, call, run, inputs, results, count, has_threads=has_threads)
         return True
 
     def _reshape(self, lowering: Lowering, call: Call) -> bool:

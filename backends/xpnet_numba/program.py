@@ -54,13 +54,18 @@ class NumbaProgram:
         self._compressed = {
             self._slots[value]: [self._slots[v] for v in form] for value, form in rules.compressed.items()
         }
+        self._parts: dict[int, list[tuple[int, slice, tuple[int, ...]]]] = {}
+        for value, place in rules.places.items():
+            part = self._slots[value], slice(place.begin, place.end), value.shape
+            self._parts.setdefault(self._slots[place.flat], []).append(part)
+        own = {v for v in values if v.leaf is None and v not in rules.places}
         self._fresh = [(self._slots[v], v.shape, v.dtype) for v in trace.returned if v.leaf is None]
-        self._arrays = [aligned(v.shape if v.leaf is None else (0,), v.dtype) for v in values]
+        self._arrays = [aligned(v.shape if v in own else (0,), v.dtype) for v in values]
         self._addresses = numpy.array([address(array) for array in self._arrays], numpy.int64)
         dtype = numpy.dtype(rules.dtype or "float32")
         self._rows, self._numbers = _tables(operations, self._slots, dtype)
         self._counted = [*_counted(operations, self._numbers)]
-        self._helped = not any(operation.host for operation in operations)
+        self._helped = not any(operation.host and operation.has_threads for operation in operations)
         self._kept: list[Array] = []  # what the segments know by address
         self._segments = [self._segment(*segment) for segment in _segments(operations, helped=self._helped)]
         self._team = _team(dtype)
@@ -87,7 +92,8 @@ class NumbaProgram:
 
     def forget(self) -> None:
         """See `xpnet.replay.program.Program`."""
-        for slot in self._given.values():
+        parts = (slot for several in self._parts.values() for slot, *_ in several)
+        for slot in (*self._given.values(), *parts):
             self._arrays[slot] = None
 
     def _bind(self, slot: int, array: Array) -> Array:
@@ -105,6 +111,9 @@ class NumbaProgram:
         if slot in self._compressed:
             for other, found in zip(self._compressed[slot], self._images.of(array), strict=True):
                 self._bind(other, found)
+        for other, place, shape in self._parts.get(slot, ()):
+            self._arrays[other] = array[place].reshape(shape)
+            self._addresses[other] = begin + place.start * array.itemsize
         return array
 
     def run(self, leaves: list[Any], moved: list[int]) -> None:

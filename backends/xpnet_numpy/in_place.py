@@ -207,6 +207,11 @@ def add(x: Array, y: Array, z: Array) -> None:
     numpy.add(x, y, out=z)
 
 
+def scaled(x: Array, factor: Array, y: Array) -> None:
+    """See `xpnet.nn.scaled`."""
+    numpy.multiply(x, factor, out=y)
+
+
 def clip_by_norm(grad: Array, squares: Array, clipped: Array, *, limit: float) -> None:
     """See `xpnet.nn.clip_by_norm`."""
     factor = limit / (numpy.sqrt(squares) + 1e-6)

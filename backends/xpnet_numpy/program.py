@@ -12,6 +12,7 @@ import numpy
 
 from xpnet import nn
 from xpnet.replay.lower import Lowering, Rule, Task, Tasks, lower, picker
+from xpnet.replay.summed import Place, places
 from xpnet.replay.trace import Call, Trace, Value
 from xpnet_numpy import in_place, stack
 from xpnet_numpy.convolution import Convolution, convolution_of
@@ -41,7 +42,7 @@ class NumPyProgram:
     """
 
     def __init__(self, trace: Trace, stacks: MutableMapping[Any, Stack]) -> None:
-        rules = _Rules(stacks)
+        rules = _Rules(trace, stacks)
         self._tasks = Tasks(lower(trace, rules.table, [rules.write_library]), trace.arguments)
         self._own, slots = self._tasks.values, self._tasks.slots
         self._given = {leaf: slots[value] for leaf, value in trace.given.items()}
@@ -49,6 +50,11 @@ class NumPyProgram:
         self._changed = [(i, slots[value]) for i, value in trace.given.items() if value in self.changed]
         for value in rules.written:
             self._own[slots[value]] = numpy.empty(value.shape, value.dtype)
+        self._parts: dict[int, list[tuple[int, slice, tuple[int, ...]]]] = {}  # by the leaf of the flat array
+        used = [(value, place) for value, place in rules.placed.items() if value in slots]
+        for value, place in used:
+            part = slots[value], slice(place.begin, place.end), value.shape
+            self._parts.setdefault(place.flat.leaf, []).append(part)  # type: ignore[arg-type]
         self._stacked = rules.stacked
         for stacked in self._stacked:
             stacked.bind(self._own, slots)
@@ -59,7 +65,8 @@ class NumPyProgram:
 
     def forget(self) -> None:
         """See `xpnet.replay.program.Program`."""
-        for slot in self._given.values():
+        parts = (slot for several in self._parts.values() for slot, *_ in several)
+        for slot in (*self._given.values(), *parts):
             self._own[slot] = None
 
     def run(self, leaves: list[Any], moved: list[int]) -> None:
@@ -67,6 +74,8 @@ class NumPyProgram:
         own, given = self._own, self._given
         for leaf in moved:
             own[given[leaf]] = leaves[leaf]
+            for slot, place, shape in self._parts.get(leaf, ()):
+                own[slot] = leaves[leaf][place].reshape(shape)
         self._tasks.count(leaves)
         for stacked in self._stacked:
             stacked.load(moved)
@@ -82,18 +91,23 @@ class _Rules:
     ----------
     written : set of Value
         What functions of `in_place` write, so that it needs an array before.
+    placed : dict of Value to Place
+        What is in the memory of an array in which gradients are summed.
     stacked : list of _Stacked
     table : mapping
     """
 
-    def __init__(self, stacks: MutableMapping[Any, Stack]) -> None:
+    def __init__(self, trace: Trace, stacks: MutableMapping[Any, Stack]) -> None:
         self._stacks = stacks
+        self._could_be = places(trace)
+        self.placed: dict[Value, Place] = {}
         self.written: set[Value] = set()
         self.stacked: list[_Stacked] = []
         self._objects: dict[Any, Any] = {}
         special: dict[str, Rule] = dict.fromkeys(in_place.FUNCTIONS, self._write)
         special |= dict.fromkeys(stack.RULES, self._stack)
         special |= dict.fromkeys(_OBJECTS, self._write_by_object)
+        special |= {"pack": self._pack, "unpack": self._unpack, "all_reduce": _sum}
         self.table = {
             name: [rule, _call_twin] if (rule := special.get(name)) else [_call_twin] for name in nn.FUNCTIONS
         }
@@ -141,6 +155,23 @@ class _Rules:
         self.written.update(results)
         return True
 
+    def _pack(self, lowering: Lowering, call: Call) -> bool:
+        """Let what is packed be written into the flat array."""
+        x = call.arrays["x"]
+        if x not in self.written or x not in self._could_be:
+            return False
+        self.written.remove(x)
+        self.placed[x] = self._could_be[x]
+        return True
+
+    def _unpack(self, lowering: Lowering, call: Call) -> bool:
+        """Let the result be read there."""
+        (result,) = call.results
+        if result not in self._could_be:
+            return False
+        self.placed[result] = self._could_be[result]
+        return True
+
     def _stack(self, lowering: Lowering, call: Call) -> bool:
         """Take steps of an optimizer that follow each other as one product."""
         calls = lowering.trace.calls
@@ -148,15 +179,30 @@ class _Rules:
         while end < len(calls) and calls[end].name == call.name:
             end += 1
         alike = calls[begin:end]
-        if not Stack.suits(alike, lowering.trace, self.written):
+        unpacked = {value for other in calls if other.name == "unpack" for value in other.results if value}
+        is_copied = Stack.suits(alike, lowering.trace, unpacked)
+        if not (is_copied or Stack.suits(alike, lowering.trace, self.written)):
             return False
-        stacked = _Stacked(self._stacks, alike)
+        stacked = _Stacked(self._stacks, alike, is_copied=is_copied)
         self.stacked.append(stacked)
         # Another step cannot take these for its own, because they are in the rows of this one.
         self.written.difference_update(stacked.gradients)
         lowering.take(*alike)
-        lowering.add(Task(f"{call.name} of all", stacked.step, (*call.running.values(),)), at=call)
+        inputs: tuple[Any, ...] = (*stacked.copied, *call.running.values())
+        lowering.add(Task(f"{call.name} of all", stacked.step, inputs), at=call)
         return True
+
+
+def _sum(lowering: Lowering, call: Call) -> bool:
+    """Sum an array where it is, because others may be in its memory."""
+
+    def run(x: Array) -> None:
+        total = call.run(x)
+        if total is not x:
+            x[...] = total
+
+    lowering.add(Task(call.name, run, (*call.arrays.values(),)), at=call)
+    return True
 
 
 def _by_name(function: Callable[..., None], names: Sequence[str]) -> Callable[..., None]:
@@ -191,15 +237,29 @@ def _fresh(run: Callable[..., Any]) -> Callable[..., Any]:
 
 
 class _Stacked:
-    """A stack in a program: where its arrays are among the program's."""
+    """A stack in a program: where its arrays are among the program's.
 
-    def __init__(self, stacks: MutableMapping[Any, Stack], calls: Sequence[Call]) -> None:
+    Parameters
+    ----------
+    stacks : mapping
+    calls : sequence of Call
+    is_copied : bool
+        Whether the gradients are somewhere else, and not written into the stack.
+
+    Attributes
+    ----------
+    copied, gradients : list of Value
+        The gradients that are copied, and those that are not.
+    """
+
+    def __init__(self, stacks: MutableMapping[Any, Stack], calls: Sequence[Call], *, is_copied: bool) -> None:
         changed = [value for row in zip(*[call.changed for call in calls], strict=True) for value in row]
         kinds = [(value.leaf, value.shape) for value in changed]
         key = calls[0].name, *calls[0].numbers.items(), *kinds, changed[0].dtype
         self._stack = stacks.setdefault(key, Stack(calls))
         self._changed = changed
-        self.gradients = [call.arrays["grad"] for call in calls]
+        gradients = [call.arrays["grad"] for call in calls]
+        self.copied, self.gradients = (gradients, []) if is_copied else ([], gradients)
         self._given = frozenset(value.leaf for value in changed)
         self._left: Sequence[Array] | None = None  # in the stack, by the last step
 
@@ -214,11 +274,15 @@ class _Stacked:
         """Let what is changed be in the stack, unless it is that which was left there."""
         if self._stack.changed is not self._left or not self._given.isdisjoint(moved):
             self._stack.load(self._pick(self._own))
-        self._put(self._gradient_slots, self._stack.gradients)
+        if self.gradients:
+            self._put(self._gradient_slots, self._stack.gradients)
 
-    def step(self, *numbers: float) -> None:
-        """Take the step, and let what it changed be what it is now."""
-        self._stack.step(*numbers)
+    def step(self, *inputs: Any) -> None:
+        """Take the step, given what is copied and the numbers, and let what it changed be what it is now."""
+        n = len(self.copied)
+        for row, gradient in zip(self._stack.gradients, inputs[:n], strict=bool(n)):
+            row[...] = gradient
+        self._stack.step(*inputs[n:])
         self._left = self._stack.changed
         self._put(self._changed_slots, self._left)
 

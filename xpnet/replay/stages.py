@@ -35,6 +35,8 @@ class Operation:
         Takes the leaves of the step's arguments and returns `numbers`, if these differ from call to call.
     host : callable or None
         The function, which takes the arrays of the operands.
+    has_threads : bool
+        Whether this function may use threads of its own, as BLAS does.
     stage : int
     """
 
@@ -46,6 +48,7 @@ class Operation:
     numbers: tuple[float, ...] = ()
     count: Callable[[Sequence[Any]], tuple[float, ...]] | None = None
     host: Callable[..., None] | None = None
+    has_threads: bool = True
     stage: int = 0
 
 

@@ -140,3 +140,10 @@ def clip_by_norm(grad: Array, squares: Array, clipped: Array, limit: float) -> N
         factor = grad.dtype.type(1)
     for i in range(grad.size):
         clipped[i] = grad[i] * factor
+
+
+@operation
+def scaled(x: Array, factor: Array, y: Array) -> None:
+    """Fill `y` with ``x * factor``."""
+    for i in range(x.size):
+        y[i] = x[i] * factor[0]
