@@ -19,6 +19,7 @@ from xpnet_cupy import (
     rules,
     shapes,
     source,
+    synchronised,
 )
 from xpnet_cupy.convolution import Convolution
 from xpnet_cupy.dense import Dense
@@ -69,6 +70,11 @@ def functions(dense: Dense) -> dict[str, Callable[..., Any]]:
         shapes.flatten_backward,
         shapes.unflatten,
         shapes.unflatten_backward,
+        synchronised.batch_norm_shared_backward,
+        synchronised.batch_norm_slopes,
+        synchronised.batch_squares,
+        synchronised.batch_sums,
+        synchronised.batch_variances,
         dense.linear,
         dense.linear_backward,
     )

@@ -23,6 +23,7 @@ FILES = (
     "pooling.cu",
     "normalisation.cu",
     "batch_normalisation.cu",
+    "synchronised.cu",
     "augmentation.cu",
     "collective.cu",
 )

@@ -146,6 +146,7 @@ def load(folder=FOLDER):
         "pooling",
         "normalisation",
         "batch_normalisation",
+        "synchronised",
         "augmentation",
         "collective",
         "shapes",
