@@ -25,17 +25,24 @@ def data():
     return xpnet.Dataset(images, numpy.arange(14) % 3)
 
 
+def refuse(*args):
+    raise RuntimeError("cudaErrorStreamCaptureUnsupported: no")
+
+
 def main(library, folder):
     package = cuda_on_host.load()
     package.kernels._kernel = cuda_on_host.kernel_of(ctypes.CDLL(library))
     xp = cuda_on_host.namespace(package)
     reads_gpus, found = package.sums._mpi_reads_gpus, {}
-    for way in ("nccl", "mpi", "host"):
+    for way in ("nccl", "mpi", "host", "broken"):
         group = xpnet.distributed.mpi()
         found["mpi_reads_gpus"] = reads_gpus()
-        nccl = cuda_on_host.NCCL(group=group, available=way == "nccl")
+        nccl = cuda_on_host.NCCL(group=group, available=way in ("nccl", "broken"))
         package.sums._nccl = lambda nccl=nccl: nccl
+        package.sums._communicators.clear()
         package.sums._mpi_reads_gpus = lambda way=way: way == "mpi"
+        if (way, group.rank) == ("broken", 1):
+            package.graphs.capture = refuse
         run = xpnet.fit(xp, MODEL, data(), distributed=group, **OPTIONS)
         numpy.savez(
             folder / f"{way}-{group.rank}.npz", **{k: numpy.asarray(p) for k, p in run.params.items()}

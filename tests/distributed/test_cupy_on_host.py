@@ -10,7 +10,7 @@ from ranks import run_ranks
 
 import xpnet
 
-WAYS = ["nccl", "mpi", "host"]
+WAYS = ["nccl", "mpi", "host", "broken"]
 # Of these kernels, those of float64; all take longer to compile than the test.
 USED = """
 accumulate activate activate_backward advance count fetch gather_batch gather_labels linear linear_backward
@@ -54,7 +54,16 @@ def test_ranks_train_as_one_process_does(way, found):
         numpy.testing.assert_allclose(rank[way]["losses"], [epoch.train_loss for epoch in run.history])
 
 
-@pytest.mark.parametrize("way", WAYS[1:])
+def test_if_one_rank_cannot_capture_none_does(found):
+    for rank in found:
+        assert rank["broken"]["report"] == (
+            "rank 1 of 2 cannot replay the step, so none does: "
+            "RuntimeError: cudaErrorStreamCaptureUnsupported: no"
+        )
+        assert not any(rank["broken"]["calls"])
+
+
+@pytest.mark.parametrize("way", ["mpi", "host"])
 def test_a_way_that_is_not_captured_is_reported(way, found):
     for rank in found:
         assert rank[way]["report"].startswith(f"gradients are summed {'by a GPU' if way == 'mpi' else 'on'}")

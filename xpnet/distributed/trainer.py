@@ -40,20 +40,19 @@ class _Quiet:
         return getattr(self._group, name)
 
 
+# Their first steps cannot be rehearsed, because that might change them, and no rank may find out in the midst
+# of training that it cannot replay what the others do.
+_OF_ONES_OWN = (
+    "in a group of processes, layers, losses and optimizers of your own run as written, unless their "
+    "class is a frozen dataclass that `xpnet.register` knows"
+)
+
+
 class _AsWritten:
-    """A step that no backend compiles.
+    """A step that no backend compiles, and why not."""
 
-    Its first steps cannot be rehearsed, because they might change parts of a user's, and no rank may find out
-    in the midst of training that it cannot replay what the others do.
-    """
-
-    report = (
-        "in a group of processes, layers, losses and optimizers of your own run as written, unless their "
-        "class is a frozen dataclass that `xpnet.register` knows"
-    )
-
-    def __init__(self, step: Callable[..., Any]) -> None:
-        self._step = step
+    def __init__(self, step: Callable[..., Any], report: str) -> None:
+        self._step, self.report = step, report
 
     def __call__(self, *args: Any) -> Any:
         return self._step(*args)
@@ -101,8 +100,6 @@ class DistributedTrainer(Trainer):
             for name, (begin, end) in zip(trained, itertools.pairwise(ends), strict=True)
         }
         self._kept = [xp.zeros((size,), dtype=self._images.dtype)]
-        if not Captured(xp, self._step, is_plain=is_plain_data).own:
-            self.compiled = _AsWritten(self._step)
 
     @property
     def total_weight(self) -> float:
@@ -123,8 +120,12 @@ class DistributedTrainer(Trainer):
     def rehearse(self) -> None:
         """Take steps as `Trainer.rehearse` does; where sums are made on the host, each rank by itself.
 
-        Ranks may have different numbers of programs to try, so they do not wait for each other in them.
+        Ranks may have different numbers of programs to try, so they do not wait for each other in them. If
+        one of them cannot replay the step, none does: on GPUs, all ranks must capture a sum in the same call.
         """
+        if not Captured(self.xp, self._step, is_plain=is_plain_data).own:
+            self.compiled = _AsWritten(self._step, _OF_ONES_OWN)
+            return
         self._group.is_quiet = True
         try:
             if self._group.holds_shares:
@@ -132,6 +133,13 @@ class DistributedTrainer(Trainer):
             super().rehearse()
         finally:
             self._group.is_quiet = False
+        reports = self._group.gather(self.report)
+        first = next((rank for rank, report in enumerate(reports) if report), None)
+        if first is not None:
+            who = (
+                f"rank {first} of {self._group.size} cannot replay the step, so none does: " if first else ""
+            )
+            self.compiled = _AsWritten(self._step, f"{who}{reports[first]}")
 
     def epoch(self, order: np.ndarray, *args: Any) -> Array:
         """Train over all images in this order, and return the sum of this rank's losses: see `Trainer`."""
