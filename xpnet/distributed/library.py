@@ -21,11 +21,12 @@ def load() -> Any:
         If there is no mpi4py, or no MPI library.
     """
     try:
-        import mpi4py  # noqa: F401
+        import mpi4py
     except ImportError as e:
         raise _error("mpi4py is not installed; install it with `pip install 'xpnet[mpi]'`") from e
-    # MPICH would print a line for each rank that `watch` ends.
-    os.environ.setdefault("MPIR_CVAR_SUPPRESS_ABORT_MESSAGE", "1")
+    if "mpi4py.MPI" not in sys.modules:
+        # A library that does not fit its launcher may end the process as it begins, once for each rank.
+        mpi4py.rc.initialize, mpi4py.rc.finalize = False, True
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as e:
@@ -33,9 +34,23 @@ def load() -> Any:
         raise _error(
             f"mpi4py finds no MPI library ({found}); install one, for example with `pip install mpich`"
         ) from e
+    _check_family(MPI)
     if MPI.Is_finalized():
         raise _error("MPI has already ended in this process; call `xpnet.distributed.mpi` before that")
+    if not MPI.Is_initialized():
+        MPI.Init_thread(MPI.THREAD_MULTIPLE)
     return MPI
+
+
+def _check_family(MPI: Any) -> None:
+    """Raise if the variables of the launcher are not those that the library reads."""
+    is_open = MPI.Get_library_version().startswith("Open MPI")
+    by_open = "OMPI_COMM_WORLD_RANK" in os.environ
+    # Slurm can start either library with either kind of variables.
+    by_others = "PMI_RANK" in os.environ and not {"PMIX_RANK", "SLURM_STEP_ID"} & set(os.environ)
+    does_fit = is_open if by_open else not (by_others and is_open)
+    if not does_fit and (launched_size() or 1) > 1:
+        raise _error(_mixture(MPI))
 
 
 def check_launch(MPI: Any) -> None:
@@ -53,15 +68,18 @@ def check_launch(MPI: Any) -> None:
         raise _error(f"no `mpiexec` started this process; start it with `mpiexec -n 2 {_command()}`")
     if size is None or size == 1:
         return
-    library = _short(MPI.Get_library_version())
     if "SLURM_STEP_NUM_TASKS" not in os.environ and _launcher() == "Slurm":
         raise _error(
             f"a Slurm job of {size} tasks runs this process once, not by `srun`; "
             f"start it with `srun {_command()}`"
         )
-    raise _error(
-        f"{_launcher()} started {size} processes, but each finds itself alone with {library}: these are "
-        f"different MPI libraries; start them with the launcher of {library}"
+    raise _error(_mixture(MPI))
+
+
+def _mixture(MPI: Any) -> str:
+    return (
+        f"{_launcher()} started {launched_size()} processes, but each finds itself alone with "
+        f"{_short(MPI.Get_library_version())}, the library of mpi4py; use the `mpiexec` that belongs to it"
     )
 
 
@@ -86,7 +104,7 @@ def _launcher() -> str:
     if "OMPI_COMM_WORLD_RANK" in os.environ:
         return "the `mpiexec` of Open MPI"
     if "PMI_RANK" in os.environ:
-        return "the `mpiexec` of MPICH (or a relative of it)"
+        return "an `mpiexec` of the kind of MPICH"
     return "a PMIx launcher" if "PMIX_RANK" in os.environ else "Slurm"
 
 

@@ -66,16 +66,17 @@ class Rank:
 
     def status(self) -> int | None:
         """Return the wait status of a process that is over; None if it is not known."""
-        if self.process is not None:
-            with selectors.DefaultSelector() as selector:
-                selector.register(self.process, selectors.EVENT_READ)
-                selector.select(EXIT)
+        limit = time.monotonic() + EXIT
         try:
-            with open(f"/proc/{self.pid}/stat", encoding="latin-1") as file:
-                fields = file.read().rpartition(")")[2].split()
-        except OSError:  # its launcher has already collected it
-            return None
-        return int(fields[49]) if fields[0] == "Z" else None
+            with open(f"/proc/{self.pid}/stat", "rb") as file:
+                # Without a pause, because its launcher collects it, and then the status is gone.
+                while time.monotonic() < limit:
+                    fields = os.pread(file.fileno(), 4096, 0).rpartition(b")")[2].split()
+                    if fields[0] == b"Z":
+                        return int(fields[49])
+        except OSError:
+            pass
+        return None
 
 
 class Watcher:
@@ -153,7 +154,7 @@ class Watcher:
                 if other is not sender:
                     other.send(kind="left", rank=sender.number, calls=message["calls"])
         elif kind == "failed":
-            self.say(message["text"])
+            self.say(message["text"], asks=False)
             sender.send(kind="said")
         elif kind == "stuck":
             name = next(
@@ -173,13 +174,13 @@ class Watcher:
         if not rank.is_ending or (status is not None and os.WIFSIGNALED(status)):
             self.say(f"xpnet: {rank.name} {_what_happened(status)}; all ranks are stopped\n")
 
-    def say(self, text: str) -> None:
-        """Print a line, unless one was printed before, and end all ranks."""
+    def say(self, text: str, *, asks: bool = True) -> None:
+        """Print a line, unless one was printed before, and end all ranks, which a survivor is asked to do."""
         if self.over is not None:
             return
         self.over, self.missing = time.monotonic(), 0
         self.stages = [
-            (0.0, lambda: self.ask(1)),
+            (0.0, lambda: self.ask(int(asks))),
             (ASK_ALL, lambda: self.ask(len(self.ranks))),
             (TERMINATE, lambda: self.send_signal(signal.SIGTERM)),
             (KILL, lambda: self.send_signal(signal.SIGKILL)),
