@@ -23,6 +23,8 @@ from typing import Any
 ASK_ALL, TERMINATE, KILL, GIVE_UP = 1.0, 3.0, 5.0, 8.0
 # Seconds within which all ranks of the node connect, and a process that has closed its files ends.
 CONNECT, EXIT = 60.0, 0.3
+# PF_EXITING of Linux: the process ends, and its status is known.
+EXITING = 0x4
 
 
 class Rank:
@@ -41,6 +43,7 @@ class Rank:
         self.pid = 0
         self.name = "a rank"
         self.process: int | None = None  # a descriptor that becomes readable when the process ends
+        self.stat: int | None = None  # what Linux knows of the process
         self.is_ending = False  # whether it has said that it ends as a program should
 
     def introduce(self, rank: int, size: int, pid: int, host: str) -> None:
@@ -50,6 +53,7 @@ class Rank:
         if hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):
                 self.process = os.pidfd_open(pid)
+                self.stat = os.open(f"/proc/{pid}/stat", os.O_RDONLY)
 
     def send(self, **message: Any) -> None:
         """Send a message, unless the rank is gone."""
@@ -65,17 +69,14 @@ class Rank:
                 os.kill(self.pid, number)
 
     def status(self) -> int | None:
-        """Return the wait status of a process that is over; None if it is not known."""
+        """Return the wait status of a process that ends; None if it is not known."""
         limit = time.monotonic() + EXIT
-        try:
-            with open(f"/proc/{self.pid}/stat", "rb") as file:
-                # Without a pause, because its launcher collects it, and then the status is gone.
-                while time.monotonic() < limit:
-                    fields = os.pread(file.fileno(), 4096, 0).rpartition(b")")[2].split()
-                    if fields[0] == b"Z":
-                        return int(fields[49])
-        except OSError:
-            pass
+        with contextlib.suppress(OSError):
+            # Without a pause, because its launcher collects it at once, and then the status is gone.
+            while self.stat is not None and time.monotonic() < limit:
+                fields = os.pread(self.stat, 4096, 0).rpartition(b")")[2].split()
+                if fields[0] == b"Z" or int(fields[6]) & EXITING:
+                    return int(fields[49])
         return None
 
 
