@@ -118,6 +118,6 @@ def _title(found: Mapping[str, Any]) -> str:
     lines = [
         f"Points: measured on {about['ranks']} ranks of {about['processor']}, threads a rank: "
         f"{about['threads']}; {found['date'][:10]}",
-        f"Lines: {(modelled(found) or 'no model').removeprefix('Modelled: ')}",
+        f"Lines: {(modelled(found) or 'no model').replace('Modelled:', 'a model of')}",
     ]
     return "\n".join(lines)

@@ -11,6 +11,7 @@ import click
 import xpnet
 from xpnet import plots
 from xpnet.cli.options import written_json
+from xpnet.cli.ranks import group_of
 from xpnet.distributed.agreement import check_batch
 from xpnet_bench.chosen import model_of, workload_of
 from xpnet_bench.distributed import chart
@@ -43,7 +44,7 @@ def study(asked: Asked, options: dict[str, Any]) -> None:
     """Measure on all ranks; rank 0 prints, writes and draws the results."""
     from mpi4py import MPI
 
-    group = xpnet.distributed.mpi()
+    group: Any = group_of(distributed=True, shard=False)
     say: Callable[[str], object] = (lambda text: None) if group.rank else click.echo
     with group.guarded():
         with group.together():
