@@ -185,14 +185,15 @@ class Resumable:
         path, content = self._group.broadcast(own) or (None, b"")
         if path is None:
             return None
-        if found is None:
-            # A copy, because another machine may not have the file.
-            with tempfile.TemporaryDirectory() as folder:
-                copied = pathlib.Path(folder, "checkpoint.safetensors")
-                copied.write_bytes(content)
-                found = path, *self._read(copied)
-        self._take(*found, epochs)
-        return found[0]
+        with self._group.together():
+            if found is None:
+                # A copy, because another machine may not have the file.
+                with tempfile.TemporaryDirectory() as folder:
+                    copied = pathlib.Path(folder, "checkpoint.safetensors")
+                    copied.write_bytes(content)
+                    found = path, *self._read(copied)
+            self._take(*found, epochs)
+        return path
 
     def _place(self, resume: Path | bool) -> pathlib.Path:
         if resume is not True:

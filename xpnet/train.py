@@ -204,14 +204,14 @@ def fit(
         ends.enter_context(resumable.begun(resume, epochs))
         if group.broadcast(resumable.done == epochs or resumable.is_over):
             return run
-        initial = _initial(xp, problem, train, params, seed)
+        with group.together():
+            initial = _initial(xp, problem, train, params, seed)
         if not resumable.done:
             run.params = initial
             run.initial_sha256 = sha256(xp.to_host(p) for p in initial.values())
         start = time.perf_counter()
         make = functools.partial(DistributedTrainer, group=group) if group.is_split else Trainer
-        # On a GPU, ranks wait for each other in their rehearsals.
-        with group.together() if xp.device_kind == "cpu" else contextlib.nullcontext():
+        with group.together():
             trainer = make(
                 xp,
                 problem,
@@ -223,8 +223,9 @@ def fit(
                 initial=initial,
             )
             resumable.attach(trainer)
-            trainer.rehearse()
-            run.warm_up_seconds = time.perf_counter() - start
+        trainer.rehearse()
+        run.warm_up_seconds = time.perf_counter() - start
+        with group.together():
             measures = {
                 name: Measure(xp, problem, own_samples(other, group.rank, group.size), name=name, keep=True)
                 for name, other in others.items()

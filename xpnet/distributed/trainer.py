@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -126,13 +127,15 @@ class DistributedTrainer(Trainer):
         if not Captured(self.xp, self._step, is_plain=is_plain_data).own:
             self.compiled = _AsWritten(self._step, _OF_ONES_OWN)
             return
-        self._group.is_quiet = True
-        try:
-            if self._group.holds_shares:
-                self.put(self._train)  # as at the beginning, whatever rows the last epoch needed
-            super().rehearse()
-        finally:
-            self._group.is_quiet = False
+        # On a GPU, ranks wait for each other in the sums, so one cannot wait for the others here.
+        with self._group.together() if self.xp.device_kind == "cpu" else contextlib.nullcontext():
+            self._group.is_quiet = True
+            try:
+                if self._group.holds_shares:
+                    self.put(self._train)  # as at the beginning, whatever rows the last epoch needed
+                super().rehearse()
+            finally:
+                self._group.is_quiet = False
         reports = self._group.gather(self.report)
         first = next((rank for rank, report in enumerate(reports) if report), None)
         if first is not None:
