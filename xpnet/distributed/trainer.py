@@ -161,10 +161,12 @@ class DistributedTrainer(Trainer):
         images, targets = self._problem.on_device(self.xp, self._train.select(rows), name="train", keep=True)
         self._images, self._targets = images, targets
 
-    def _parts(self) -> Iterator[tuple[int, Part]]:
-        """Yield where each batch of an epoch begins, and this rank's part of it."""
-        for begin, end in spans(self._samples, self._batch_size):
-            yield begin, Part.of(end - begin, self._group.rank, self._group.size)
+    def _parts(self) -> list[tuple[int, Part]]:
+        """Return where each batch of an epoch begins, and this rank's part of it."""
+        return [
+            (begin, Part.of(end - begin, self._group.rank, self._group.size))
+            for begin, end in spans(self._samples, self._batch_size)
+        ]
 
     def _own_rows(self, order: np.ndarray) -> np.ndarray:
         found = [order[begin + part.first : begin + part.first + part.rows] for begin, part in self._parts()]
@@ -172,20 +174,24 @@ class DistributedTrainer(Trainer):
 
     def _batches(self, order: np.ndarray) -> Iterator[tuple[Any, ...]]:
         weights = None if self._train.sample_weight is None else self._train.sample_weight[order]
+        parts = self._parts()
         shares = [
             part.share(None if weights is None else weights[begin : begin + part.whole])
-            for begin, part in self._parts()
+            for begin, part in parts
         ]
         rows = self._own_rows(order)
         if self._group.holds_shares:
             self._hold(rows)
             rows = np.arange(len(rows), dtype=np.int32)
-        indices, on_device = self.xp.asarray(rows), self._shares(shares)
+        distinct = [*dict.fromkeys(shares)]
+        indices, on_device = self.xp.asarray(rows), self._shares(distinct)
+        # One array for equal shares, because a program looks again at each argument that is another array.
+        found = {share: on_device[number, ...] for number, share in enumerate(distinct)}
         end = 0
-        for number, (_, part) in enumerate(self._parts()):
+        for share, (_, part) in zip(shares, parts, strict=True):
             begin, end = end, end + part.rows
             batch = self._images.images, self._targets.arrays, indices[begin:end]
-            yield *batch, str(part), on_device[number, ...]
+            yield *batch, str(part), found[share]
 
     def _rehearsed(self, size: int) -> tuple[Any, ...]:
         part = Part.of(size, self._group.rank, self._group.size)
