@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from xpnet.replay.lower import Lowering, Rule
 from xpnet.replay.summed import Place, places
 from xpnet.replay.trace import Call, Trace, Value
-from xpnet_numba.counted import on_host
+
+Array = Any
 
 
 class SumRules:
@@ -75,7 +77,13 @@ class SumRules:
 
     def _all_reduce(self, lowering: Lowering, call: Call) -> bool:
         """Let the host sum an array, and with it all that is made in it."""
-        x, (run, _) = call.arrays["x"], on_host(call)
+        x = call.arrays["x"]
         parts = [value for value, place in self.places.items() if place.flat is x]
-        self._call(lowering, call, lambda x, out, *_: run(x, out), (x,), (x, *parts), has_threads=False)
+
+        def run(x: Array, *parts: Array) -> None:
+            total = call.run(x)
+            if total is not x:
+                x[...] = total
+
+        self._call(lowering, call, run, (), (x, *parts), has_threads=False)
         return True
