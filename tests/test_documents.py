@@ -124,7 +124,7 @@ def commands(path):
 
 
 COMMANDS = [(path, command) for path in (*DOCUMENTS, *PAGES) for command in commands(path)]
-NAMES_OF_PROGRAMS = {"python", "python3", "pip", "pytest", "ruff", "mypy", "mkdocs", "xpnet"}
+NAMES_OF_PROGRAMS = {"mpiexec", "python", "python3", "pip", "pytest", "ruff", "mypy", "mkdocs", "xpnet"}
 
 
 @pytest.mark.parametrize(("path", "command"), COMMANDS, ids=lambda value: str(value))

@@ -1,8 +1,9 @@
 """`xpnet.nn.all_reduce` over a group of processes, each with a GPU of its own.
 
-NCCL gives all ranks the same numbers. The order of its sums follows from the ranks, their GPUs, the size of
-the array and NCCL's version, so repeated runs have the same one. Sums in NVLink switches may be in another
-order each time; they are turned off, unless the environment variable ``NCCL_NVLS_ENABLE`` is set.
+NCCL gives all ranks the same numbers. It promises no order of its sums, but in its rings and trees that
+follows from the ranks, their GPUs, the size of the array and NCCL's version, so repeated runs have the same
+one. Sums in NVLink switches need not: they are off, unless the environment variable ``NCCL_NVLS_ENABLE`` is
+set.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cupy
+import numpy
 
 from xpnet.distributed import Group
 from xpnet_cupy import collective, rules, ways
@@ -83,7 +85,9 @@ def _add_by_nccl(communicator: Any, x: Array) -> None:
 
 def _add_by_mpi(group: Group, x: Array) -> None:
     cupy.cuda.get_current_stream().synchronize()  # MPI knows nothing of streams.
-    group.sum(x)
+    kind = {"float32": ctypes.c_float, "float64": ctypes.c_double}[x.dtype.name]
+    # In memory of the GPU: MPI takes its address, and nothing else may read it.
+    group.sum(numpy.ctypeslib.as_array((kind * x.size).from_address(x.data.ptr)))
 
 
 def _add_on_host(group: Group, x: Array) -> None:
