@@ -138,10 +138,23 @@ def test_an_uncaught_error_of_all_ranks_is_shown_once(tmp_path):
     assert done.returncode == 1
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_signal_to_the_launcher_ends_all(tmp_path, number):
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [
+        (signal.SIGINT, "was stopped: interrupted"),
+        (signal.SIGTERM, r"\(.*\) (was killed by signal 15 \(SIGTERM\)|died); all ranks are stopped"),
+    ],
+)
+def test_a_signal_to_the_launcher_ends_all_with_one_line(tmp_path, number, how):
     ranks = Ranks(tmp_path, 3)
     ranks.launcher.send_signal(number)
+    (line,) = _lines(ranks.end())
+    assert re.fullmatch(f"xpnet: rank . of 3 {how}", line)
+
+
+def test_nothing_is_left_of_a_launcher_that_is_killed(tmp_path):
+    ranks = Ranks(tmp_path, 3)
+    ranks.launcher.kill()
     assert len(_lines(ranks.end())) <= 1
 
 

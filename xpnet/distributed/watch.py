@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -187,8 +188,9 @@ def abort(status: int = 1) -> None:
 def fail(error: BaseException, rank: int, size: int) -> None:
     """Print what this rank alone has raised, unless another one was first, and end all ranks."""
     text = f"xpnet: rank {rank} of {size} failed: {failure(error)}\n"
-    if isinstance(error, KeyboardInterrupt):
-        text = f"xpnet: rank {rank} of {size} was interrupted\n"
+    is_stopped = not isinstance(error, Exception | SystemExit)
+    if is_stopped:
+        text = f"xpnet: rank {rank} of {size} was stopped: {str(error) or 'interrupted'}\n"
     elif not is_on_purpose(error):
         text = "".join(traceback.format_exception(error)) + text
     for stream in (sys.stdout, sys.stderr):
@@ -198,7 +200,8 @@ def fail(error: BaseException, rank: int, size: int) -> None:
         with contextlib.suppress(Exception):
             sys.stderr.write(text)
             sys.stderr.flush()
-    abort(130 if isinstance(error, KeyboardInterrupt) else 1)
+    # As shells do: 128 + the number of the signal.
+    abort(getattr(error, "status", 128 + signal.SIGINT) if is_stopped else 1)
 
 
 def catch_uncaught() -> None:

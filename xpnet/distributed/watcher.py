@@ -124,6 +124,7 @@ class Watcher:
         self.missing -= 1
         if not self.missing:
             self.selector.unregister(self.listener)
+            self.listener.close()
 
     def read(self, rank: Rank) -> None:
         """Read what a rank says, or see that it is gone."""
