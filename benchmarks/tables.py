@@ -18,11 +18,15 @@ import matplotlib
 
 from xpnet import plots
 from xpnet_bench import chart, results
+from xpnet_bench.distributed import chart as scaling_chart
+from xpnet_bench.distributed import page as scaling_page
+from xpnet_bench.distributed import results as scaling_results
 from xpnet_bench.ours import IN_TF32
 
 ROOT = pathlib.Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
-PAGES = "README.md", "docs/benchmarks/index.md", "docs/benchmarks/gpu.md"
+PAGES = "README.md", "docs/benchmarks/index.md", "docs/benchmarks/gpu.md", "docs/benchmarks/scaling.md"
+_SCALING = "distributed"
 
 
 # What others are the better choice for, and their entries in a race: the fastest one counts.
@@ -256,6 +260,7 @@ def replaced(text: str, folder: pathlib.Path) -> str:
         ("results on gpu", functools.partial(section, on_gpu=True)),
         ("goals", goals),
         ("gpu goals", gpu_goals),
+        ("scaling", lambda folder: scaling_page.section(folder / _SCALING)),
     ):
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->\n"
         before, found, rest = text.partition(begin)
@@ -265,11 +270,16 @@ def replaced(text: str, folder: pathlib.Path) -> str:
 
 
 def draw(folder: pathlib.Path, images: pathlib.Path) -> None:
-    """Write the picture of each race; its date is that of the results."""
-    for path, found in _files(folder):
-        figure = plots.drawn(chart.bars, found)
-        with matplotlib.rc_context({"svg.hashsalt": path.stem}):
-            figure.savefig(images / _picture(path), metadata={"Date": found["date"]})
+    """Write the picture of each race and each study; its date is that of the results."""
+    pictures = [(_picture(path), chart.bars, found) for path, found in _files(folder)]
+    pictures += [
+        (scaling_page.picture(path), scaling_chart.curves, scaling_results.read(path))
+        for path in sorted((folder / _SCALING).glob("*.json"))
+    ]
+    for name, drawing, found in pictures:
+        figure = plots.drawn(drawing, found)
+        with matplotlib.rc_context({"svg.hashsalt": name.partition("-")[2].removesuffix(".svg")}):
+            figure.savefig(images / name, metadata={"Date": found["date"]})
 
 
 def main() -> None:

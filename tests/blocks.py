@@ -26,6 +26,7 @@ NOT_RUN = {
     r"mkdocs serve": "serves until it is stopped; tests/test_site.py builds the site",
     r"cupy": "needs a GPU",
     r"bench\b.*--peers": "takes minutes, and needs the peers",
+    r"bench\b.*--distributed": "takes minutes; tests/distributed times smaller networks",
     r"xpnet draw": "serves until it is stopped; tests/draw drives it",
 }
 

@@ -42,9 +42,9 @@ class Asked(NamedTuple):
 
 def study(asked: Asked, options: dict[str, Any]) -> None:
     """Measure on all ranks; rank 0 prints, writes and draws the results."""
-    from mpi4py import MPI
-
     group: Any = group_of(distributed=True, shard=False)
+    from mpi4py import MPI  # without which there is no group
+
     say: Callable[[str], object] = (lambda text: None) if group.rank else click.echo
     with group.guarded():
         with group.together():

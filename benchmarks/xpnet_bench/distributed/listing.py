@@ -23,26 +23,25 @@ def listing(found: Mapping[str, Any]) -> str:
     parts += [_wrapped(line) for line in efficiencies(found)]
     parts += ["", _wrapped(exchange(found))]
     if asked := modelled(found):
-        parts += ["", _wrapped(f"{asked} Least batch a rank for an efficiency of {PAYS:.0%}:")]
-        parts += ["", *aligned_rows(pays(found)), "", _wrapped(_FASTEST), "", *aligned_rows(fastest(found))]
+        parts += ["", _wrapped(f"{asked} {LEAST}")]
+        parts += ["", *aligned_rows(pays(found)), "", _wrapped(FASTEST), "", *aligned_rows(fastest(found))]
     else:
         parts += ["", _wrapped(_NO_MODEL)]
     return "\n".join(parts)
 
 
-_FASTEST = (
-    "Number of ranks that divide a batch in the least time, and how many times as fast as one they are:"
-)
+LEAST = f"Least batch a rank for an efficiency of {PAYS:.0%}, as a power of two:"
+FASTEST = "Number of ranks that divide a batch in the least time, and how many times as fast as one they are:"
 _NO_MODEL = (
     "One rank exchanges nothing, so there is no model of more. Start two with `mpiexec -n 2`, or describe "
     "the network with `--link '100 Gbit/s, 2 us'`."
 )
 _NAMES = {
-    "alone": "one rank alone, {batch} rows",
-    "beside": "each rank by itself, {batch} rows",
-    "weak": "together, {batch} rows a rank (weak)",
-    "beside share": "each rank by itself, {share} rows",
-    "strong": "together, {batch} rows in all (strong)",
+    "alone": "one rank, {batch} rows",
+    "beside": "side by side, {batch} rows",
+    "weak": "weak: {batch} rows a rank",
+    "beside share": "side by side, {share} rows",
+    "strong": "strong: {batch} rows in all",
 }
 
 
