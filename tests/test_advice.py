@@ -31,11 +31,13 @@ COMMANDS = {
     "optimizers": ["train"],
     "options": ["train", "evaluate", "predict"],
     "own_pictures": ["predict"],
+    "ranks": ["train"],
     "resuming": ["train"],
     "serving": ["draw"],
     "table": ["train"],
     "tables": ["train"],
     "train": ["train"],
+    "training_data": ["train"],
 }
 
 

@@ -55,7 +55,7 @@ _MOST_CHARACTERS = MOST_CHARACTERS - len("xpnet: ")
 def main() -> None:
     """Run the command line and exit: 0 done, 1 failed, 2 bad usage, 128 + the number of a signal.
 
-    Of several processes with ``--distributed``, the first one says what failed, and its status counts.
+    Of several processes that train together, the first one says what failed, and its status counts.
     """
     listen()
     if isinstance(sys.stdout, io.TextIOWrapper):
