@@ -237,7 +237,9 @@ class Namespace:
     def with_group(self, group: Any) -> Namespace:
         """Return a copy of this namespace whose `nn.all_reduce` sums over a group of processes.
 
-        So do the namespaces that its methods return. It cannot be pickled.
+        So do the namespaces that its methods return. It cannot be pickled. All processes must call the
+        function equally often: a compiled step does so once more in its second call with new shapes, in which
+        its program is tried.
 
         Parameters
         ----------
