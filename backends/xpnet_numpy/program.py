@@ -107,7 +107,7 @@ class _Rules:
         special: dict[str, Rule] = dict.fromkeys(in_place.FUNCTIONS, self._write)
         special |= dict.fromkeys(stack.RULES, self._stack)
         special |= dict.fromkeys(_OBJECTS, self._write_by_object)
-        special |= {"pack": self._pack, "unpack": self._unpack, "all_reduce": _sum}
+        special |= {"pack": self._pack, "unpack": self._unpack, "all_reduce": self._sum}
         self.table = {
             name: [rule, _call_twin] if (rule := special.get(name)) else [_call_twin] for name in nn.FUNCTIONS
         }
@@ -172,6 +172,20 @@ class _Rules:
         self.placed[result] = self._could_be[result]
         return True
 
+    def _sum(self, lowering: Lowering, call: Call) -> bool:
+        """Sum an array where it is, if others can be in its memory."""
+        (flat,) = call.arrays.values()
+        if all(place.flat is not flat for place in self._could_be.values()):
+            return False
+
+        def run(x: Array) -> None:
+            total = call.run(x)
+            if total is not x:
+                x[...] = total
+
+        lowering.add(Task(call.name, run, (flat,)), at=call)
+        return True
+
     def _stack(self, lowering: Lowering, call: Call) -> bool:
         """Take steps of an optimizer that follow each other as one product."""
         calls = lowering.trace.calls
@@ -191,18 +205,6 @@ class _Rules:
         inputs: tuple[Any, ...] = (*stacked.copied, *call.running.values())
         lowering.add(Task(f"{call.name} of all", stacked.step, inputs), at=call)
         return True
-
-
-def _sum(lowering: Lowering, call: Call) -> bool:
-    """Sum an array where it is, because others may be in its memory."""
-
-    def run(x: Array) -> None:
-        total = call.run(x)
-        if total is not x:
-            x[...] = total
-
-    lowering.add(Task(call.name, run, (*call.arrays.values(),)), at=call)
-    return True
 
 
 def _by_name(function: Callable[..., None], names: Sequence[str]) -> Callable[..., None]:

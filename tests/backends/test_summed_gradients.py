@@ -132,6 +132,12 @@ def sums_another_array(xp, flat, x, y):
     return flat, xp.nn.add(a, x), xp.nn.add(b, b)
 
 
+def sums_a_number(xp, flat, x, y):
+    squares = xp.nn.all_reduce(xp.nn.sum_of_squares(x))
+    flat, a, b = summed(xp, flat, xp.nn.scaled(x, squares), xp.nn.sigmoid(y))
+    return flat, xp.nn.clip_by_norm(a, squares, 1.0), xp.nn.add(b, b)
+
+
 def scales(xp, flat, x, y):
     factor = xp.nn.sum_of_squares(y)
     flat, a, b = summed(xp, flat, xp.nn.scaled(xp.nn.add(x, x), factor), xp.nn.scaled(y, factor))
@@ -182,6 +188,7 @@ STEPS = [
     shares_memory_with_what_is_packed,
     leaves_numbers_as_they_are,
     sums_another_array,
+    sums_a_number,
     scales,
 ]
 
