@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import math
 import os
 import platform
 import sys
@@ -73,6 +74,7 @@ def all_reduce(device: Any, group: Group) -> Callable[[Array], Array]:
             communicator, fault = _communicator(group, ranks)
             way = ways.choose(ranks, fault)
     if communicator is not None:
+        group.waited = math.nan  # The host does not wait for these sums.
         return Sum(group, functools.partial(_add_by_nccl, communicator), way.reason)
     return Sum(group, functools.partial(_ADD[way.name], group), way.reason)
 

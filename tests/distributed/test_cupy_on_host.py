@@ -13,8 +13,8 @@ import xpnet
 WAYS = ["nccl", "mpi", "host", "broken"]
 # Of these kernels, those of float64; all take longer to compile than the test.
 USED = """
-accumulate activate activate_backward advance count fetch gather_batch gather_labels linear linear_backward
-linear_step pack scaled softmax_cross_entropy step
+accumulate activate activate_backward advance count dropout fetch gather_batch gather_labels linear
+linear_backward linear_step pack scaled softmax_cross_entropy step
 """
 
 
@@ -68,6 +68,13 @@ def test_a_way_that_is_not_captured_is_reported(way, found):
     for rank in found:
         assert rank[way]["report"].startswith(f"gradients are summed {'by a GPU' if way == 'mpi' else 'on'}")
         assert "rank 0 of 2 has no NCCL; install it" in rank[way]["report"]
+
+
+@pytest.mark.parametrize(("way", "known"), [("nccl", False), ("mpi", True), ("host", True)])
+def test_time_in_sums_is_known_unless_nccl_makes_them(way, known, found):
+    assert all(
+        [(seconds is not None) == known for seconds in rank[way]["waited"]] == [True] * 4 for rank in found
+    )
 
 
 def test_two_ranks_on_one_gpu_are_refused_by_all(found):

@@ -24,12 +24,15 @@ class Group(Protocol):
         Whether there is a group at all: False of `ALONE`, which is not the same as a group of one.
     holds_shares : bool
         Whether each process holds only the rows of the training set that it takes in the epoch.
+    waited : float
+        Seconds that this process has spent in `sum` since it began; nan if not known, as of sums on GPUs.
     """
 
     rank: int
     size: int
     is_split: bool
     holds_shares: bool
+    waited: float
 
     def sum(self, x: np.ndarray) -> None:
         """Replace an array by the sum of those of all ranks: C-contiguous, float32 or float64."""
@@ -55,11 +58,6 @@ class Group(Protocol):
 
         An exception that not all ranks have raised ends them all, with a line that names the rank.
         """
-        ...
-
-    @property
-    def waited(self) -> float:
-        """Seconds that this process has spent in `sum` since it began; nan if not known."""
         ...
 
 

@@ -11,7 +11,7 @@ from xpnet.namespace import Namespace
 
 
 def about_ranks(
-    group: Group, xp: Namespace, seconds: list[float], waited: list[float]
+    group: Group, xp: Namespace, seconds: list[float], waited: list[float | None]
 ) -> list[dict[str, Any]]:
     """Return what is known of each rank, as JSON.
 
@@ -19,9 +19,11 @@ def about_ranks(
     ----------
     group : Group
     xp : Namespace
-    seconds, waited : list of float
-        Of each epoch, on this rank: what it took, and what of that was spent in sums over the ranks, which
-        includes waiting for the others.
+    seconds : list of float
+        Of each epoch, on this rank: what it took.
+    waited : list of float or None
+        What of that was spent in sums over the ranks, which includes waiting for the others. None if it is
+        not known, as of sums that NCCL makes on GPUs.
 
     Returns
     -------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator
@@ -79,15 +78,15 @@ class DistributedTrainer(Trainer):
 
     Attributes
     ----------
-    waited : list of float
-        Seconds of each epoch that were spent in sums over the ranks.
+    waited : list of float or None
+        Seconds of each epoch that were spent in sums over the ranks; None if not known.
     """
 
     def __init__(
         self, xp: Namespace, problem: Problem, params: Params, train: Dataset, *, group: Group, **options: Any
     ) -> None:
         self._group = _Quiet(group)
-        self.waited: list[float] = []
+        self.waited: list[float | None] = []
         self._alone = xp, problem, params, train, options
         weights = train.sample_weight
         self._total_weight = len(train) if weights is None else float(weights.sum())
@@ -119,7 +118,7 @@ class DistributedTrainer(Trainer):
         return Trainer(xp, problem, params, train, **options)
 
     def rehearse(self) -> None:
-        """Take steps as `Trainer.rehearse` does; where sums are made on the host, each rank by itself.
+        """Take steps as `Trainer.rehearse` does, each rank by itself: sums are left out.
 
         Ranks may have different numbers of programs to try, so they do not wait for each other in them. If
         one of them cannot replay the step, none does: on GPUs, all ranks must capture a sum in the same call.
@@ -127,8 +126,7 @@ class DistributedTrainer(Trainer):
         if not Captured(self.xp, self._step, is_plain=is_plain_data).own:
             self.compiled = _AsWritten(self._step, _OF_ONES_OWN)
             return
-        # On a GPU, ranks wait for each other in the sums, so one cannot wait for the others here.
-        with self._group.together() if self.xp.device_kind == "cpu" else contextlib.nullcontext():
+        with self._group.together():
             self._group.is_quiet = True
             try:
                 if self._group.holds_shares:
@@ -149,7 +147,8 @@ class DistributedTrainer(Trainer):
         before = self._group.waited
         total = super().epoch(order, *args)
         self._average_layer_state()
-        self.waited.append(self._group.waited - before)
+        waited = self._group.waited - before
+        self.waited.append(None if math.isnan(waited) else waited)
         return total
 
     def close(self) -> None:
