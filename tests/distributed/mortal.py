@@ -28,7 +28,7 @@ def bug(group):
 
 def fork(group):
     if os.fork() == 0:
-        time.sleep(2)
+        time.sleep(1)
         os._exit(0)
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -61,7 +61,7 @@ for step in range(10_000):
                     raise ValueError("of one rank")
         if group.rank == chosen and what in ACTS:
             ACTS[what](group)
-    if step >= 300 and what == "nothing":
+    if step >= 150 and what == "nothing":
         break
     time.sleep(0.002)
 if group.rank == 0:

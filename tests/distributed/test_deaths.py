@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from distributed.ranks import THREADS, mpiexec, run_ranks
+from ranks import THREADS, mpiexec, run_ranks
 
 MORTAL = pathlib.Path(__file__).with_name("mortal.py")
 SECONDS = 10

@@ -4,7 +4,7 @@ import json
 import pathlib
 
 import pytest
-from distributed.ranks import run_ranks
+from ranks import run_ranks
 
 FACTS = pathlib.Path(__file__).with_name("group_facts.py")
 

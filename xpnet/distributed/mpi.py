@@ -19,7 +19,8 @@ from xpnet.distributed.watch import CALLS, Calls, catch_uncaught, fail, watch
 def mpi(comm: Any = None, *, shard: bool = False) -> MPIGroup:
     """Return the group of all processes that ``mpiexec`` started.
 
-    All of them call it, in the same order. Each call returns a group of its own, which no other disturbs.
+    All of them call it, in the same order, best before anything that may fail on one of them only. Each call
+    returns a group of its own, which no other disturbs.
 
     - All ranks get the same bits of a sum. MPI requires that.
     - A sum has the same bits in each run with the same MPI library, the same number of ranks and the same
@@ -28,7 +29,8 @@ def mpi(comm: Any = None, *, shard: bool = False) -> MPIGroup:
     - A rank that dies ends all others within ten seconds, and one line names it. A process on each node
       watches for that; it ends with the last rank. Where a launcher kills the ranks of other nodes, these may
       print a line each; the first one names the cause.
-    - An exception that one rank does not catch ends all ranks.
+    - An exception that one rank does not catch ends all ranks. So does a rank that exits while others of its
+      node wait for it in a call of the group.
 
     Parameters
     ----------
