@@ -62,7 +62,11 @@ _OF_ONE_PROCESS = "peers", "tf32", "sweep"
         "--quick", is_flag=True, help="Use fewer samples and rounds, for an answer within a minute."
     ),
     click.option("--rounds", type=COUNT, help="Epochs of each competitor. [default: 5; with --quick 3]"),
-    click.option("--threads", type=COUNT, help="Threads of each library. [default: all processors]"),
+    click.option(
+        "--threads",
+        type=COUNT,
+        help="Threads of each library. [default: all processors; with --distributed, those of a rank]",
+    ),
     click.option(
         "--tf32",
         is_flag=True,

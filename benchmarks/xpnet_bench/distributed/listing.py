@@ -110,11 +110,11 @@ def exchange(found: Mapping[str, Any]) -> str:
     size = 4 * found["workload"]["parameters"]
     sums = f", and adding one {1e9 * link.gamma:.3f} ns" if own["sum_seconds"] else " with its sum"
     return (
-        f"An allreduce over {ranks} ranks, fitted to {own['bytes'][0]} bytes to {own['bytes'][-1] / 1e6:.0f} "
-        f"MB: a message takes alpha = {1e6 * link.alpha:.2f} us, a byte beta = {1e9 * link.beta:.3f} ns"
-        f"{sums}. "
+        f"An allreduce over {ranks} ranks, fitted to {own['bytes'][0]} bytes to "
+        f"{_megabytes(own['bytes'][-1])}: a message takes alpha = {1e6 * link.alpha:.2f} us, a byte "
+        f"beta = {1e9 * link.beta:.3f} ns{sums}. "
         f"The fit is off by {statistics.median(errors):.0%} at the median, {errors[-1]:.0%} at most. For the "
-        f"gradient of {size / 1e6:.1f} MB it says {milliseconds(allreduce(link, ranks, size))} ms."
+        f"gradient of {_megabytes(size)} it says {milliseconds(allreduce(link, ranks, size))} ms."
     )
 
 
@@ -152,6 +152,10 @@ def fastest(found: Mapping[str, Any]) -> Rows:
             cells = [known[name, batch] for batch in batches]
             rows.append([name, backend["name"], *(f"{c['ranks']} ({c['speed_up']:.3g})" for c in cells)])
     return rows
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:.3g} MB"
 
 
 def _count(number: int, what: str) -> str:
