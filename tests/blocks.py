@@ -1,5 +1,7 @@
 """Run what a page shows, in the present folder: its python programs, as one program, and its commands.
 
+A python program that begins with the name of a file, such as ``# train.py``, is saved for a later command.
+
 python tests/blocks.py README.md
 """
 
@@ -63,7 +65,10 @@ def main(path: str) -> None:
     for line, language, code in blocks(pathlib.Path(path).read_text(encoding="utf-8")):
         where = f"{path}:{line}"
         print(f"== {where}", flush=True)
-        if language == "python":
+        name = re.match(r"# (\w+\.py)\n", code)
+        if language == "python" and name:
+            pathlib.Path(name[1]).write_text(code, encoding="utf-8")
+        elif language == "python":
             linecache.cache[where] = len(code), None, code.splitlines(keepends=True), where
             exec(compile(code, where, "exec"), names)
         elif language == "bash":

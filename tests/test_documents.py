@@ -114,13 +114,14 @@ def test_project_of_the_page_on_backends_can_be_built_and_brings_what_it_imports
 
 
 def commands(path):
-    """Yield each command in a document, as a list of words after any `NAME=value`."""
+    """Yield each command in a document, as a list of words after any `NAME=value` and ``mpiexec -n N``."""
     for _, language, code in blocks.blocks((ROOT / path).read_text(encoding="utf-8")):
         for line in blocks.commands(code) if language == "bash" else ():
             words = shlex.split(re.sub(r"[$>]\(\w.*?\)", "folder", line), comments=True)
             for is_end, group in itertools.groupby(words, lambda word: word in ("&&", "|")):
                 if not is_end:
-                    yield list(itertools.dropwhile(lambda word: re.match(r"[A-Z_]+=", word), group))
+                    found = list(itertools.dropwhile(lambda word: re.match(r"[A-Z_]+=", word), group))
+                    yield found[3:] if found[:2] == ["mpiexec", "-n"] else found
 
 
 COMMANDS = [(path, command) for path in (*DOCUMENTS, *PAGES) for command in commands(path)]
