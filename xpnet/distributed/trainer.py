@@ -243,4 +243,6 @@ class DistributedTrainer(Trainer):
             difference = own - first
             self._group.sum(difference)
             mean = (first + difference / self._group.size).astype(self._problem.dtype)
-            self.params[name] = self.xp.asarray(mean)
+            # In its place: a program, and on a GPU its graph, is of this array.
+            put = self.xp.nn.moving_average
+            self.params[name] = put(self.params[name], self.xp.asarray(mean), momentum=1.0)
