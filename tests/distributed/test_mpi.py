@@ -46,7 +46,8 @@ def test_large_objects_are_gathered_and_broadcast(facts):
 @pytest.mark.parametrize("call", ["gather unpicklable", "broadcast unpicklable"])
 def test_what_cannot_be_pickled_is_an_error_on_all_ranks(facts, call):
     first, *others = [fact[call] for fact in facts]
-    assert "pickle" in first[1]
+    assert first[0] in ("AttributeError", "PicklingError")
+    assert "lambda" in first[1]
     for kind, text in others:
         assert kind == "DistributedError"
         assert text.startswith(f"rank 0 of {len(facts)} failed: ")
