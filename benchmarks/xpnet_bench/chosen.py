@@ -46,7 +46,7 @@ def workload_of(options: dict[str, Any], *, quick: bool) -> Workload:
         model,
         optimizer,
         loss,
-        batch_size=options["batch_size"],
+        batch_size=options["batch_size"] or Workload.batch_size,
         seed=options["seed"],
         source=source,
         file=None if options["model"] is None else _absolute(options["model"]),

@@ -152,7 +152,6 @@ def bench(
         return
     if link is not None:
         raise click.UsageError("`--link` needs `--distributed`")
-    options["batch_size"] = options["batch_size"] or 128
     usable = _chosen_backends(backends, tf32=tf32)
     measuring = Measuring(usable, peers, quick, rounds, _threads(threads), tf32, sweep)
     found = _raced(measuring, options, json_path)
