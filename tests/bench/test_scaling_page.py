@@ -66,7 +66,7 @@ FOUND = {
             "grid": [
                 {"network": "784-10", "rows": 8, **NETWORK.work(8)._asdict(), "alone": [0.1], "beside": [0.1]}
             ],
-            "compute": {**COMPUTE._asdict(), "relative_errors": [0.0]},
+            "compute": {**COMPUTE._asdict(), "relative_errors": [-0.2, 0.1, 0.05]},
             "predicted": {"weak": 0.12, "strong": 0.05},
             **results.pays_and_fastest(Prediction(COMPUTE, LINK), [NETWORK], 1024),
         }
@@ -127,6 +127,11 @@ def test_exchange_is_said_with_its_errors():
     assert "off by 12% at the median, 25% at most" in text
     # 2 ranks by recursive doubling: 1 us + 4 MB.
     assert "For the gradient of 4 MB it says 4.00 ms." in text
+
+
+def test_fit_of_compute_is_said_with_its_errors():
+    (line,) = listing.computing(FOUND)
+    assert "off by 10% at the median of 3 widths and batches, 20% at most" in line
 
 
 def test_page_has_the_picture_and_all_tables(tmp_path):

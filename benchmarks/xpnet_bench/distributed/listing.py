@@ -21,7 +21,7 @@ def listing(found: Mapping[str, Any]) -> str:
     """Return the results as text of 80 columns."""
     parts = [_wrapped(conditions(found)), *aligned_rows(steps(found)), ""]
     parts += [_wrapped(line) for line in efficiencies(found)]
-    parts += ["", _wrapped(exchange(found))]
+    parts += ["", _wrapped(exchange(found)), *map(_wrapped, computing(found))]
     if asked := modelled(found):
         parts += ["", _wrapped(f"{asked} {LEAST}")]
         parts += ["", *aligned_rows(pays(found)), "", _wrapped(FASTEST), "", *aligned_rows(fastest(found))]
@@ -116,6 +116,17 @@ def exchange(found: Mapping[str, Any]) -> str:
         f"The fit is off by {statistics.median(errors):.0%} at the median, {errors[-1]:.0%} at most. For the "
         f"gradient of {_megabytes(size)} it says {milliseconds(allreduce(link, ranks, size))} ms."
     )
+
+
+def computing(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each backend: how well the model of its steps side by side fits."""
+    for backend in found["backends"]:
+        errors = sorted(map(abs, backend["compute"]["relative_errors"]))
+        yield (
+            f"The model of steps side by side on {backend['name']} is off by "
+            f"{statistics.median(errors):.0%} at the median of {len(errors)} widths and batches, "
+            f"{errors[-1]:.0%} at most."
+        )
 
 
 def modelled(found: Mapping[str, Any]) -> str | None:

@@ -31,7 +31,7 @@ def _study(found: Mapping[str, Any], name: str) -> str:
         listing.conditions(found),
         listing.markdown(listing.steps(found)).rstrip("\n"),
         "\n".join(f"- {line}" for line in listing.efficiencies(found)),
-        listing.exchange(found),
+        "\n".join([listing.exchange(found), *listing.computing(found)]),
     ]
     asked = listing.modelled(found)
     if asked is not None:
