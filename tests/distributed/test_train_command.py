@@ -168,6 +168,16 @@ def test_error_of_another_rank_is_one_line_that_names_it(options, message, tmp_p
     assert done.returncode == 1
 
 
+def test_missing_launcher_and_missing_mpi4py_are_one_line(tmp_path):
+    done = train(0, *SMALL, "--distributed")
+    assert done.stderr.startswith("xpnet: no `mpiexec` started this process; start it with `mpiexec -n 2 ")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    (tmp_path / "mpi4py.py").write_text("raise ModuleNotFoundError('gone', name='mpi4py')")
+    done = run_ranks(3, *TRAIN, *SMALL, "--distributed", env={"PYTHONPATH": str(tmp_path)})
+    assert done.stderr == "xpnet: mpi4py is not installed; install it with `pip install 'xpnet[mpi]'`\n"
+    assert (done.returncode, done.stdout) == (1, "")
+
+
 def test_shard_needs_distributed():
     message = "xpnet: `--shard` divides the training set among processes: pass `--distributed` too\n"
     for ranks in 0, 2:
