@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 from checking import assert_close, assert_gradient
+from groups import Pretended
 
 import xpnet
 from xpnet import BatchNorm, Conv2d, Dataset, Flatten, Linear, ReLU, Residual, Sequential, Unflatten
+from xpnet.descriptions import build, describe
 from xpnet.layer import state_shapes
 
 STATE = "mean", "variance"
@@ -351,3 +353,51 @@ def test_model_whose_class_has_a_call_of_its_own_is_trained_by_it(numpy_xp, imag
 
     train(numpy_xp, Doubled(Linear(12, 3)), images, epochs=1)
     assert Doubled.calls >= 4
+
+
+def test_synchronised_layer_of_one_process_is_the_usual_one(xp):
+    x, dy = (xp.asarray(sample(6, 3).astype("float32")) for _ in range(2))
+    made = []
+    for layer in (BatchNorm(3, sync=True), BatchNorm(3)):
+        for group in (None, xpnet.distributed.ALONE):
+            own = xp if group is None else xp.with_group(group)
+            y, pullback, state = layer.train(own, layer.init(xp, 0), x)
+            dx, grads = pullback(dy)
+            made.append([xp.to_host(a).tobytes() for a in (y, dx, *state.values(), *grads.values())])
+    assert all(one == made[0] for one in made)
+
+
+def test_synchronised_layer_takes_a_single_row_if_other_processes_have_more(numpy_xp):
+    layer, x = BatchNorm(3, sync=True), np.ones((1, 3), "float32")
+    params = layer.init(numpy_xp, 0)
+    with pytest.raises(ValueError, match="BatchNorm in training needs more than one row"):
+        layer.train(numpy_xp, params, x)
+    xp = numpy_xp.with_group(Pretended(2))
+    with pytest.raises(ValueError, match=r"leaves no batch of one to a process, or pass `sync=True`$"):
+        BatchNorm(3).train(xp, params, x)
+    y, pullback, _ = layer.train(xp, params, x)
+    assert np.array_equal(y, np.zeros((1, 3)))
+    assert np.isfinite(pullback(np.ones_like(x))[0]).all()
+
+
+def test_synchronised_layer_sums_three_short_arrays(numpy_xp):
+    group, layer = Pretended(2), BatchNorm(3, sync=True)
+    xp = numpy_xp.with_group(group)
+    y, pullback, _ = layer.train(xp, layer.init(xp, 0), sample(6, 3).astype("float32"))
+    assert group.sums == [(4,), (3,)]
+    pullback(np.ones_like(y), input_gradient=False)
+    assert group.sums == [(4,), (3,)]
+    pullback(np.ones_like(y))
+    assert group.sums == [(4,), (3,), (2, 3)]
+
+
+def test_layer_is_synchronised_only_if_it_says_so():
+    assert str(Sequential(BatchNorm(16, sync=True), BatchNorm(16))) == (
+        "Sequential(BatchNorm(16, sync=True), BatchNorm(16))"
+    )
+    with pytest.raises(TypeError, match="`sync` must be True or False, got 'yes'"):
+        BatchNorm(3, sync="yes")
+    # Files of layers that are not synchronised are those of earlier versions.
+    assert "sync" not in describe(BatchNorm(3))
+    for layer in (BatchNorm(3), BatchNorm(3, sync=True)):
+        assert build(describe(layer)) == layer

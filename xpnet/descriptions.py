@@ -57,9 +57,19 @@ def describe(part: Any) -> dict[str, Any]:
         if name in GROUPS:
             return {"layer": name, "layers": [describe(layer) for layer in part.layers]}
         if name in LAYERS:
-            return {"layer": name, **dataclasses.asdict(part)}
+            return {"layer": name, **_options_of(part)}
         return {"part": name, "fields": _fields(part)}
     return _registered(part) if is_registered(kind) else _own(part)
+
+
+def _options_of(layer: Any) -> dict[str, Any]:
+    """Return the fields of a layer of `xpnet`.
+
+    One that earlier versions do not have is left out if it has its default, so that these read the file too.
+    """
+    new = [field for field in dataclasses.fields(layer) if field.metadata.get("is_new")]
+    left_out = [field.name for field in new if getattr(layer, field.name) == field.default]
+    return {name: value for name, value in dataclasses.asdict(layer).items() if name not in left_out}
 
 
 def fits(part: Any, description: Any) -> bool:

@@ -244,10 +244,13 @@ class Namespace:
         Parameters
         ----------
         group : xpnet.distributed.Group
+            With `xpnet.distributed.ALONE`, the sum is what this process has.
         """
         other = self.with_functions(None)
         other.nn = _Functions(other)
-        vars(other.nn).update(vars(self.nn), all_reduce=self._device.all_reduce(group))
+        own_sum = functools.partial(nn.all_reduce, other)
+        sum_of_all = self._device.all_reduce(group) if group.is_split else own_sum
+        vars(other.nn).update(vars(self.nn), all_reduce=sum_of_all)
         vars(other).pop("_checked", None)
         other.group = group
         other._device = dataclasses.replace(

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from xpnet.checks import count, float_name, fraction, positive, set_fields
+from xpnet.checks import count, flag, float_name, fraction, positive, set_fields
 from xpnet.layer import Array, Params, Pullback, Shape, check_float, check_gradient, param
 from xpnet.moments import mean_and_deviation
 from xpnet.namespace import Namespace
@@ -67,6 +67,10 @@ class BatchNorm:
     the state `mean` and `variance`, which training moves towards those of each batch, so that a row gives the
     same alone and in a batch.
 
+    If several processes train, the rows of a batch are divided among them, see `xpnet.distributed`. By
+    default, each process then normalises by its own rows, and the processes get the mean of their states
+    after each epoch. With `sync`, all rows of the batch count in all processes, as in one process.
+
     Parameters
     ----------
     n : int
@@ -75,14 +79,18 @@ class BatchNorm:
         Share of the new batch in the state, in [0, 1).
     eps : float
         Added to the variance.
+    sync : bool
+        Whether mean and variance in training are those over all processes; see
+        `xpnet.nn.synchronised`. Each layer then sums three short arrays over them in each step.
     """
 
     n: int
     momentum: float = 0.1
     eps: float = 1e-5
+    sync: bool = dataclasses.field(default=False, metadata={"is_new": True})
 
     def __post_init__(self) -> None:
-        set_fields(self, n=count, momentum=fraction, eps=positive)
+        set_fields(self, n=count, momentum=fraction, eps=positive, sync=flag)
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -120,18 +128,38 @@ class BatchNorm:
     ) -> tuple[Array, Pullback, Params]:
         """Return the output by the batch itself, shape of `x`, its pullback, and the new state."""
         scale, shift, *state = self._arrays(xp, params, x)
-        if math.prod(x.shape[:-1]) == 1:
-            raise ValueError(
-                f"`x` has shape {tuple(x.shape)}, but BatchNorm in training needs more than one row, whose "
-                "variance it takes; choose a batch size that leaves no batch of one"
-            )
-        y, *found = xp.nn.batch_norm_training(x, scale, shift, eps=self.eps)
+        if self.sync and xp.group is not None and xp.group.size > 1:
+            y, pullback, *found = self._shared(xp, scale, shift, x)
+        else:
+            _check_several_rows(xp, x)
+            y, *found = xp.nn.batch_norm_training(x, scale, shift, eps=self.eps)
+            backward = xp.nn.batch_norm_training_backward
+            pullback = _pullback(xp, y, lambda dy: backward(x, scale, dy, eps=self.eps))
         new = {
             name: xp.nn.moving_average(running, value, momentum=self.momentum)
             for name, running, value in zip(self.state_shapes, state, found, strict=True)
         }
-        backward = xp.nn.batch_norm_training_backward
-        return y, _pullback(xp, y, lambda dy: backward(x, scale, dy, eps=self.eps)), new
+        return y, pullback, new
+
+    def _shared(
+        self, xp: Namespace, scale: Array, shift: Array, x: Array
+    ) -> tuple[Array, Pullback, Array, Array]:
+        """Return the output by the rows of all processes, its pullback, and their mean and variance."""
+        sums = xp.nn.all_reduce(xp.nn.batch_sums(x))
+        mean, squares = xp.nn.batch_squares(x, sums)
+        variance, unbiased = xp.nn.batch_variances(xp.nn.all_reduce(squares), sums)
+        y = xp.nn.batch_norm(x, scale, shift, mean, variance, eps=self.eps)
+
+        def pullback(dy: Array, *, input_gradient: bool = True) -> tuple[Array, Params]:
+            check_gradient(xp, dy, y)
+            d_scale, d_shift, slopes = xp.nn.batch_norm_slopes(x, mean, variance, dy, eps=self.eps)
+            grads = {"scale": d_scale, "shift": d_shift}  # of these rows: training adds up those of all
+            if not input_gradient:
+                return None, grads
+            given = x, scale, mean, variance, dy, xp.nn.all_reduce(slopes), sums
+            return xp.nn.batch_norm_shared_backward(*given, eps=self.eps), grads
+
+        return y, pullback, mean, unbiased
 
     def _arrays(self, xp: Namespace, params: Params, x: Array) -> list[Array]:
         """Return the parameters and the state, after a check of `x`."""
@@ -220,6 +248,16 @@ def _pullback(xp: Namespace, y: Array, backward: Callable[[Array], tuple[Array, 
         return (dx if input_gradient else None), {"scale": d_scale, "shift": d_shift}
 
     return pullback
+
+
+def _check_several_rows(xp: Namespace, x: Array) -> None:
+    if math.prod(x.shape[:-1]) == 1:
+        is_part = xp.group is not None and xp.group.size > 1
+        raise ValueError(
+            f"`x` has shape {tuple(x.shape)}, but BatchNorm in training needs more than one row, whose "
+            "variance it takes; choose a batch size that leaves no batch of one"
+            + (" to a process, or pass `sync=True`" if is_part else "")
+        )
 
 
 def _check_channels(xp: Namespace, x: Array, n: int) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from xpnet.batches import spans
 from xpnet.datasets import Dataset
-from xpnet.distributed.group import Group
+from xpnet.distributed.group import ALONE, Group
 from xpnet.distributed.parts import Part
 from xpnet.layer import Params, in_training
 from xpnet.namespace import Namespace
@@ -221,7 +221,9 @@ class DistributedTrainer(Trainer):
         own = Part.parsed(part)
         stream = None if step is None else self._dropout.at(step).from_row(own.first)
         x, wanted, weights = self._batch(xp, images, targets, indices)
-        outputs, pullback, layer_state = in_training(self._trunk, xp, params, x, stream=stream)
+        # Layers that all ranks give the same rows have nothing to sum.
+        among = xp if own.copies == 1 else xp.with_group(ALONE)
+        outputs, pullback, layer_state = in_training(self._trunk, among, params, x, stream=stream)
         loss, d_outputs = self._problem.loss.value(xp, outputs, wanted, weights)
         _, grads = pullback(xp.nn.scaled(d_outputs, share), input_gradient=False)
         flat, grads = self._summed(xp, flat, grads)
