@@ -64,6 +64,7 @@ class Rules:
         # Gathered batches that are not written out: where their images and their lists are, and the scaling.
         self._batches: dict[Value, tuple[dict[str, Value], dict[str, Value], dict[str, float]]] = {}
         self._counts: dict[Any, Count] = {}
+        self._masks: dict[Call, Value] = {}  # of dropout, by the calls that need them again
         # Values with other shapes in the memory of others.
         self._aliases: dict[Value, Value] = {}
         own = {name: self._own for name, function in nn.FUNCTIONS.items() if lazy.has_operation(function)}
@@ -79,7 +80,14 @@ class Rules:
                 ("flatten", "flatten_backward", "unflatten", "unflatten_backward"), self._reshape
             ),
         }
-        rules = own | {name: _if_constant(rule) for name, rule in rules.items()} | {"dropout": self._dropout}
+        rules = (
+            own
+            | {name: _if_constant(rule) for name, rule in rules.items()}
+            | {
+                "dropout": self._dropout,
+                "dropout_backward": self._dropout_backward,
+            }
+        )
         self.table = {
             name: [_if(self._is_ours, rules[name]), self._host] if name in rules else [self._host]
             for name in nn.FUNCTIONS
@@ -172,10 +180,14 @@ class Rules:
             return self._own(lowering, call)
         mask = self._value(x.shape)
         self._add_own(lowering, call, "dropout_keeping", mask=mask)
-        for other in again:
-            (dx,) = _results(other)
-            self._add(lowering, other, "keep", {}, dy=other.arrays["dy"], mask=mask, dx=dx)
-            lowering.take(other)
+        self._masks.update(dict.fromkeys(again, mask))
+        return True
+
+    def _dropout_backward(self, lowering: Lowering, call: Call) -> bool:
+        if call not in self._masks:
+            return self._own(lowering, call)
+        (dx,) = _results(call)
+        self._add(lowering, call, "keep", {}, dy=call.arrays["dy"], mask=self._masks[call], dx=dx)
         return True
 
     def _call(

@@ -53,3 +53,19 @@ def test_images_that_a_step_changes_between_a_convolution_and_its_gradients_are_
         found = compiled(backend, *[backend.asarray(x.copy()) for x in arrays])
         for one, other in zip(found, expected, strict=True):
             np.testing.assert_allclose(backend.to_host(one), other, rtol=1e-4, atol=1e-4)
+
+
+def test_gradient_through_dropout_and_flatten_is_replayed(backend, dtype):
+    def step(xp, x, number):
+        y = xp.nn.dropout(xp.nn.relu(x), 7, number, 0.3)
+        flat = xp.nn.flatten(y)
+        d_flat = xp.nn.add(flat, flat)
+        return xp.nn.dropout_backward(xp.nn.flatten_backward(y, d_flat), 7, number, 0.3)
+
+    x = np.random.default_rng(0).normal(size=(31, 8, 8, 3)).astype(dtype)
+    compiled = backend.compile(step)
+    for number in (1, 2, 3):
+        found = compiled(backend, backend.asarray(x), number)
+    assert compiled.report == ""
+    expected = step(xpnet.Namespace("plain", np), x, 3)
+    np.testing.assert_allclose(backend.to_host(found), expected, rtol=1e-6)

@@ -119,7 +119,7 @@ IMAGES = Model(
     Conv2d(1, 3, 3),
     BatchNorm(3, sync=True),
     ReLU(),
-    Residual(BatchNorm(3, sync=True)),
+    Residual(BatchNorm(3, sync=True), Dropout(0.3)),
     Flatten(),
     Dropout(0.2),
     Linear(192, trainings.CLASSES),
