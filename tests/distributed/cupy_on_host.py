@@ -15,7 +15,8 @@ import cuda_on_host
 
 import xpnet
 
-MODEL = xpnet.Sequential(xpnet.Linear(11, 9), xpnet.Sigmoid(), xpnet.Dropout(0.3), xpnet.Linear(9, 3))
+LAYERS = xpnet.Linear(11, 9), xpnet.Sigmoid(), xpnet.BatchNorm(9, sync=True), xpnet.Dropout(0.3)
+MODEL = xpnet.Sequential(*LAYERS, xpnet.Linear(9, 3))
 # Ranks take 2 and 3 rows of a batch of 5, and 2 rows each of the last one: rank 0 has one set of shapes.
 OPTIONS = {"epochs": 4, "batch_size": 5, "dtype": "float64", "optimizer": xpnet.Adam(), "progress": False}
 
