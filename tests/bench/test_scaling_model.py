@@ -3,12 +3,12 @@
 import pytest
 
 import xpnet
-from xpnet_bench.distributed.compute import Compute, Work, fitted_compute, work_of
+from xpnet_bench.distributed.compute import Compute, Measured, Work, fitted_compute, nearest, work_of
 from xpnet_bench.distributed.link import Link
 from xpnet_bench.distributed.prediction import Prediction
 
-# 1 ms a step, 100 Gflop/s, 1 ns a parameter; a tenth longer beside others, and 0.5 ns a parameter to pack it.
-COMPUTE = Compute(1e-3, 1e-11, 1e-9, 1.1, 0.5e-9)
+# 100 Gflop/s, 2 ns a parameter; a tenth longer beside others, and 0.5 ns a parameter to pack it.
+COMPUTE = Compute(1e-11, 2e-9, 1.1, 0.5e-9)
 LINK = Link(1e-6, 1e-9, 0.5e-9)
 MODEL = Prediction(COMPUTE, LINK)
 
@@ -29,7 +29,7 @@ def test_ranks_exchange_four_bytes_a_parameter():
 
 
 def test_step_of_one_rank_is_that_of_the_hand_calculation():
-    # 1 ms + 10 rows of 0.1 ms + a million parameters of 1 ns.
+    # 10 rows of 0.1 ms, and a million parameters of 2 ns.
     assert MODEL.step(small(10), 1) == pytest.approx(3e-3)
 
 
@@ -55,7 +55,7 @@ def test_ranks_never_pay_where_memory_is_too_slow():
 
 
 def test_fastest_number_of_ranks_has_a_row_for_each():
-    quick = Prediction(Compute(0, 1e-11, 0, 1.0, 0), Link(1e-9, 0, 0))
+    quick = Prediction(Compute(1e-11, 0, 1.0, 0), Link(1e-9, 0, 0))
     assert quick.fastest(small, 64) == 64
     assert quick.fastest(small, 10**6) == 512
 
@@ -65,12 +65,19 @@ def test_one_rank_is_fastest_if_messages_are_slow():
 
 
 def test_fit_finds_the_compute_that_made_the_times():
-    works = [Work(f, p) for f in (10**6, 10**8, 10**10) for p in (10**4, 10**6)]
+    works = [small(rows) for rows in (1, 8, 64)]
     alone = [COMPUTE.alone(work) for work in works]
     beside = [COMPUTE.beside(work) for work in works]
     assert fitted_compute(works, alone, beside) == pytest.approx(COMPUTE, rel=1e-6)
 
 
 def test_ranks_are_not_faster_beside_others():
-    works = [Work(10**6, 10**4), Work(10**8, 10**6)]
+    works = [small(1), small(10)]
     assert fitted_compute(works, [1e-3, 1e-2], [0.9e-3, 0.9e-2]).contention == 1
+
+
+def test_nearest_network_is_that_of_the_least_ratio_of_parameters():
+    narrow, wide = (Measured(f"{p} parameters", p, COMPUTE) for p in (10**4, 10**6))
+    # The geometric mean of the two is 10^5; the arithmetic one is five times that.
+    for parameters, expected in ((10**3, narrow), (90_000, narrow), (110_000, wide), (10**8, wide)):
+        assert nearest([narrow, wide], parameters) == expected

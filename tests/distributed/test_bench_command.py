@@ -12,6 +12,7 @@ from ranks import run_ranks
 
 from xpnet import plots
 from xpnet_bench.distributed import chart, listing, results
+from xpnet_bench.distributed.compute import Work
 from xpnet_bench.distributed.exchange import link_of
 from xpnet_bench.distributed.link import allreduce
 from xpnet_bench.schema import document
@@ -75,8 +76,16 @@ def test_steps_together_are_predicted_without_them(two):
         steps = backend["steps"]
         assert backend["predicted"] == {
             "weak": pytest.approx(statistics.median(steps["beside"]) + message),
+            "beside share": pytest.approx(share_of(backend, found)),
             "strong": pytest.approx(statistics.median(steps["beside share"]) + message),
         }
+
+
+def share_of(backend, found):
+    """Return the seconds of half of the batch by the rates of the network that has the whole batch."""
+    (whole,) = (p for p in backend["grid"] if p["network"] == found["workload"]["title"] and p["rows"] == 64)
+    (own,) = (m for m in results.measured_of(backend) if m.network == whole["network"])
+    return own.compute.beside(Work(whole["flops"] // 2, whole["parameters"]))
 
 
 def test_compute_is_fitted_to_narrower_networks_and_smaller_batches(two):
@@ -84,6 +93,8 @@ def test_compute_is_fitted_to_narrower_networks_and_smaller_batches(two):
         grid = [(point["network"], point["rows"]) for point in backend["grid"]]
         assert grid == [("784-8-10", 8), ("784-8-10", 64), ("784-32-10", 8), ("784-32-10", 64)]
         assert backend["grid"][-1]["alone"] == backend["steps"]["alone"]
+        assert backend["compute"] == results.computes_of(backend["grid"])
+        assert [each["network"] for each in backend["compute"]] == ["784-8-10", "784-32-10"]
 
 
 def test_tables_ask_of_three_widths_and_three_numbers_of_ranks(two):
@@ -105,6 +116,7 @@ def test_listing_fits_a_terminal_and_says_what_is_modelled(two):
     listed = text[text.index("MNIST") : text.index("wrote")]
     assert max(map(len, listed.splitlines())) <= 80
     assert "Modelled: ranks that are all connected like these, within one machine." in listed
+    assert "784-128-10 was not measured: the model takes the rates of 784-32-10," in " ".join(listed.split())
 
 
 def test_picture_is_drawn(two, one):

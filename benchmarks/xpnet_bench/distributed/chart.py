@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import statistics
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-from xpnet_bench.distributed.listing import modelled
-from xpnet_bench.distributed.prediction import PAYS, RANKS, Prediction
+from xpnet_bench.distributed.listing import modelled, unmeasured
+from xpnet_bench.distributed.prediction import PAYS, RANKS
 from xpnet_bench.distributed.results import family_of, prediction_of, whole_batches
 
 # Okabe and Ito's colours, which the colour-blind can tell apart, and dashes for print without colour.
 _LOOKS = (("#0072B2", "-"), ("#D55E00", "--"), ("#009E73", "-."), ("#CC79A7", ":"))
 _GREY, _DOTS = "#555555", (0, (1, 2))
 _WIDTH, _HEIGHT = 10.0, 4.4
+# Of the title, which has this width.
+_COLUMNS = 115
 # One more line has the batch a rank over this.
 _PART = 8
 
@@ -32,9 +35,8 @@ def curves(figure: Any, found: Mapping[str, Any]) -> None:
     figure.set_size_inches(_WIDTH, 0.9 + _HEIGHT * len(backends))
     rows = figure.subplots(len(backends), 2, squeeze=False)
     for (left, right), backend in zip(rows, backends, strict=True):
-        prediction = prediction_of(found, backend)
-        _weak(left, found, backend, prediction)
-        _strong(right, found, backend, prediction)
+        _weak(left, found, backend)
+        _strong(right, found, backend)
         for axes in (left, right):
             axes.set(xscale="log", xlim=(0.9, 1.1 * RANKS[-1]), xlabel="ranks")
             axes.set_xticks(RANKS, map(str, RANKS))
@@ -46,14 +48,14 @@ def curves(figure: Any, found: Mapping[str, Any]) -> None:
     figure.suptitle(_title(found), fontsize=10, x=0.01, ha="left", linespacing=1.4)
 
 
-def _weak(axes: Any, found: Mapping[str, Any], backend: Mapping[str, Any], model: Prediction | None) -> None:
+def _weak(axes: Any, found: Mapping[str, Any], backend: Mapping[str, Any]) -> None:
     """Draw efficiency: each rank has the same number of rows, however many ranks there are."""
     batch, title = found["workload"]["batch_size"], found["workload"]["title"]
     family = sorted(family_of(backend), key=lambda network: network.name != title)  # that one comes first
     lines = [(network, batch) for network in family]
     lines[1:1] = [(network, -(-batch // _PART)) for network in family[:1]]
     for (network, rows), (colour, style) in zip(lines, _LOOKS, strict=False):
-        if model is not None:
+        if (model := prediction_of(found, backend, network)) is not None:
             shares = [100 * model.efficiency(network.work(rows), n) for n in RANKS]
             axes.plot(RANKS, shares, style, color=colour, label=f"{network.name}, {rows:,} rows a rank")
     axes.axhline(100 * PAYS, color=_GREY, linewidth=0.8, linestyle=_DOTS, label=f"{PAYS:.0%}")
@@ -65,13 +67,12 @@ def _weak(axes: Any, found: Mapping[str, Any], backend: Mapping[str, Any], model
     )
 
 
-def _strong(
-    axes: Any, found: Mapping[str, Any], backend: Mapping[str, Any], model: Prediction | None
-) -> None:
+def _strong(axes: Any, found: Mapping[str, Any], backend: Mapping[str, Any]) -> None:
     """Draw speed-up: ranks divide the rows of one batch."""
     title = found["workload"]["title"]
     axes.plot(RANKS, RANKS, color=_GREY, linewidth=0.8, linestyle=_DOTS, label="as many times as ranks")
     network = next((each for each in family_of(backend) if each.name == title), None)
+    model = None if network is None else prediction_of(found, backend, network)
     if model is not None and network is not None:
         batches = whole_batches(found["workload"]["batch_size"])
         for batch, (colour, style) in zip(batches, _LOOKS, strict=False):
@@ -119,5 +120,6 @@ def _title(found: Mapping[str, Any]) -> str:
         f"Points: measured on {about['ranks']} ranks of {about['processor']}, threads a rank: "
         f"{about['threads']}; {found['date'][:10]}",
         f"Lines: {(modelled(found) or 'no model').replace('Modelled:', 'a model of')}",
+        *unmeasured(found),
     ]
-    return "\n".join(lines)
+    return "\n".join(textwrap.fill(line, _COLUMNS) for line in lines)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -37,11 +38,11 @@ def work_of(model: xpnet.Sequential, rows: int, shape: tuple[int, ...]) -> Work:
 
 
 class Compute(NamedTuple):
-    """Seconds of a step: a part for each step, flop and parameter, because all parameters are updated.
+    """Seconds of a step of one network: a part for each flop, and one for each parameter, whatever the rows.
 
     Attributes
     ----------
-    per_step, per_flop, per_parameter : float
+    per_flop, per_parameter : float
         Of one rank that trains alone.
     contention : float
         How many times as long that takes while all ranks compute, at least 1: they share memory and caches.
@@ -49,7 +50,6 @@ class Compute(NamedTuple):
         Seconds per parameter of gathering the gradients in one array, and of reading them there.
     """
 
-    per_step: float
     per_flop: float
     per_parameter: float
     contention: float
@@ -57,16 +57,36 @@ class Compute(NamedTuple):
 
     def alone(self, work: Work) -> float:
         """Return the seconds of a step of one rank."""
-        return self.per_step + self.per_flop * work.flops + self.per_parameter * work.parameters
+        return self.per_flop * work.flops + self.per_parameter * work.parameters
 
     def beside(self, work: Work) -> float:
         """Return the seconds of a step of each rank while all of them compute, without messages."""
         return self.contention * self.alone(work) + self.per_packed * work.parameters
 
 
+class Measured(NamedTuple):
+    """A network whose steps were measured.
+
+    Attributes
+    ----------
+    network : str
+    parameters : int
+    compute : Compute
+    """
+
+    network: str
+    parameters: int
+    compute: Compute
+
+
 def fitted_compute(works: Sequence[Work], alone: Sequence[float], beside: Sequence[float]) -> Compute:
-    """Return the model of measured steps, by least squares of the relative errors."""
-    (per_step, per_flop, per_parameter), _ = least_squares.fitted([[1.0, *work] for work in works], alone)
+    """Return the model of measured steps of one network, by least squares of the relative errors."""
+    (per_flop, per_parameter), _ = least_squares.fitted(works, alone)
     terms = [[seconds, work.parameters] for seconds, work in zip(alone, works, strict=True)]
     (contention, per_packed), _ = least_squares.fitted(terms, beside)
-    return Compute(per_step, per_flop, per_parameter, max(1.0, contention), per_packed)
+    return Compute(per_flop, per_parameter, max(1.0, contention), per_packed)
+
+
+def nearest(measured: Sequence[Measured], parameters: int) -> Measured:
+    """Return the network whose number of parameters has the ratio nearest to 1 to this one."""
+    return min(measured, key=lambda each: abs(math.log(each.parameters / parameters)))

@@ -10,7 +10,7 @@ from typing import Any
 from xpnet_bench.distributed.exchange import link_of
 from xpnet_bench.distributed.link import allreduce
 from xpnet_bench.distributed.prediction import PAYS
-from xpnet_bench.distributed.results import ASKED, whole_batches
+from xpnet_bench.distributed.results import ASKED, family_of, stand_in, whole_batches
 from xpnet_bench.noise import Interval, ratio_interval
 from xpnet_bench.results import aligned_rows, milliseconds
 
@@ -23,7 +23,7 @@ def listing(found: Mapping[str, Any]) -> str:
     parts += [_wrapped(line) for line in efficiencies(found)]
     parts += ["", _wrapped(exchange(found)), *map(_wrapped, computing(found))]
     if asked := modelled(found):
-        parts += ["", _wrapped(f"{asked} {LEAST}")]
+        parts += ["", *map(_wrapped, [*unmeasured(found), f"{asked} {LEAST}"])]
         parts += ["", *aligned_rows(pays(found)), "", _wrapped(FASTEST), "", *aligned_rows(fastest(found))]
     else:
         parts += ["", _wrapped(_NO_MODEL)]
@@ -55,7 +55,7 @@ def conditions(found: Mapping[str, Any]) -> str:
 
 
 def steps(found: Mapping[str, Any]) -> Rows:
-    """Return a table of the measured steps, with what the model predicted of those together."""
+    """Return a table of the measured steps, with the model's predictions of those that no fit uses."""
     rows = [["ms per step", "backend", "median", "min to max", "predicted", "off by"]]
     batch = found["workload"]["batch_size"]
     share = -(-batch // found["machine"]["ranks"])
@@ -119,13 +119,13 @@ def exchange(found: Mapping[str, Any]) -> str:
 
 
 def computing(found: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each backend: how well the model of its steps side by side fits."""
+    """Yield a line for each backend: how well the model fits its steps, alone and side by side."""
     for backend in found["backends"]:
-        errors = sorted(map(abs, backend["compute"]["relative_errors"]))
+        fits = [each["relative_errors"] for each in backend["compute"]]
+        errors = sorted(abs(error) for fit in fits for case in fit.values() for error in case)
         yield (
-            f"The model of steps side by side on {backend['name']} is off by "
-            f"{statistics.median(errors):.0%} at the median of {len(errors)} widths and batches, "
-            f"{errors[-1]:.0%} at most."
+            f"The model of steps on {backend['name']}, fitted to each network by itself, is off by "
+            f"{statistics.median(errors):.0%} at the median of {len(errors)} cases, {errors[-1]:.0%} at most."
         )
 
 
@@ -139,6 +139,17 @@ def modelled(found: Mapping[str, Any]) -> str | None:
     if about["machines"] == 1:
         return "Modelled: ranks that are all connected like these, within one machine."
     return f"Modelled: ranks that are all connected like these, on {about['machines']} machines."
+
+
+def unmeasured(found: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each network of the model that was not measured: whose rates it takes."""
+    backend = found["backends"][0]  # the networks of all backends are the same
+    for network in family_of(backend):
+        if (other := stand_in(backend, network)) is not None:
+            yield (
+                f"{network.name} was not measured: the model takes the rates of {other}, "
+                "the nearest in the number of parameters."
+            )
 
 
 def pays(found: Mapping[str, Any]) -> Rows:

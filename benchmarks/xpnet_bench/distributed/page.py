@@ -36,6 +36,7 @@ def _study(found: Mapping[str, Any], name: str) -> str:
     asked = listing.modelled(found)
     if asked is not None:
         parts += [
+            *listing.unmeasured(found),
             f"{asked} {listing.LEAST}",
             listing.markdown(listing.pays(found)).rstrip("\n"),
             listing.FASTEST,

@@ -18,11 +18,12 @@ WorkOf = Callable[[int], Work]
 
 
 class Prediction(NamedTuple):
-    """A model of training steps on any number of ranks.
+    """A model of training steps of one network on any number of ranks.
 
     Attributes
     ----------
     compute : Compute
+        Of the network.
     link : Link
         The connection of the ranks, the same between any two of them.
     """

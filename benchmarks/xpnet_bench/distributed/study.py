@@ -10,12 +10,11 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import xpnet
-from xpnet_bench.distributed.compute import Compute, fitted_compute, work_of
+from xpnet_bench.distributed.compute import nearest, work_of
 from xpnet_bench.distributed.exchange import link_of, measured_exchange, sizes_for
-from xpnet_bench.distributed.link import Link, allreduce
+from xpnet_bench.distributed.link import allreduce
 from xpnet_bench.distributed.placing import Place
-from xpnet_bench.distributed.prediction import Prediction
-from xpnet_bench.distributed.results import VERSION, Scaled, pays_and_fastest, works_of
+from xpnet_bench.distributed.results import VERSION, Scaled, computes_of, measured_of, pays_and_fastest
 from xpnet_bench.distributed.steps import Ranks, all_cases, alone_and_beside, in_turns
 from xpnet_bench.machine import machine
 from xpnet_bench.networks import parameter_count
@@ -107,25 +106,32 @@ class Study:
         cases = all_cases(xp, self._ranks, workload, self._train, steps=self._steps)
         steps = in_turns(cases, self._plan.rounds)
         grid = [self._point(xp, other, steps) for other in self._others()]
-        compute = _compute_of(grid)
-        fitted, given = (link and link_of(link) for link in (exchange["fitted"], exchange["given"]))
-        found: dict[str, Any] = {
+        found = {
             "name": name,
             "device": xp.device_name(),
             "versions": {"xpnet": xpnet.__version__, **xp.versions},
             "steps": steps,
             "grid": grid,
-            "compute": {**compute._asdict(), "relative_errors": _errors(compute, grid)},
-            "predicted": _predicted(steps, fitted, self._ranks.group.size, workload),
-            "pays": [],
-            "fastest": [],
+            "compute": computes_of(grid),
         }
+        return found | self._modelled(found, exchange)
+
+    def _modelled(self, backend: dict[str, Any], exchange: dict[str, Any]) -> dict[str, Any]:
+        """Return what the model of a backend predicts, of the ranks that there are and of more."""
+        workload, size, shape = self._plan.workload, self._ranks.group.size, self._train.inputs.shape[1:]
+        measured = measured_of(backend)
+        fitted, given = (link and link_of(link) for link in (exchange["fitted"], exchange["given"]))
+        found: dict[str, Any] = {"predicted": {}, "pays": [], "fastest": []}
+        if fitted is not None:
+            share = work_of(workload.model, -(-workload.batch_size // size), shape)
+            compute = nearest(measured, share.parameters).compute
+            message = allreduce(fitted, size, share.gradient_bytes)
+            found["predicted"] = _predicted(backend["steps"], compute.beside(share), message)
         link = given or fitted
         if link is None:
             return found
-        shape = self._train.inputs.shape[1:]
         family = [Scaled(title_of(model), work_of(model, 1, shape)) for model in self._plan.family]
-        return found | pays_and_fastest(Prediction(compute, link), family, workload.batch_size)
+        return found | pays_and_fastest(measured, link, family, workload.batch_size)
 
     def _others(self) -> list[Workload]:
         """Return the workloads to which the model of compute is fitted; the widest network is too slow."""
@@ -162,22 +168,10 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _compute_of(grid: Sequence[Mapping[str, Any]]) -> Compute:
-    alone, beside = ([statistics.median(point[key]) for point in grid] for key in ("alone", "beside"))
-    return fitted_compute(works_of(grid), alone, beside)
-
-
-def _errors(compute: Compute, grid: Sequence[Mapping[str, Any]]) -> list[float]:
-    pairs = zip(works_of(grid), grid, strict=True)
-    return [compute.beside(work) / statistics.median(point["beside"]) - 1 for work, point in pairs]
-
-
-def _predicted(
-    steps: Mapping[str, list[float]], link: Link | None, ranks: int, workload: Workload
-) -> dict[str, float]:
-    """Return the seconds of steps together, from those beside each other and from the fitted link."""
-    if link is None:
-        return {}
-    message = allreduce(link, ranks, 4 * parameter_count(workload.model))
-    beside = {"weak": "beside", "strong": "beside share"}
-    return {case: statistics.median(steps[key]) + message for case, key in beside.items()}
+def _predicted(steps: Mapping[str, list[float]], share: float, message: float) -> dict[str, float]:
+    """Return the seconds of steps that no fit uses, from the model of a share of the batch and a message."""
+    return {
+        "weak": statistics.median(steps["beside"]) + message,
+        "beside share": share,
+        "strong": statistics.median(steps["beside share"]) + message,
+    }
