@@ -39,7 +39,7 @@ def test_a_lesson_runs_after_import_xpnet():
 
 def test_import_xpnet_loads_neither_lessons_nor_plots_nor_the_commands():
     late = "lessons", "plots", "replay.replayed", "cli"
-    heavy = "difflib", "matplotlib", "click", "onnx", "onnxruntime", "sklearn"
+    heavy = "difflib", "email", "importlib.metadata", "matplotlib", "click", "onnx", "onnxruntime", "sklearn"
     late = *(f"xpnet.{name}" for name in late), *heavy
     assert python(f"import sys, xpnet; print([name for name in {late} if name in sys.modules])") == "[]\n"
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.distributed.agreement import of_first
 from xpnet.distributed.group import ALONE, Group
 from xpnet.epoch_lines import epoch_lines
 from xpnet.errors import TrainingDivergedError
@@ -55,11 +54,9 @@ def train_epochs(
         for _ in range(resumable.done, epochs):
             train_epoch(run, trainer, measures, order.permutation(trainer.samples), advance, group)
             tell(run.history[-1])
-            before = run.optimizer
             with group.together():
                 answers = [callback(run) for callback in callbacks]
-            run.optimizer = of_first(group, run.optimizer, before)
-            trainer.use(run.optimizer)
+            run.optimizer = trainer.use(run.optimizer)
             with group.together():
                 resumable.epoch_done()
                 is_over = any(map(_is_true, answers))
@@ -105,9 +102,10 @@ def train_epoch(
     total = trainer.epoch(order, advance)
     run.xp.synchronize()
     seconds = time.perf_counter() - start
-    figures = _figures(run.xp, trainer, total, measures, group)
+    figures, mean = _figures(run.xp, trainer, total, measures, group)
     if not all(map(math.isfinite, figures.values())):
-        raise _diverged(trainer, number, figures, float(run.xp.to_host(total)), begin, order, group)
+        with group.together():  # All ranks are here.
+            raise _diverged(trainer, number, figures, mean, begin, order, group)
     absent: dict[str, Any] = {"test_loss": None, "test_accuracy": None}
     epoch = Epoch(epoch=number, seconds=seconds, lr=trainer.lr, **absent | figures)
     run.params, run.history = trainer.snapshot(), [*run.history, epoch]
@@ -122,10 +120,11 @@ def _report(trainer: Trainer, measures: dict[str, Measure]) -> str:
 
 def _figures(
     xp: Namespace, trainer: Trainer, total: Array, measures: dict[str, Measure], group: Group
-) -> dict[str, float]:
-    """Return losses and accuracies after an epoch; all of them reach the host in one copy.
+) -> tuple[dict[str, float], float]:
+    """Return losses and accuracies after an epoch, and the mean training loss as it is.
 
-    The training loss is nan if a parameter is not finite, which saves reading back another number.
+    The training loss among the losses is nan if a parameter is not finite. All numbers reach the host in one
+    copy.
     """
     params = trainer.params
     finite = xp.all(xp.stack([xp.all(xp.isfinite(p)) for p in params.values()]))
@@ -137,17 +136,18 @@ def _figures(
         hits = measure.targets.hits(predicted)
         if hits is not None:
             found[f"{name}_accuracy"] = hits, len(measure.batches)
-    values, counts = zip(*found.values(), strict=True)
+    values, counts = zip(*found.values(), (total, trainer.total_weight), strict=True)
     sums = np.stack([xp.to_host(xp.stack(values)), counts])
     group.sum(sums)
-    return {name: float(value / count) for name, value, count in zip(found, *sums, strict=True)}
+    *means, mean = map(float, sums[0] / sums[1])
+    return dict(zip(found, means, strict=True)), mean
 
 
 def _diverged(
     trainer: Trainer,
     number: int,
     figures: dict[str, float],
-    total: float,
+    mean: float,
     begin: Begin,
     order: np.ndarray,
     group: Group,
@@ -156,10 +156,10 @@ def _diverged(
     name = next(name for name, value in figures.items() if not math.isfinite(value))
     if name != "train_loss":
         what = f"the mean {name.removesuffix('_loss')} loss of epoch {number} is {figures[name]}"
-    elif math.isfinite(total):
+    elif math.isfinite(mean):
         what = f"a parameter is not finite after epoch {number}"
     else:
-        what = f"the mean training loss of epoch {number} is {total / trainer.total_weight}"
+        what = f"the mean training loss of epoch {number} is {mean}"
     found = name == "train_loss" and group.rank == 0
     trouble = group.broadcast(find_trouble(trainer.alone(), begin, order) if found else None)
     where = "" if trouble is None else f"; in its step {trouble.step}, {trouble.what} was first not finite"

@@ -187,7 +187,7 @@ def fit(
             "scaling": scaling,
         }
         data = {"train": train, **{name: others.get(name) for name in held_out}}
-        compare(group, xp, settings | {"epochs": epochs, "resume": resume is not None}, data, params)
+        compare(group, xp, settings | {"epochs": epochs, "resume": bool(resume)}, data, params)
         order = Stream(seed, "shuffle")
         resumable = Resumable(
             run,
@@ -206,23 +206,23 @@ def fit(
             return run
         with group.together():
             initial = _initial(xp, problem, train, params, seed)
-        if not resumable.done:
-            run.params = initial
-            run.initial_sha256 = sha256(xp.to_host(p) for p in initial.values())
+            if not resumable.done:
+                run.params = initial
+                run.initial_sha256 = sha256(xp.to_host(p) for p in initial.values())
+            copied = copy_params(xp, run.params)
         start = time.perf_counter()
         make = functools.partial(DistributedTrainer, group=group) if group.is_split else Trainer
-        with group.together():
-            trainer = make(
-                xp,
-                problem,
-                copy_params(xp, run.params),
-                train,
-                optimizer=run.optimizer,
-                batch_size=batch_size,
-                seed=seed,
-                initial=initial,
-            )
-            resumable.attach(trainer)
+        trainer = make(
+            xp,
+            problem,
+            copied,
+            train,
+            optimizer=run.optimizer,
+            batch_size=batch_size,
+            seed=seed,
+            initial=initial,
+        )
+        resumable.attach(trainer)
         trainer.rehearse()
         run.warm_up_seconds = time.perf_counter() - start
         with group.together():

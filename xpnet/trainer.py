@@ -206,14 +206,19 @@ class Trainer:
             return max(map(abs, images.scaling.ends))
         return float(self.xp.to_host(self.xp.max(self.xp.abs(images.images))))
 
-    def use(self, optimizer: Optimizer) -> None:
-        """Take the next steps with this optimizer, which continues from the state of the old one."""
+    def use(self, optimizer: Optimizer) -> Optimizer:
+        """Take the next steps with this optimizer, and return it."""
         if optimizer != self._optimizer:
-            self._optimizer, self._epochs = optimizer, 0
-            self._state = continued(self.xp, optimizer, self._trained(self.params), self._state)
-            # What was recorded has the numbers of the old one.
-            self.compiled = checked_at_first(self.xp, compile_step(self.xp, self._step))
-            self.rehearse()
+            self._replace(optimizer)
+        return optimizer
+
+    def _replace(self, optimizer: Optimizer) -> None:
+        """Let an optimizer continue from the state of the old one."""
+        self._optimizer, self._epochs = optimizer, 0
+        self._state = continued(self.xp, optimizer, self._trained(self.params), self._state)
+        # What was recorded has the numbers of the old one.
+        self.compiled = checked_at_first(self.xp, compile_step(self.xp, self._step))
+        self.rehearse()
 
     def state(self) -> dict[str, Any]:
         """Return what training needs to continue besides `params`; the next step may overwrite its arrays."""

@@ -56,6 +56,42 @@ def a_rate_that_a_callback_sets_is_that_of_all(group, folder):
     assert [e.lr for e in run.history] == [e.lr for e in alone.history]
 
 
+class Plain:
+    """An optimizer that a callback can change in place."""
+
+    def __init__(self):
+        self.lr = 0.1
+
+    def init(self, xp, params):
+        return {}
+
+    def __call__(self, xp, params, grads, state):
+        return {name: p - self.lr * grads[name] for name, p in params.items()}, state
+
+
+def an_optimizer_that_a_callback_changes_in_place_is_that_of_all(group, folder):
+    def slower(run):
+        run.optimizer.lr /= 3
+
+    run = fit(group, optimizer=Plain(), callbacks=[slower])
+    alone = fit(None, optimizer=Plain(), callbacks=[slower])
+    same_on_all(group, trainings.digest(run))
+    np.testing.assert_allclose(run.params["0.weight"], alone.params["0.weight"], rtol=0, atol=1e-5)
+
+
+def a_schedule_that_cannot_be_sent_is_an_error_on_all(group, folder):
+    def bend(run):
+        run.lr = lambda step: 0.1 / step
+
+    text = raised(group, (ValueError, DistributedError), callbacks=[bend])
+    assert "cannot be pickled" in text, text
+
+
+def a_schedule_that_cannot_be_sent_is_taken_if_all_have_it(group, folder):
+    run = fit(group, optimizer=xpnet.SGD(lambda step: 0.1 / step), callbacks=[lambda run: None])
+    same_on_all(group, trainings.digest(run))
+
+
 def a_callback_ends_the_training_of_all(group, folder):
     run = fit(group, callbacks=[lambda run: len(run.history) == 2])
     assert len(run.history) == 2
@@ -93,6 +129,29 @@ def training_that_diverges_says_where_on_all(group, folder):
         errors.append(str(error.value))
     assert errors[0] == errors[1]
     assert "step" in errors[0]
+    same_on_all(group, errors[0])
+
+
+def a_loss_that_overflows_on_one_rank_is_that_of_all(group, folder):
+    targets = np.ones((30, 2), "float32")
+    targets[:, 0] = 1e-3
+    inputs = np.ones((30, 12), "float32")
+    inputs[15:] = 1e20  # of the last rank, or of two
+    model = xpnet.Sequential(xpnet.Linear(12, 2))
+    errors = []
+    for chosen in (group, None):
+        with pytest.raises(xpnet.TrainingDivergedError) as error:
+            fit(
+                chosen,
+                model=model,
+                train=xpnet.Dataset(inputs, targets),
+                loss="squared_error",
+                optimizer=xpnet.SGD(1e-30),
+                batch_size=30,
+            )
+        errors.append(str(error.value))
+    assert errors[0] == errors[1]
+    assert "mean training loss of epoch 1 is inf" in errors[0], errors
     same_on_all(group, errors[0])
 
 
@@ -135,6 +194,13 @@ def another_backend_is_found_out(group, folder):
 def other_initial_parameters_are_found_out(group, folder):
     params = BASE["model"].init(xpnet.backend("numpy"), group.rank)
     assert "`params" in raised(group, (DistributedError, DistributedError), params=params)
+
+
+def what_are_no_parameters_is_an_error_on_all(group, folder):
+    with pytest.raises((TypeError, ValueError, AttributeError)) as alone:
+        fit(None, params=[1, 2])
+    with pytest.raises(alone.type):
+        fit(group, params=[1, 2])
 
 
 def initial_parameters_are_taken(group, folder):
@@ -186,6 +252,19 @@ class Halved(Doubled):
 
 
 xpnet.register(Halved)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tripled(Doubled):
+    """One that only rank 0 registers."""
+
+
+def a_layer_that_only_one_rank_registers_is_no_reason_to_wait(group, folder):
+    if group.rank == 0:
+        xpnet.register(Tripled)
+    model = xpnet.Sequential(xpnet.Linear(12, 16), Tripled(), xpnet.Linear(16, 5))
+    with contextlib.suppress(DistributedError):  # or trained as written: ranks differ in what they know
+        assert fit(group, model=model).report
 
 
 def layers_of_ones_own_train_as_in_one_process(group, folder):

@@ -1,20 +1,20 @@
-"""What the processes of a group compare before they train: a difference would make nonsense of their sum."""
+"""What the processes of a group compare before they train, because a difference would make sums wrong."""
 
 from __future__ import annotations
 
 import contextlib
 import platform
 from collections.abc import Iterator
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from xpnet.datasets import Dataset
-from xpnet.distributed.errors import DistributedError, of_all
+from xpnet.distributed.errors import DistributedError
 from xpnet.distributed.group import ALONE, Group
 from xpnet.errors import fitted
 from xpnet.layer import Params
+from xpnet.models import check_params
 from xpnet.namespace import Namespace
 from xpnet.settings import described, differences, fingerprint
 
@@ -59,27 +59,39 @@ def compare(
     """
     if not group.is_split:
         return
-    own = {
-        "versions": {"xpnet": metadata.version("xpnet"), "python": platform.python_version(), **xp.versions},
-        "backend": xp.name,
-        "settings": described(settings),
-        "data": {name: fingerprint(dataset) for name, dataset in data.items()},
-        "params": described({k: np.asarray(xp.to_host(p)) for k, p in (params or {}).items()}),
-    }
+    from importlib import metadata  # late, because `import xpnet` would pay for it
+
+    with group.together():
+        if params is not None:
+            check_params(xp, settings["model"], params)
+        own = {
+            "versions": {
+                "xpnet": metadata.version("xpnet"),
+                "python": platform.python_version(),
+                **xp.versions,
+            },
+            "backend": xp.name,
+            "settings": {name: _comparable(value) for name, value in settings.items()},
+            "data": {name: fingerprint(dataset) for name, dataset in data.items()},
+            "params": described({k: np.asarray(xp.to_host(p)) for k, p in (params or {}).items()}),
+        }
     first, *others = group.gather(own)
-    for rank, found in enumerate(others, start=1):
-        for difference in differences(found, first, ""):
-            template = (
-                "rank {rank} (there) does not fit rank 0 (here): {difference}; start all ranks with the same "
-                "versions, backend, arguments and data"
-            )
-            raise of_all(DistributedError(fitted(template, difference=difference, rank=rank)))
+    with group.together():
+        for rank, found in enumerate(others, start=1):
+            for difference in differences(found, first, ""):
+                template = (
+                    "rank {rank} (there) does not fit rank 0 (here): {difference}; start all ranks with the "
+                    "same versions, backend, arguments and data"
+                )
+                raise DistributedError(fitted(template, difference=difference, rank=rank))
 
 
-def of_first(group: Group, value: Any, before: Any) -> Any:
-    """Return the value that rank 0 has, which need not be sent while it is the one that all had before."""
-    changed = group.broadcast(value is not before)
-    return group.broadcast(value) if changed else value
+def _comparable(value: Any) -> Any:
+    """Return a setting as JSON, or as text if it has a part that cannot be saved."""
+    try:
+        return described(value)
+    except (TypeError, ValueError):
+        return repr(value)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,7 +17,7 @@ from xpnet.distributed.group import ALONE, Group
 from xpnet.distributed.parts import Part
 from xpnet.layer import Params, in_training
 from xpnet.namespace import Namespace
-from xpnet.optim import State
+from xpnet.optim import Optimizer, State
 from xpnet.problem import Problem
 from xpnet.registry import is_plain_data
 from xpnet.replay.captured import Captured
@@ -41,9 +42,9 @@ class _Quiet:
         return getattr(self._group, name)
 
 
-# Their first steps cannot be rehearsed, because that might change them, and no rank may find out in the midst
-# of training that it cannot replay what the others do.
-_OF_ONES_OWN = (
+# Their first steps cannot be rehearsed, because that might change them, and ranks must decide before they
+# train whether they replay a step.
+_USER_DEFINED = (
     "in a group of processes, layers, losses and optimizers of your own run as written, unless their "
     "class is a frozen dataclass that `xpnet.register` knows"
 )
@@ -51,7 +52,7 @@ _OF_ONES_OWN = (
 
 # Kept, because they are the same in each epoch and take 5 % of a small step to make.
 @functools.lru_cache(8)
-def _parts(samples: int, batch_size: int, rank: int, size: int) -> tuple[tuple[int, Part], ...]:
+def _parts_of_batches(samples: int, batch_size: int, rank: int, size: int) -> tuple[tuple[int, Part], ...]:
     return tuple((begin, Part.of(end - begin, rank, size)) for begin, end in spans(samples, batch_size))
 
 
@@ -97,16 +98,18 @@ class DistributedTrainer(Trainer):
         self._alone = xp, problem, params, train, options
         weights = train.sample_weight
         self._total_weight = len(train) if weights is None else float(weights.sum())
-        super().__init__(xp.with_group(self._group), problem, params, train, **options)
-        trained = self._trained(params)
-        ends = [0, *itertools.accumulate(math.prod(p.shape) for p in trained.values())]
-        size = ends[-1]
-        # Where the gradient of each parameter stands: how many numbers are before and after it.
-        self._places = {
-            name: {"before": begin, "after": size - end}
-            for name, (begin, end) in zip(trained, itertools.pairwise(ends), strict=True)
-        }
-        self._kept = [xp.zeros((size,), dtype=self._images.dtype)]
+        self._sent = _sent(self._group, options["optimizer"])
+        grouped = xp.with_group(self._group)  # on GPUs, all ranks together
+        with group.together():
+            super().__init__(grouped, problem, params, train, **options)
+            shapes = [p.shape for p in self._trained(params).values()]
+            ends = [0, *itertools.accumulate(map(math.prod, shapes))]
+            # Where the gradient of each parameter stands: how many numbers are before and after it.
+            self._places = {
+                name: {"before": begin, "after": ends[-1] - end}
+                for name, (begin, end) in zip(self._trained(params), itertools.pairwise(ends), strict=True)
+            }
+            self._kept = [xp.zeros((ends[-1],), dtype=self._images.dtype)]
 
     @property
     def total_weight(self) -> float:
@@ -130,8 +133,9 @@ class DistributedTrainer(Trainer):
         Ranks may have different numbers of programs to try, so they do not wait for each other in them. If
         one of them cannot replay the step, none does: on GPUs, all ranks must capture a sum in the same call.
         """
-        if not Captured(self.xp, self._step, is_plain=is_plain_data).own:
-            self.compiled = _AsWritten(self._step, _OF_ONES_OWN)
+        own = Captured(self.xp, self._step, is_plain=is_plain_data).own
+        if not all(self._group.gather(own)):
+            self.compiled = _AsWritten(self._step, _USER_DEFINED)
             return
         with self._group.together():
             self._group.is_quiet = True
@@ -148,6 +152,27 @@ class DistributedTrainer(Trainer):
                 f"rank {first} of {self._group.size} cannot replay the step, so none does: " if first else ""
             )
             self.compiled = _AsWritten(self._step, f"{who}{reports[first]}")
+
+    def use(self, optimizer: Optimizer) -> Optimizer:
+        """Take the next steps with the optimizer of rank 0, even if a callback has changed it in place.
+
+        Raises
+        ------
+        ValueError
+            If it is another one, and cannot be pickled.
+        """
+        with self._group.together():
+            sent = _sent(self._group, optimizer)
+            if sent is None and not self._group.rank and optimizer is not self._optimizer:
+                raise ValueError(
+                    f"a callback set the optimizer {optimizer!r}, which the other ranks cannot get, "
+                    "because it cannot be pickled; set a number or a schedule of `xpnet.schedules` as its rate"
+                )
+        content = self._group.broadcast(None if sent == self._sent else sent)
+        if content is not None:
+            self._sent = content
+            self._replace(pickle.loads(content) if self._group.rank else optimizer)
+        return self._optimizer
 
     def epoch(self, order: np.ndarray, *args: Any) -> Array:
         """Train over all images in this order, and return the sum of this rank's losses: see `Trainer`."""
@@ -169,7 +194,7 @@ class DistributedTrainer(Trainer):
 
     def _parts(self) -> tuple[tuple[int, Part], ...]:
         """Return where each batch of an epoch begins, and this rank's part of it."""
-        return _parts(self._samples, self._batch_size, self._group.rank, self._group.size)
+        return _parts_of_batches(self._samples, self._batch_size, self._group.rank, self._group.size)
 
     def _own_rows(self, order: np.ndarray) -> np.ndarray:
         found = [order[begin + part.first : begin + part.first + part.rows] for begin, part in self._parts()]
@@ -252,3 +277,11 @@ class DistributedTrainer(Trainer):
             # In its place: a program, and on a GPU its graph, is of this array.
             put = self.xp.nn.moving_average
             self.params[name] = put(self.params[name], self.xp.asarray(mean), momentum=1.0)
+
+
+def _sent(group: Any, optimizer: Optimizer) -> bytes | None:
+    """Return the optimizer of rank 0 as it is sent to the others; None elsewhere, or if it cannot be sent."""
+    try:
+        return None if group.rank else pickle.dumps(optimizer)
+    except Exception:  # Of what cannot be pickled, each class raises its own.
+        return None
