@@ -166,7 +166,7 @@ class DistributedTrainer(Trainer):
             if sent is None and not self._group.rank and optimizer is not self._optimizer:
                 raise ValueError(
                     f"a callback set the optimizer {optimizer!r}, which the other ranks cannot get, "
-                    "because it cannot be pickled; set a number or a schedule of `xpnet.schedules` as its rate"
+                    "because it cannot be pickled; set a number, or a schedule of `xpnet.schedules`"
                 )
         content = self._group.broadcast(None if sent == self._sent else sent)
         if content is not None:
