@@ -162,7 +162,8 @@ def _start(count: int) -> tuple[str | None, str | None]:
             listener.bind(f"{folder}/socket")
             listener.listen(count)
             descriptor = listener.fileno()
-            command = [sys.executable, "-I", "-S", str(_PROGRAM), str(descriptor), folder, str(count)]
+            numbers = map(str, (descriptor, count, os.getpid()))
+            command = [sys.executable, "-I", "-S", str(_PROGRAM), folder, *numbers]
             # No other descriptor is passed on: launchers see by theirs that a rank has died.
             subprocess.run(
                 command,

@@ -2,7 +2,7 @@
 
 `xpnet.distributed.watch` starts it as a program of its own, because a rank cannot speak for another one: it
 may be inside MPI, and launchers kill the rest at once. It uses the standard library only, so that it starts
-fast. It ends with the last rank. If it is killed itself, training goes on.
+fast. It ends with the last rank, or if none connects. If it is killed itself, training goes on.
 """
 
 from __future__ import annotations
@@ -87,34 +87,45 @@ class Watcher:
     ----------
     listener : socket.socket
         Where the ranks connect.
-    folder : str
-        Where its name is; it is removed.
     count : int
         How many ranks this node has.
+    starter : int
+        The process number of the rank that started the watcher, and that connects first.
     """
 
-    def __init__(self, listener: socket.socket, folder: str, count: int) -> None:
+    def __init__(self, listener: socket.socket, count: int, starter: int) -> None:
         self.listener = listener
-        self.folder = folder
         self.missing = count
+        self.is_orphan = False  # whether the rank that started it is gone
         self.ranks: list[Rank] = []
         self.over: float | None = None  # when all ranks began to be ended
         self.stages: list[tuple[float, Any]] = []
         self.selector = selectors.DefaultSelector()
         self.selector.register(listener, selectors.EVENT_READ, self.accept)
+        if hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):
+                process = os.pidfd_open(starter)
+                self.selector.register(process, selectors.EVENT_READ, lambda: self.orphan(process))
 
     def run(self) -> None:
-        """Watch until the last rank is gone."""
-        begun = time.monotonic()
+        """Watch until the last rank is gone, or until it is clear that none connects."""
+        limit = time.monotonic() + CONNECT
         while self.ranks or self.missing:
-            if self.missing and time.monotonic() > begun + CONNECT:
-                self.missing = 0
             is_idle = not self.missing and self.over is None
             # In the order in which they became ready: the first death is the first in this list.
             for key, _ in self.selector.select(None if is_idle else 0.2):
                 key.data()
             if self.over is not None and self.stages and time.monotonic() > self.over + self.stages[0][0]:
                 self.stages.pop(0)[1]()
+            is_deserted = self.is_orphan and not self.ranks and self.over is None
+            if self.missing and (is_deserted or time.monotonic() > limit):
+                self.stop_listening()
+
+    def orphan(self, process: int) -> None:
+        """Note that the rank that started the watcher is gone."""
+        self.is_orphan = True
+        self.selector.unregister(process)
+        os.close(process)
 
     def accept(self) -> None:
         """Take the connection of a rank."""
@@ -123,8 +134,18 @@ class Watcher:
         self.selector.register(rank.link, selectors.EVENT_READ, lambda: self.read(rank))
         self.missing -= 1
         if not self.missing:
-            self.selector.unregister(self.listener)
-            self.listener.close()
+            self.stop_listening()
+
+    def stop_listening(self) -> None:
+        """Let no other rank connect."""
+        self.missing = 0
+        self.selector.unregister(self.listener)
+        self.listener.close()
+
+    def give_up(self) -> None:
+        """Watch no rank any more."""
+        self.ranks.clear()
+        self.missing = 0
 
     def read(self, rank: Rank) -> None:
         """Read what a rank says, or see that it is gone."""
@@ -170,6 +191,7 @@ class Watcher:
             return
         self.ranks.remove(rank)
         self.selector.unregister(rank.link)
+        rank.link.close()
         if rank.process is not None:
             self.selector.unregister(rank.process)
         status = rank.status() if self.over is None else None
@@ -180,13 +202,13 @@ class Watcher:
         """Print a line, unless one was printed before, and end all ranks, which a survivor is asked to do."""
         if self.over is not None:
             return
-        self.over, self.missing = time.monotonic(), 0
+        self.over = time.monotonic()
         self.stages = [
             (0.0, lambda: self.ask(int(asks))),
             (ASK_ALL, lambda: self.ask(len(self.ranks))),
             (TERMINATE, lambda: self.send_signal(signal.SIGTERM)),
             (KILL, lambda: self.send_signal(signal.SIGKILL)),
-            (GIVE_UP, self.ranks.clear),
+            (GIVE_UP, self.give_up),
         ]
         data = text.encode()
         with contextlib.suppress(OSError):
@@ -215,16 +237,17 @@ def _what_happened(status: int | None) -> str:
 
 
 def main() -> None:
-    """Watch the ranks that connect to the socket with descriptor ``argv[1]``."""
+    """Watch ranks: ``watcher.py FOLDER DESCRIPTOR COUNT STARTER``, the first two of the socket."""
     if os.fork():
         os._exit(0)  # so that the rank that started it need not wait for it
     os.setsid()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.chdir("/")
-    descriptor, folder, count = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    folder = sys.argv[1]
+    descriptor, count, starter = map(int, sys.argv[2:])
     try:
-        Watcher(socket.socket(fileno=descriptor), folder, count).run()
+        Watcher(socket.socket(fileno=descriptor), count, starter).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
