@@ -174,3 +174,12 @@ def test_nothing_is_said_of_ranks_that_end_as_they_should(tmp_path):
     assert done.returncode == 0
     assert done.stderr == ""
     assert done.stdout == "done\n"
+
+
+def test_a_rank_that_cannot_be_watched_is_an_error_on_all(tmp_path):
+    before = _folders()
+    done = run_ranks(2, MORTAL.with_name("unwatched.py"), timeout=SECONDS + 10, env={MARK: str(tmp_path)})
+    errors = [f"the ranks cannot be watched: no {what}" for what in ("connection", "thread")]
+    assert done.stdout.splitlines() == [*errors, *errors, "watched watched"]
+    assert (done.returncode, done.stderr) == (0, "")
+    _wait(lambda: not _running(tmp_path) and _folders() <= before)

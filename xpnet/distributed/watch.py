@@ -57,13 +57,17 @@ class Link:
         self.rank, self.size = rank, size
         self._pid = os.getpid()
         self._said = threading.Event()
-        self._left: dict[
-            int, dict[str, int]
-        ] = {}  # ranks that have ended, and the calls that they took part in
+        # Ranks that have ended, and the calls that they took part in.
+        self._left: dict[int, dict[str, int]] = {}
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(path)
         self._send(kind="hello", rank=rank, size=size, pid=self._pid, host=socket.gethostname())
-        threading.Thread(target=self._listen, name="xpnet-watch", daemon=True).start()
+        try:
+            threading.Thread(target=self._listen, name="xpnet-watch", daemon=True).start()
+        except RuntimeError:
+            self._ending()  # so that the watcher does not take it for dead
+            self._socket.close()
+            raise
         atexit.register(self._ending)
 
     def fail(self, text: str) -> bool:
@@ -133,15 +137,12 @@ def watch(comm: Any) -> None:
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
     folder, error = _start(node.size) if node.rank == 0 else (None, None)
     link = None
-    try:
+    if folder is not None:
         # The first rank is watched before the others know of the watcher.
-        if folder is not None:
-            link = Link(f"{folder}/socket", comm.rank, comm.size)
-        path = node.bcast(folder)
-        if link is None and path is not None:
-            link = Link(f"{path}/socket", comm.rank, comm.size)
-    except OSError as e:
-        error = str(e)
+        link, error = _connected(folder, comm)
+    path = node.bcast(folder if link else None)
+    if node.rank and path is not None:
+        link, error = _connected(path, comm)
     errors = [e for e in comm.allgather(error) if e is not None]
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
@@ -150,6 +151,14 @@ def watch(comm: Any) -> None:
         raise of_all(DistributedError(f"the ranks cannot be watched: {errors[0]}"))
     if link is not None:
         _links.append(link)
+
+
+def _connected(folder: str, comm: Any) -> tuple[Link | None, str | None]:
+    """Return this rank's connection to the watcher, or None and what went wrong."""
+    try:
+        return Link(f"{folder}/socket", comm.rank, comm.size), None
+    except (OSError, RuntimeError) as e:
+        return None, str(e)
 
 
 def _start(count: int) -> tuple[str | None, str | None]:
