@@ -7,7 +7,6 @@ import sys
 
 import numpy as np
 
-import xpnet
 from xpnet.distributed import mpi
 
 
@@ -34,11 +33,6 @@ def together(group, rank, error):
     with group.together():
         if group.rank == rank:
             raise error
-
-
-def guarded(group, error):
-    with group.guarded():
-        raise error
 
 
 def both(group):
@@ -78,7 +72,6 @@ def main(folder):
         "unreadable": caught(lambda: together(first, last, Unreadable())),
         "nothing": caught(lambda: together(first, last + 1, ValueError())),
         "guarded together": caught(lambda: both(first)),
-        "guarded divergence": caught(lambda: guarded(first, xpnet.TrainingDivergedError("diverged"))),
         "whole numbers": caught(lambda: first.sum(np.zeros(3, np.int64))),
         "columns": caught(lambda: first.sum(np.zeros((3, 4))[:, :2])),
         "read-only": caught(lambda: first.sum(np.broadcast_to(np.zeros(()), ()))),

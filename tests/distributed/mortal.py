@@ -10,7 +10,9 @@ import sys
 import time
 
 import numpy as np
+from mpi4py import MPI
 
+import xpnet
 from xpnet.distributed import mpi
 
 
@@ -24,6 +26,26 @@ def guarded(group):
 
 def bug(group):
     raise KeyError("of one rank")
+
+
+def fit(samples, **options):
+    xpnet.fit(
+        xpnet.backend("numpy"),
+        xpnet.mlp(4, 3, 2, activation="relu"),
+        xpnet.Dataset(samples, np.zeros(len(samples), int)),
+        batch_size=4,
+        progress=False,
+        **options,
+    )
+
+
+def diverge(**options):
+    fit(np.full((8, 4), 1e30, np.float32), optimizer=xpnet.SGD(1e30), epochs=1, **options)
+
+
+def fit_itself(group):
+    """Fit with a bad argument in a group of this process only."""
+    fit(np.ones((8, 4), np.float32), optimizer=xpnet.SGD(0.1), epochs=0, distributed=mpi(MPI.COMM_SELF))
 
 
 def fork(group):
@@ -40,6 +62,8 @@ ACTS = {
     "leave with 0": lambda group: os._exit(0),
     "exit": lambda group: sys.exit(3),
     "bug": bug,
+    "diverge": lambda group: diverge(),
+    "fit itself": fit_itself,
     "guarded": guarded,
     "fork": fork,
 }
@@ -59,6 +83,8 @@ for step in range(10_000):
             with group.together():
                 if group.rank == chosen:
                     raise ValueError("of one rank")
+        if what == "diverge together":
+            diverge(distributed=group)
         if group.rank == chosen and what in ACTS:
             ACTS[what](group)
     if step >= 150 and what == "nothing":

@@ -130,6 +130,28 @@ def test_an_uncaught_bug_of_one_rank_ends_all_with_its_traceback(tmp_path):
     assert done.returncode != 0
 
 
+@pytest.mark.parametrize(
+    ("what", "error"),
+    [
+        ("diverge", "TrainingDivergedError: the mean training loss of epoch 1 is "),
+        ("fit itself", "ValueError: `epochs` must be "),
+    ],
+)
+def test_an_error_of_a_training_of_one_rank_ends_all(tmp_path, what, error):
+    done = _happens(tmp_path, what)
+    (line,) = _lines(done.stderr)
+    assert line.startswith(f"xpnet: rank 1 of 3 failed: {error}")
+    assert "Traceback" not in done.stderr
+    assert done.returncode != 0
+
+
+def test_an_uncaught_divergence_of_all_ranks_is_shown_once(tmp_path):
+    done = _happens(tmp_path, "diverge together")
+    assert done.stderr.count("TrainingDivergedError: ") == done.stderr.count("Traceback") == 1
+    assert not _lines(done.stderr)
+    assert done.returncode == 1
+
+
 def test_an_uncaught_error_of_all_ranks_is_shown_once(tmp_path):
     done = _happens(tmp_path, "together")
     assert done.stderr.count("Traceback") == 1

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+from typing import TypeVar
 
-from xpnet.errors import TrainingDivergedError
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 class DistributedError(RuntimeError):
     """Processes cannot train together, or one of them has failed."""
 
 
-def of_all(error: BaseException) -> BaseException:
-    """Return an exception with the mark that all ranks raise one, so that none waits for another."""
+def of_all(error: _Error, rank: int, size: int) -> _Error:
+    """Return an exception with the mark that all ranks of a group raise one, so that none waits for another.
+
+    Parameters
+    ----------
+    error : BaseException
+    rank, size : int
+        Of this process in the group, and of the group.
+    """
     with contextlib.suppress(AttributeError, TypeError):
-        error.of_all_ranks = True  # type: ignore[attr-defined]
+        error.of_all_ranks = rank, size  # type: ignore[attr-defined]
     return error
 
 
-def is_of_all(error: BaseException) -> bool:
-    """Return whether all ranks raise an exception when this one does."""
-    return isinstance(error, TrainingDivergedError) or getattr(error, "of_all_ranks", False)
+def rank_of_all(error: BaseException, size: int) -> int | None:
+    """Return this rank in the group that raises an exception; None if fewer than `size` ranks raise it."""
+    rank, found = getattr(error, "of_all_ranks", (None, 0))
+    return rank if found >= size else None
 
 
 def is_on_purpose(error: BaseException) -> bool:

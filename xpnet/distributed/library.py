@@ -88,10 +88,11 @@ def check_versions(MPI: Any, comm: Any) -> None:
     versions = comm.allgather(MPI.Get_library_version())
     for rank, other in enumerate(versions):
         if other != versions[0]:
-            raise _error(
+            error = DistributedError(
                 f"rank 0 has the MPI library {_short(versions[0])}, and rank {rank} has {_short(other)}; "
                 "use one library on all nodes"
             )
+            raise of_all(error, comm.rank, comm.size)
 
 
 def _short(version: str) -> str:
@@ -118,6 +119,4 @@ def _command() -> str:
 
 
 def _error(text: str) -> DistributedError:
-    error = DistributedError(text)
-    of_all(error)
-    return error
+    return of_all(DistributedError(text), launched_rank() or 0, launched_size() or 1)

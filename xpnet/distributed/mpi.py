@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.distributed import library
-from xpnet.distributed.errors import DistributedError, failure, is_of_all, of_all
+from xpnet.distributed.errors import DistributedError, failure, of_all, rank_of_all
 from xpnet.distributed.watch import CALLS, Calls, catch_uncaught, fail, watch
 
 
@@ -135,7 +135,7 @@ class MPIGroup:
         if error is None:
             rank = failed[0]
             error = DistributedError(f"rank {rank} of {self.size} failed: {texts[rank]}")
-        raise of_all(error)
+        raise of_all(error, self.rank, self.size)
 
     @contextlib.contextmanager
     def guarded(self) -> Iterator[None]:
@@ -143,8 +143,8 @@ class MPIGroup:
         try:
             yield
         except BaseException as e:
-            if self.size > 1 and not is_of_all(e):
-                fail(e, self.rank, self.size)
+            if self.size > 1 and rank_of_all(e, self.size) is None:
+                fail(e)
             raise
 
 

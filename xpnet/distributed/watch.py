@@ -18,8 +18,8 @@ import traceback
 from types import TracebackType
 from typing import Any
 
-from xpnet.distributed.errors import DistributedError, failure, is_of_all, is_on_purpose, of_all
-from xpnet.distributed.launch import launched_rank
+from xpnet.distributed.errors import DistributedError, failure, is_on_purpose, of_all, rank_of_all
+from xpnet.distributed.launch import launched_rank, launched_size
 
 _PROGRAM = pathlib.Path(__file__).with_name("watcher.py")
 
@@ -51,6 +51,7 @@ class Link:
     path : str
         Of the watcher's socket.
     rank, size : int
+        Of the process among all, and how many there are.
     """
 
     def __init__(self, path: str, rank: int, size: int) -> None:
@@ -139,24 +140,27 @@ def watch(comm: Any) -> None:
     link = None
     if folder is not None:
         # The first rank is watched before the others know of the watcher.
-        link, error = _connected(folder, comm)
+        link, error = _connected(folder)
     path = node.bcast(folder if link else None)
     if node.rank and path is not None:
-        link, error = _connected(path, comm)
+        link, error = _connected(path)
     errors = [e for e in comm.allgather(error) if e is not None]
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
     node.Free()
     if errors:
-        raise of_all(DistributedError(f"the ranks cannot be watched: {errors[0]}"))
+        error = f"the ranks cannot be watched: {errors[0]}"
+        raise of_all(DistributedError(error), comm.rank, comm.size)
     if link is not None:
         _links.append(link)
 
 
-def _connected(folder: str, comm: Any) -> tuple[Link | None, str | None]:
+def _connected(folder: str) -> tuple[Link | None, str | None]:
     """Return this rank's connection to the watcher, or None and what went wrong."""
+    from mpi4py import MPI
+
     try:
-        return Link(f"{folder}/socket", comm.rank, comm.size), None
+        return Link(f"{folder}/socket", MPI.COMM_WORLD.rank, MPI.COMM_WORLD.size), None
     except (OSError, RuntimeError) as e:
         return None, str(e)
 
@@ -195,8 +199,11 @@ def abort(status: int = 1) -> None:
     MPI.COMM_WORLD.Abort(status)
 
 
-def fail(error: BaseException, rank: int, size: int) -> None:
-    """Print what this rank alone has raised, unless another one was first, and end all ranks."""
+def fail(error: BaseException) -> None:
+    """Print what not all ranks have raised, unless another one was first, and end all ranks."""
+    from mpi4py import MPI
+
+    rank, size = MPI.COMM_WORLD.rank, MPI.COMM_WORLD.size
     text = f"xpnet: rank {rank} of {size} failed: {failure(error)}\n"
     is_stopped = not isinstance(error, Exception | SystemExit)
     if is_stopped:
@@ -221,13 +228,11 @@ def catch_uncaught() -> None:
     show = sys.excepthook
 
     def end_ranks(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-        rank = _links[0].rank if _links else launched_rank()
-        if is_of_all(error):
-            if not rank:
-                show(kind, error, trace)
-        elif _links and _links[0].size > 1:
-            fail(error.with_traceback(trace), _links[0].rank, _links[0].size)
-        else:
+        size = _links[0].size if _links else launched_size() or 1
+        rank = rank_of_all(error, size)
+        if rank is None and _links and size > 1:
+            fail(error.with_traceback(trace))
+        elif not rank:
             show(kind, error, trace)
 
     end_ranks.ends_ranks = True  # type: ignore[attr-defined]
