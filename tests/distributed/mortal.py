@@ -55,6 +55,12 @@ def fork(group):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def bug_of_child(group):
+    if os.fork() == 0:
+        raise KeyError("of a child")
+    os.wait()
+
+
 ACTS = {
     "kill": lambda group: os.kill(os.getpid(), signal.SIGKILL),
     "segfault": lambda group: os.kill(os.getpid(), signal.SIGSEGV),
@@ -62,6 +68,7 @@ ACTS = {
     "leave with 0": lambda group: os._exit(0),
     "exit": lambda group: sys.exit(3),
     "bug": bug,
+    "bug of child": bug_of_child,
     "diverge": lambda group: diverge(),
     "fit itself": fit_itself,
     "guarded": guarded,
@@ -87,7 +94,7 @@ for step in range(10_000):
             diverge(distributed=group)
         if group.rank == chosen and what in ACTS:
             ACTS[what](group)
-    if step >= 150 and what == "nothing":
+    if step >= 150 and what in ("nothing", "bug of child"):
         break
     time.sleep(0.002)
 if group.rank == 0:

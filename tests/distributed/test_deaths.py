@@ -130,6 +130,13 @@ def test_an_uncaught_bug_of_one_rank_ends_all_with_its_traceback(tmp_path):
     assert done.returncode != 0
 
 
+def test_an_uncaught_bug_of_a_child_ends_only_the_child(tmp_path):
+    done = _happens(tmp_path, "bug of child")
+    assert done.stderr.count("Traceback") == done.stderr.count("KeyError: 'of a child'") == 1
+    assert not _lines(done.stderr)
+    assert (done.returncode, done.stdout) == (0, "done\n")
+
+
 @pytest.mark.parametrize(
     ("what", "error"),
     [

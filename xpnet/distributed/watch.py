@@ -210,9 +210,7 @@ def fail(error: BaseException) -> None:
         text = f"xpnet: rank {rank} of {size} was stopped: {str(error) or 'interrupted'}\n"
     elif not is_on_purpose(error):
         text = "".join(traceback.format_exception(error)) + text
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(Exception):
-            stream.flush()
+    _flush()
     if not any(link.fail(text) for link in _links):
         with contextlib.suppress(Exception):
             sys.stderr.write(text)
@@ -221,16 +219,26 @@ def fail(error: BaseException) -> None:
     abort(getattr(error, "status", 128 + signal.SIGINT) if is_stopped else 1)
 
 
+def _flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+
+
 def catch_uncaught() -> None:
     """Make an exception that nobody catches end all ranks; one that all ranks have is shown by rank 0."""
     if getattr(sys.excepthook, "ends_ranks", False):
         return
-    show = sys.excepthook
+    show, pid = sys.excepthook, os.getpid()
 
     def end_ranks(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         size = _links[0].size if _links else launched_size() or 1
         rank = rank_of_all(error, size)
-        if rank is None and _links and size > 1:
+        if os.getpid() != pid:  # in a child that was forked, which may not finalize MPI and would wait in it
+            show(kind, error, trace)
+            _flush()
+            os._exit(1)
+        elif rank is None and _links and size > 1:
             fail(error.with_traceback(trace))
         elif not rank:
             show(kind, error, trace)
