@@ -10,10 +10,15 @@ from xpnet.namespace import Namespace
 
 
 def crowding(group: Group, xp: Namespace) -> str:
-    """Return a sentence on the first machine whose ranks have more threads than it has cores; else ""."""
-    if not group.is_split or xp.device_kind != "cpu":
+    """Return a sentence on the first machine whose ranks have more threads than it has cores; else "".
+
+    Ranks that compute on a GPU do not count.
+    """
+    if not group.is_split:
         return ""
-    found = group.gather((platform.node(), _threads(xp), _cores()))
+    # All ranks call this, whatever their devices: `gather` is collective.
+    own = (platform.node(), _threads(xp), _cores()) if xp.device_kind == "cpu" else None
+    found = [each for each in group.gather(own) if each is not None]
     for name in dict.fromkeys(node for node, *_ in found):
         ranks = [(threads, cores) for node, threads, cores in found if node == name]
         n, cores = len(ranks), len(set().union(*(own for _, own in ranks)))
