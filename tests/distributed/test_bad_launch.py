@@ -24,7 +24,7 @@ library.load = Other
 
 
 def _alone(code, **variables):
-    names = {*launch.RANKS, *launch.SIZES}
+    names = {*launch.RANKS, *launch.SIZES, "SLURM_NTASKS"}
     kept = {name: value for name, value in os.environ.items() if name not in names}
     return subprocess.run(
         [sys.executable, "-c", code],

@@ -4,14 +4,15 @@ import pytest
 
 from xpnet.distributed import launch
 
-RANKS = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK", "SLURM_PROCID"]
-LOCAL_RANKS = ["MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID"]
-SIZES = ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_NTASKS", "SLURM_STEP_NUM_TASKS"]
+RANKS = ["PMI_RANK", "PMIX_RANK", "OMPI_COMM_WORLD_RANK"]
+LOCAL_RANKS = ["MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK"]
+SIZES = ["PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS"]
+SLURM = ["SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS"]
 
 
 @pytest.fixture(autouse=True)
 def _without_launcher(monkeypatch):
-    for name in RANKS + LOCAL_RANKS + SIZES:
+    for name in RANKS + LOCAL_RANKS + SIZES + SLURM:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -46,10 +47,19 @@ def test_mpiexec_inside_a_slurm_job_names_the_rank(monkeypatch, name):
     assert launch.launched_rank() == 2
 
 
-def test_the_size_of_a_slurm_step_is_not_that_of_its_job(monkeypatch):
-    monkeypatch.setenv("SLURM_NTASKS", "8")
-    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
-    assert launch.launched_size() == 2
+def test_a_slurm_step_names_rank_and_size(monkeypatch):
+    variables = {"SLURM_PROCID": "3", "SLURM_LOCALID": "1", "SLURM_NTASKS": "8", "SLURM_STEP_NUM_TASKS": "4"}
+    for name, text in variables.items():
+        monkeypatch.setenv(name, text)
+    assert (launch.launched_rank(), launch.launched_local_rank(), launch.launched_size()) == (3, 1, 4)
+    assert launch.slurm_tasks() is None
+
+
+def test_the_script_of_a_slurm_job_is_no_launcher(monkeypatch):
+    for name, text in {"SLURM_PROCID": "0", "SLURM_LOCALID": "0", "SLURM_NTASKS": "8"}.items():
+        monkeypatch.setenv(name, text)
+    assert launch.launched_rank() is launch.launched_local_rank() is launch.launched_size() is None
+    assert launch.slurm_tasks() == 8
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1.5"])

@@ -194,6 +194,24 @@ def test_ranks_that_do_not_train_together_are_told_of_the_option():
     )
 
 
+def test_script_of_a_slurm_job_is_one_process(monkeypatch):
+    for name, text in {"SLURM_PROCID": "0", "SLURM_NTASKS": "8"}.items():
+        monkeypatch.setenv(name, text)
+    done = train(0, *SMALL, "--quiet")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = train(0, *SMALL, "--distributed")
+    assert done.stderr.startswith("xpnet: a Slurm job of 8 tasks runs this process once, not by `srun`; ")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+
+
+@pytest.mark.parametrize("name", ["PMI", "OMPI_COMM_WORLD"])
+def test_process_without_others_is_not_silent(name, monkeypatch):
+    for what, text in {"RANK": "1", "SIZE": "1"}.items():
+        monkeypatch.setenv(f"{name}_{what}", text)
+    done = train(0, "--distributed", "--help")
+    assert done.stdout.startswith("Usage: xpnet train [OPTIONS]")
+
+
 def test_standard_output_has_only_the_document():
     done = train(2, *SMALL, "--distributed", "--json", "/dev/stdout")
     assert json.loads(done.stdout)["backend"] == "numpy"

@@ -35,7 +35,7 @@ def rank_options(command: Command) -> Command:
 
 def is_silent() -> bool:
     """Return whether this process prints and writes nothing, because the first one of a group does."""
-    return _has_group() and bool(launched_rank())
+    return _has_group() and bool(launched_rank()) and launched_size() != 1
 
 
 def _has_group() -> bool:

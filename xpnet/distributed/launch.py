@@ -7,7 +7,7 @@ import os
 # Hydra (MPICH, Intel MPI) and most others; Open MPI; PMIx; Slurm's srun. Slurm comes last, because its
 # variables are also set where mpiexec runs inside a job.
 RANKS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "PMIX_RANK", "SLURM_PROCID")
-SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")
+SIZES = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "SLURM_STEP_NUM_TASKS")
 LOCAL_RANKS = ("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID")
 
 
@@ -26,9 +26,21 @@ def launched_size() -> int | None:
     return _first(SIZES)
 
 
+def slurm_tasks() -> int | None:
+    """Return how many tasks a Slurm job has whose script started this process without srun; else None."""
+    return None if _is_step() else _number("SLURM_NTASKS")
+
+
+def _is_step() -> bool:
+    """Return whether srun started this process; the script of a job has the other variables of Slurm too."""
+    return _number("SLURM_STEP_NUM_TASKS") is not None
+
+
 def _first(names: tuple[str, ...]) -> int | None:
-    for name in names:
-        text = os.environ.get(name, "")
-        if text.isascii() and text.isdigit():
-            return int(text)
-    return None
+    found = (_number(name) for name in names if _is_step() or not name.startswith("SLURM_"))
+    return next((number for number in found if number is not None), None)
+
+
+def _number(name: str) -> int | None:
+    text = os.environ.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() else None

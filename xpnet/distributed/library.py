@@ -9,7 +9,7 @@ import sys
 from typing import Any
 
 from xpnet.distributed.errors import DistributedError, of_all
-from xpnet.distributed.launch import launched_rank, launched_size
+from xpnet.distributed.launch import launched_rank, launched_size, slurm_tasks
 
 
 def load() -> Any:
@@ -65,15 +65,20 @@ def check_launch(MPI: Any) -> None:
         return
     rank, size = launched_rank(), launched_size()
     if rank is None:
-        raise _error(f"no `mpiexec` started this process; start it with `mpiexec -n 2 {_command()}`")
+        raise _error(_not_launched())
     if size is None or size == 1:
         return
-    if "SLURM_STEP_NUM_TASKS" not in os.environ and _launcher() == "Slurm":
-        raise _error(
-            f"a Slurm job of {size} tasks runs this process once, not by `srun`; "
+    raise _error(_mixture(MPI))
+
+
+def _not_launched() -> str:
+    tasks = slurm_tasks() or 1
+    if tasks > 1:
+        return (
+            f"a Slurm job of {tasks} tasks runs this process once, not by `srun`; "
             f"start it with `srun {_command()}`"
         )
-    raise _error(_mixture(MPI))
+    return f"no `mpiexec` started this process; start it with `mpiexec -n 2 {_command()}`"
 
 
 def _mixture(MPI: Any) -> str:
