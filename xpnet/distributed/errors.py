@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import traceback
 from typing import TypeVar
 
 _Error = TypeVar("_Error", bound=BaseException)
@@ -35,7 +36,15 @@ def rank_of_all(error: BaseException, size: int) -> int | None:
 def is_on_purpose(error: BaseException) -> bool:
     """Return whether a line says all about an exception; of others, the traceback is needed."""
     kinds = ValueError, OSError, MemoryError, KeyboardInterrupt, SystemExit
-    return isinstance(error, kinds) or type(error).__module__.partition(".")[0] == "xpnet"
+    is_ours = type(error).__module__.partition(".")[0] == "xpnet"
+    return isinstance(error, kinds) or is_ours or _is_check(error)
+
+
+def _is_check(error: BaseException) -> bool:
+    """Return whether xpnet raised a TypeError about an argument, which it names in backticks."""
+    frames = list(traceback.walk_tb(error.__traceback__))
+    is_ours = bool(frames) and frames[-1][0].f_globals.get("__name__", "").partition(".")[0] == "xpnet"
+    return isinstance(error, TypeError) and is_ours and str(error).count("`") >= 2
 
 
 def failure(error: BaseException) -> str:
