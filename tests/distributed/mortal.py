@@ -92,6 +92,10 @@ for step in range(10_000):
                     raise ValueError("of one rank")
         if what == "diverge together":
             diverge(distributed=group)
+        if what.startswith("wait for"):
+            if group.rank == chosen:
+                sys.exit(3)
+            group.wait(sleeps=what.endswith("asleep"))
         if group.rank == chosen and what in ACTS:
             ACTS[what](group)
     if step >= 150 and what in ("nothing", "bug of child"):

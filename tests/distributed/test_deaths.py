@@ -104,6 +104,8 @@ def test_a_rank_killed_at_a_random_moment_is_named_once(tmp_path, options, seed)
         ("leave", "(exited with status 3|died)"),
         ("leave with 0", "(exited with status 0|died)"),
         ("exit", "ended while other ranks waited for it"),
+        ("wait for it", "ended while other ranks waited for it"),
+        ("wait for it asleep", "ended while other ranks waited for it"),
         # A child that the rank forked holds its files open.
         ("fork", r"(was killed by signal 9 \(SIGKILL\)|died)"),
     ],

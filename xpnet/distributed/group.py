@@ -46,6 +46,10 @@ class Group(Protocol):
         """Return the value of rank 0."""
         ...
 
+    def wait(self, *, sleeps: bool = False) -> None:
+        """Return when all ranks have called it; a rank that sleeps leaves its processor to others."""
+        ...
+
     def together(self) -> AbstractContextManager[None]:
         """Return a context at whose end an exception of one rank is raised on all of them.
 
@@ -80,6 +84,9 @@ class Alone:
     def broadcast(self, value: Any) -> Any:
         """See `Group`."""
         return value
+
+    def wait(self, *, sleeps: bool = False) -> None:
+        """See `Group`."""
 
     def together(self) -> AbstractContextManager[None]:
         """See `Group`."""

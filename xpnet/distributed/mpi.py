@@ -115,6 +115,16 @@ class MPIGroup:
         self._raise_first([text], error)
         return value if self.rank == 0 else pickle.loads(data)
 
+    def wait(self, *, sleeps: bool = False) -> None:
+        """See `Group`."""
+        with self._calls:
+            if not sleeps:
+                self.comm.Barrier()
+                return
+            request = self.comm.Ibarrier()
+            while not request.Test():
+                time.sleep(1e-3)
+
     @contextlib.contextmanager
     def together(self) -> Iterator[None]:
         """See `Group`."""

@@ -87,7 +87,7 @@ def _slowest(
     """Return the seconds of the slowest rank for each of several calls, which all ranks begin together."""
 
     def timed() -> float:
-        group.comm.Barrier()
+        group.wait()
         start = time.perf_counter()
         call()
         wait()

@@ -54,9 +54,9 @@ class Case:
 
     def seconds(self) -> float:
         """Return the mean seconds of a step of this round; the slowest rank counts at each step."""
-        self._group.comm.Barrier()
+        self._group.wait()
         laps = [] if self._trainer is None else self._laps(self._trainer)
-        sleep_until_all(self._group)
+        self._group.wait(sleeps=True)
         found = [each for each in self._group.gather(laps) if each]
         return sum(map(max, zip(*found, strict=True))) / len(found[0])
 
@@ -71,13 +71,6 @@ class Case:
         """Drop the trainer."""
         if self._trainer is not None:
             self._trainer.close()
-
-
-def sleep_until_all(group: Any) -> None:
-    """Wait for all ranks without using a processor, as MPI's own barrier may."""
-    request = group.comm.Ibarrier()
-    while not request.Test():
-        time.sleep(1e-3)
 
 
 def in_turns(cases: Mapping[str, Case], rounds: int) -> dict[str, list[float]]:
