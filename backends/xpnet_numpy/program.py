@@ -194,8 +194,9 @@ class _Rules:
             end += 1
         alike = calls[begin:end]
         unpacked = {value for other in calls if other.name == "unpack" for value in other.results if value}
-        is_copied = Stack.suits(alike, lowering.trace, unpacked)
-        if not (is_copied or Stack.suits(alike, lowering.trace, self.written)):
+        gradients = {other.arrays["grad"] for other in alike}
+        is_copied = gradients <= unpacked
+        if not (is_copied or gradients <= self.written) or not Stack.suits(alike, lowering.trace):
             return False
         stacked = _Stacked(self._stacks, alike, is_copied=is_copied)
         self.stacked.append(stacked)
@@ -282,8 +283,9 @@ class _Stacked:
     def step(self, *inputs: Any) -> None:
         """Take the step, given what is copied and the numbers, and let what it changed be what it is now."""
         n = len(self.copied)
-        for row, gradient in zip(self._stack.gradients, inputs[:n], strict=bool(n)):
-            row[...] = gradient
+        if self.copied:
+            for row, gradient in zip(self._stack.gradients, inputs[:n], strict=True):
+                row[...] = gradient
         self._stack.step(*inputs[n:])
         self._left = self._stack.changed
         self._put(self._changed_slots, self._left)

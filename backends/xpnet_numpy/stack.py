@@ -98,16 +98,8 @@ class Stack:
         self.gradients: list[Array] = []
 
     @staticmethod
-    def suits(calls: Sequence[Call], trace: Trace, written: set[Value]) -> bool:
-        """Return whether calls of one function can be one product.
-
-        Parameters
-        ----------
-        calls : sequence of Call
-        trace : Trace
-        written : set of Value
-            What is written where the program wants it.
-        """
+    def suits(calls: Sequence[Call], trace: Trace) -> bool:
+        """Return whether calls of one function can be one product, wherever their gradients are."""
         arrays = [value for call in calls for value in call.arrays.values()]
         changed = {value for call in calls for value in call.changed}
         return (
@@ -115,7 +107,6 @@ class Stack:
             and len({*arrays}) == len(arrays)
             and len({value.dtype for value in arrays}) == 1
             and all(value.leaf is not None and _is_changed_once(value, trace) for value in changed)
-            and written.issuperset(call.arrays["grad"] for call in calls)
         )
 
     def load(self, arrays: Sequence[Array]) -> None:
