@@ -90,7 +90,7 @@ class Trainer:
         # Only dropout masks need the number of a step; a loop of compiled steps is faster without it.
         self._next_step = 1 if _may_draw(self._trunk) else None
         self._epochs = 0  # with this optimizer
-        self._kept: list[Array] = []  # what steps hand on besides
+        self._kept: list[Array] = []  # other arrays that steps carry
         self.put(train)
         self.compiled = checked_at_first(xp, compile_step(xp, self._step))
 

@@ -25,7 +25,7 @@ class Rank(NamedTuple):
     remedy : str
         How to install NCCL.
     mpi_reads_gpus : bool
-        Whether its MPI library takes addresses of a GPU.
+        Whether its MPI library accepts pointers to GPU memory.
     """
 
     host: str
