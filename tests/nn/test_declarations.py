@@ -1,5 +1,7 @@
 """Each declaration agrees with its twin, and one that does not is refused."""
 
+import collections
+import contextlib
 import itertools
 import re
 
@@ -85,8 +87,9 @@ def broken(function):
     pieces = re.split("( -> |, )", text)  # forms, with what is between them
     forms = [*function.arguments.items(), *function.results.items()]
     # An axis that nothing else has or needs may have any name.
-    free = [axis for axis in function.axes if len(re.findall(rf"\b{axis}\b", text)) == 1]
-    free = [] if function.computed else free
+    axes = *function.axes, *(["..."] if function.has_further_axes else [])
+    free = [axis for axis in axes if len(re.findall(rf"(?<!\w){re.escape(axis)}(?!\w)", text)) == 1]
+    free = [axis for axis in free if axis not in _needed(function)]
     yield text.rpartition(", " if len(function.results) > 1 else " -> ")[0]  # a result too few
     if all(form.axes for _, form in forms) and function.name not in BROADCASTING:
         yield re.sub(rf"\b({'|'.join(function.axes)})( (\w+|\.\.\.))*", "*", text)  # element by element
@@ -96,6 +99,21 @@ def broken(function):
             if function.name in UNCHANGED and mistake == pieces[2 * i].replace("!", ""):
                 continue
             yield "".join([*pieces[: 2 * i], mistake, *pieces[2 * i + 1 :]])
+
+
+def _needed(function):
+    """Return the axes that are computed, and those that they are computed of."""
+    needed = {*function.computed}
+
+    class Lengths(dict):
+        def __missing__(self, axis):
+            needed.add(axis)
+            return (1,) if axis == "*" else 1
+
+    for compute in function.computed.values():
+        with contextlib.suppress(TypeError, ValueError, KeyError):
+            compute(Lengths(), collections.defaultdict(lambda: 1))
+    return needed
 
 
 def _mistakes(piece, name, form, *, is_result, free):

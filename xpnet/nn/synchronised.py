@@ -72,7 +72,7 @@ def batch_squares(xp: Any, x: Array, sums: Array) -> tuple[Array, Array]:
 
 
 @function(
-    "squares: float[0 inf] channels, sums: float[1 inf] entries -> variance: channels, unbiased: channels",
+    "squares: float[0 inf] channels, sums: float[1 inf] entries -> variance: float[0 inf] channels, unbiased: float[0 inf] channels",
     computed={"entries": _entries},
     mixes_rows=True,
 )
@@ -91,7 +91,7 @@ def batch_variances(xp: Any, squares: Array, sums: Array) -> tuple[Array, Array]
     variance, unbiased : array, shape (channels,)
         Both are 0 of a single row.
     """
-    rows = sums[-1]
+    rows = sums[squares.shape[0]]
     return squares / rows, squares / xp.maximum(rows - 1, xp.ones_like(rows))
 
 
@@ -160,9 +160,10 @@ def batch_norm_shared_backward(
     -------
     dx : array, shape of `x`
     """
-    deviation, rows = xp.sqrt(variance + eps), sums[-1]
+    deviation, rows = xp.sqrt(variance + eps), sums[x.shape[-1]]
     normal = (x - mean) / deviation
-    return (dy - slopes[1, :] / rows - normal * (slopes[0, :] / rows)) * (scale / deviation)
+    d_scale, d_shift = (slopes[i, :] for i in range(slopes.shape[0]))
+    return (dy - d_shift / rows - normal * (d_scale / rows)) * (scale / deviation)
 
 
 def _sum(xp: Any, x: Array) -> Array:
