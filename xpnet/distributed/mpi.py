@@ -26,11 +26,14 @@ def mpi(comm: Any = None, *, shard: bool = False) -> MPIGroup:
     - A sum has the same bits in each run with the same MPI library, the same number of ranks and the same
       placement of ranks on nodes. MPICH and Open MPI choose the order of additions by these, not by who comes
       first. Hardware that adds in a switch may not keep this.
-    - A rank that dies ends all others within ten seconds, and one line names it. A process on each node
-      watches for that; it ends with the last rank. Where a launcher kills the ranks of other nodes, these may
-      print a line each; the first one names the cause.
-    - An exception that one rank does not catch ends all ranks. So does a rank that exits while others of its
-      node wait for it in a call of the group.
+    - A rank that dies ends all others within ten seconds, and one line of xpnet names it, by its number in
+      ``MPI.COMM_WORLD``. A process on each node watches for that; it ends with the last rank. Where a
+      launcher kills the ranks of other nodes, their watchers may print a line each; the first line names the
+      cause.
+    - An exception that one rank does not catch ends all ranks. So does one of a group that has only some of
+      them, and a rank that exits while others of its node wait for it in a call of the group.
+    - An exception that all ranks raise together is shown once, by rank 0.
+    - A launcher may add lines of its own, such as MPICH's ``Abort(1) on node 0``.
 
     Parameters
     ----------
@@ -43,10 +46,12 @@ def mpi(comm: Any = None, *, shard: bool = False) -> MPIGroup:
     Raises
     ------
     DistributedError
-        If there is no mpi4py or no MPI library, if no launcher started the processes, or if they have
-        different MPI libraries.
+        If there is no mpi4py or no MPI library, if no launcher started the processes, if they have different
+        MPI libraries, or if a rank cannot be watched.
     TypeError
         If `comm` is no intracommunicator of mpi4py.
+    ValueError
+        If `comm` is ``MPI.COMM_NULL``.
     """
     catch_uncaught()
     MPI = library.load()

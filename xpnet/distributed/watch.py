@@ -1,4 +1,4 @@
-"""A rank and the watcher of its node: it starts it, says that it ends, and ends all ranks when asked to."""
+"""What a rank does with the watcher of its node: start it, talk to it, and end all ranks."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class Link:
             self._socket.settimeout(0.2)
 
     def _check_left(self) -> None:
-        """Say so if this rank waits for one that has ended: it would wait for ever."""
+        """Say so if this rank waits for one that has ended: it would wait forever."""
         for rank, theirs in self._left.items():
             for key, calls in list(CALLS.items()):
                 if key in theirs and calls.is_inside and calls.begun > theirs[key]:
