@@ -18,7 +18,7 @@ from xpnet_bench.distributed import chart
 from xpnet_bench.distributed.link import parsed
 from xpnet_bench.distributed.listing import listing
 from xpnet_bench.distributed.placing import placed
-from xpnet_bench.distributed.steps import Ranks
+from xpnet_bench.distributed.steps import Groups
 from xpnet_bench.distributed.study import Plan, Study
 
 # Wide enough that more ranks may pay on one machine; at this rate, wide networks do not saturate, which would
@@ -52,8 +52,8 @@ def study(asked: Asked, options: dict[str, Any]) -> None:
             namespaces = _namespaces(asked.backends())
             plan = _plan(asked, options)
             check_batch(group, plan.workload.batch_size)
-        ranks = Ranks(group, xpnet.distributed.mpi(MPI.COMM_SELF))
-        found = Study(plan, ranks, say).document(namespaces, place)
+        groups = Groups(group, xpnet.distributed.mpi(MPI.COMM_SELF))
+        found = Study(plan, groups, say).document(namespaces, place)
     if group.rank:
         return
     click.echo("\n" + listing(found))

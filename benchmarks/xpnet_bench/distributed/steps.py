@@ -20,18 +20,18 @@ from xpnet_bench.workload import Workload
 _MOST_ROWS = 60_000
 
 
-class Ranks(NamedTuple):
-    """The processes that measure.
+class Groups(NamedTuple):
+    """The groups that measure.
 
     Attributes
     ----------
-    group : xpnet.distributed.MPIGroup
-        All of them.
+    everyone : xpnet.distributed.MPIGroup
+        All ranks.
     itself : xpnet.distributed.MPIGroup
-        This one, which packs its gradients as a larger group does, but sends nothing.
+        This rank, which packs its gradients as a larger group does, but sends nothing.
     """
 
-    group: Any
+    everyone: Any
     itself: Any
 
 
@@ -85,37 +85,37 @@ def in_turns(cases: Mapping[str, Case], rounds: int) -> dict[str, list[float]]:
 
 
 def alone_and_beside(
-    xp: Any, ranks: Ranks, workload: Workload, train: xpnet.Dataset, *, steps: int
+    xp: Any, groups: Groups, workload: Workload, train: xpnet.Dataset, *, steps: int
 ) -> dict[str, Case]:
     """Return a step of rank 0 alone, and of each rank side by side, with the whole batch for each."""
     make = functools.partial(_trainer, xp, workload, train, steps=steps)
-    rows, is_first = workload.batch_size, ranks.group.rank == 0
-    case = functools.partial(Case, xp, ranks.group)
+    rows, is_first = workload.batch_size, groups.everyone.rank == 0
+    case = functools.partial(Case, xp, groups.everyone)
     return {
         "alone": case(make(ALONE, rows) if is_first else None, rows * steps),
-        "beside": case(make(ranks.itself, rows), rows * steps),
+        "beside": case(make(groups.itself, rows), rows * steps),
     }
 
 
 def all_cases(
-    xp: Any, ranks: Ranks, workload: Workload, train: xpnet.Dataset, *, steps: int
+    xp: Any, groups: Groups, workload: Workload, train: xpnet.Dataset, *, steps: int
 ) -> dict[str, Case]:
     """Return what `alone_and_beside` does and, of two ranks or more, steps that they take together.
 
     ``"weak"`` has the batch on each rank, ``"strong"`` divides it, and ``"beside share"`` has the largest
     share on each rank, side by side.
     """
-    size, rows = ranks.group.size, workload.batch_size
+    size, rows = groups.everyone.size, workload.batch_size
     steps = max(2, min(steps, _MOST_ROWS // (rows * size)))
-    found = alone_and_beside(xp, ranks, workload, train, steps=steps)
+    found = alone_and_beside(xp, groups, workload, train, steps=steps)
     if size == 1:
         return found
     make = functools.partial(_trainer, xp, workload, train, steps=steps)
-    case, share = functools.partial(Case, xp, ranks.group), -(-rows // size)
+    case, share = functools.partial(Case, xp, groups.everyone), -(-rows // size)
     return found | {
-        "weak": case(make(ranks.group, rows * size), rows * size * steps),
-        "beside share": case(make(ranks.itself, share), share * steps),
-        "strong": case(make(ranks.group, rows), rows * steps),
+        "weak": case(make(groups.everyone, rows * size), rows * size * steps),
+        "beside share": case(make(groups.itself, share), share * steps),
+        "strong": case(make(groups.everyone, rows), rows * steps),
     }
 
 

@@ -15,7 +15,7 @@ from xpnet_bench.distributed.exchange import link_of, measured_exchange, sizes_f
 from xpnet_bench.distributed.link import allreduce
 from xpnet_bench.distributed.placing import Place
 from xpnet_bench.distributed.results import VERSION, Scaled, computes_of, measured_of, pays_and_fastest
-from xpnet_bench.distributed.steps import Ranks, all_cases, alone_and_beside, in_turns
+from xpnet_bench.distributed.steps import Groups, all_cases, alone_and_beside, in_turns
 from xpnet_bench.machine import machine
 from xpnet_bench.networks import parameter_count
 from xpnet_bench.networks import title as title_of
@@ -56,13 +56,13 @@ class Study:
     Parameters
     ----------
     plan : Plan
-    ranks : Ranks
+    groups : Groups
     say : callable
         Receives lines of text.
     """
 
-    def __init__(self, plan: Plan, ranks: Ranks, say: Callable[[str], object]) -> None:
-        self._plan, self._ranks, self._say = plan, ranks, say
+    def __init__(self, plan: Plan, groups: Groups, say: Callable[[str], object]) -> None:
+        self._plan, self._groups, self._say = plan, groups, say
         self._train, _ = plan.workload.data()
         self._steps = _QUICK_STEPS if plan.quick else _STEPS
 
@@ -70,7 +70,7 @@ class Study:
         """Return a results file as a dict, which `scaling.json` describes; the first backend exchanges."""
         from xpnet_numpy.blas import blas_advice
 
-        workload, size = self._plan.workload, self._ranks.group.size
+        workload, size = self._plan.workload, self._groups.everyone.size
         parameters = parameter_count(workload.model)
         exchange = self._exchange(next(iter(namespaces.values())), 4 * parameters)
         about = machine(place.threads, blas_advice()[0].removeprefix("BLAS: "))
@@ -91,11 +91,11 @@ class Study:
         }
 
     def _exchange(self, xp: Any, gradient_bytes: int) -> dict[str, Any]:
-        size, quick, given = self._ranks.group.size, self._plan.quick, self._plan.given
+        size, quick, given = self._groups.everyone.size, self._plan.quick, self._plan.given
         self._say(f"timing allreduces of {size} rank{'' if size == 1 else 's'}")
         sizes = sizes_for(gradient_bytes, quick=quick)
         budget = _QUICK_BUDGET if quick else _BUDGET
-        found = measured_exchange(xp, self._ranks.group, sizes, budget=budget)
+        found = measured_exchange(xp, self._groups.everyone, sizes, budget=budget)
         gamma = found.pop("gamma")
         return found | {"given": given and {**given, "gamma": gamma}}
 
@@ -103,7 +103,7 @@ class Study:
         """Return what was measured on a backend, the model of it, and what that predicts."""
         workload = self._plan.workload
         self._say(f"timing steps on {name}: {title_of(workload.model)}, batch {workload.batch_size}")
-        cases = all_cases(xp, self._ranks, workload, self._train, steps=self._steps)
+        cases = all_cases(xp, self._groups, workload, self._train, steps=self._steps)
         steps = in_turns(cases, self._plan.rounds)
         grid = [self._point(xp, other, steps) for other in self._others()]
         found = {
@@ -118,7 +118,7 @@ class Study:
 
     def _modelled(self, backend: dict[str, Any], exchange: dict[str, Any]) -> dict[str, Any]:
         """Return what the model of a backend predicts, of the ranks that there are and of more."""
-        workload, size, shape = self._plan.workload, self._ranks.group.size, self._train.inputs.shape[1:]
+        workload, size, shape = self._plan.workload, self._groups.everyone.size, self._train.inputs.shape[1:]
         measured = measured_of(backend)
         fitted, given = (link and link_of(link) for link in (exchange["fitted"], exchange["given"]))
         found: dict[str, Any] = {"predicted": {}, "pays": [], "fastest": []}
@@ -150,7 +150,7 @@ class Study:
         seconds = {key: known[key] for key in ("alone", "beside")}
         if workload != self._plan.workload:
             self._say(f"timing steps on {xp.name}: {network}, batch {rows}")
-            cases = alone_and_beside(xp, self._ranks, workload, self._train, steps=self._steps)
+            cases = alone_and_beside(xp, self._groups, workload, self._train, steps=self._steps)
             seconds = in_turns(cases, self._plan.rounds)
         return {"network": network, "rows": rows, **work._asdict(), **seconds}
 
