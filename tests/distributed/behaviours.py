@@ -159,7 +159,7 @@ def other_data_are_found_out(group, folder):
     inputs = TRAIN.inputs.copy()
     inputs[17, 3] += group.rank == 1
     text = raised(group, (DistributedError, DistributedError), train=xpnet.Dataset(inputs, TRAIN.targets))
-    assert text.startswith("rank 1 (there) does not fit rank 0 (here): `data.train` has other values"), text
+    assert text.startswith("rank 1 (there) differs from rank 0 (here): `data.train` has other values"), text
 
 
 def other_targets_are_found_out(group, folder):
@@ -212,7 +212,7 @@ def initial_parameters_are_taken(group, folder):
 
 def more_ranks_than_rows_of_a_batch_are_an_error(group, folder):
     text = raised(group, (ValueError, ValueError), batch_size=group.size - 1)
-    assert text.startswith(f"`batch_size` is {group.size - 1}, which {group.size} ranks divide"), text
+    assert text.startswith(f"`batch_size` is {group.size - 1}, which leaves some of {group.size} ranks"), text
     fit(group, batch_size=group.size, epochs=1, train=TRAIN[:10])
 
 

@@ -154,7 +154,7 @@ def test_error_of_all_ranks_is_one_line(ranks, options, status, message, tmp_pat
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--lr", 2], "rank 1 (there) does not fit rank 0 (here): `settings.optimizer.lr` is 2.0 there"),
+        (["--lr", 2], "rank 1 (there) differs from rank 0 (here): `settings.optimizer.lr` is 2.0 there"),
         (["--lr", -1], "rank 1 of 2 failed: "),
         (["--learning-rate", 1], "rank 1 of 2 failed: "),
     ],

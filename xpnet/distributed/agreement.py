@@ -38,7 +38,7 @@ def check_batch(group: Group, batch_size: int) -> None:
     """Raise unless each rank has at least one row of a batch."""
     if batch_size < group.size:
         raise ValueError(
-            f"`batch_size` is {batch_size}, which {group.size} ranks divide, so that some would have no row; "
+            f"`batch_size` is {batch_size}, which leaves some of {group.size} ranks without a row; "
             f"choose at least {group.size}, or start fewer ranks"
         )
 
@@ -65,12 +65,12 @@ def compare(
         if params is not None:
             check_params(xp, settings["model"], params)
         own = {
+            "backend": xp.name,
             "versions": {
                 "xpnet": metadata.version("xpnet"),
                 "python": platform.python_version(),
                 **xp.versions,
             },
-            "backend": xp.name,
             "settings": {name: _comparable(value) for name, value in settings.items()},
             "data": {name: fingerprint(dataset) for name, dataset in data.items()},
             "params": described({k: np.asarray(xp.to_host(p)) for k, p in (params or {}).items()}),
@@ -80,7 +80,7 @@ def compare(
         for rank, found in enumerate(others, start=1):
             for difference in differences(found, first, ""):
                 template = (
-                    "rank {rank} (there) does not fit rank 0 (here): {difference}; start all ranks with the "
+                    "rank {rank} (there) differs from rank 0 (here): {difference}; start all ranks with the "
                     "same versions, backend, arguments and data"
                 )
                 raise DistributedError(fitted(template, difference=difference, rank=rank))

@@ -10,6 +10,7 @@ from typing import Any
 
 from xpnet.distributed.errors import DistributedError, of_all
 from xpnet.distributed.launch import launched_rank, launched_size, slurm_tasks
+from xpnet.distributed.waiting import limited
 
 
 def load() -> Any:
@@ -38,7 +39,8 @@ def load() -> Any:
     if MPI.Is_finalized():
         raise _error("MPI has already ended in this process; call `xpnet.distributed.mpi` before that")
     if not MPI.Is_initialized():
-        MPI.Init_thread(MPI.THREAD_MULTIPLE)
+        with limited():
+            MPI.Init_thread(MPI.THREAD_MULTIPLE)
     return MPI
 
 

@@ -72,7 +72,8 @@ def batch_squares(xp: Any, x: Array, sums: Array) -> tuple[Array, Array]:
 
 
 @function(
-    "squares: float[0 inf] channels, sums: float[1 inf] entries -> variance: float[0 inf] channels, unbiased: float[0 inf] channels",
+    "squares: float[0 inf] channels, sums: float[1 inf] entries"
+    " -> variance: float[0 inf] channels, unbiased: float[0 inf] channels",
     computed={"entries": _entries},
     mixes_rows=True,
 )
