@@ -32,6 +32,7 @@ from xpnet.cli.tables import TableOptions, table_options
 from xpnet.cli.training_data import Sources, TrainingData
 from xpnet.cli.wanted import Wanted, rescue
 from xpnet.distributed import read_once
+from xpnet.distributed.agreement import check_alike
 from xpnet.epoch_lines import epoch_line
 from xpnet.models import Sequential
 from xpnet.progress import is_terminal
@@ -104,6 +105,7 @@ def train(
             if tf32:
                 xp = xp.with_tf32()
             sources = Sources(dataset, data, max_bytes, size, table, limit, load)
+        check_alike(group, {"data": str(data), "load": str(load), "limit": limit, "max_bytes": max_bytes})
         found = read_once(group, lambda: sources.read(xp, config))
         with group.together():
             config["dataset"] = found.kind

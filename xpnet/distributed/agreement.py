@@ -75,6 +75,11 @@ def compare(
             "data": {name: fingerprint(dataset) for name, dataset in data.items()},
             "params": described({k: np.asarray(xp.to_host(p)) for k, p in (params or {}).items()}),
         }
+    check_alike(group, own)
+
+
+def check_alike(group: Group, own: Any) -> None:
+    """Raise on all ranks unless they have the same description of what they are about to do, as JSON."""
     first, *others = group.gather(own)
     with group.together():
         for rank, found in enumerate(others, start=1):

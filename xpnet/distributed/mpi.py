@@ -92,6 +92,9 @@ class MPIGroup:
         self.waited = 0.0
         self._calls = CALLS.setdefault(self.comm.bcast(uuid.uuid4().hex), Calls())
 
+    def __repr__(self) -> str:
+        return f"<xpnet.distributed.MPIGroup: rank {self.rank} of {self.size}>"
+
     def sum(self, x: np.ndarray) -> None:
         """See `Group`."""
         if x.dtype not in (np.float32, np.float64):
