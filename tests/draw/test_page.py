@@ -370,6 +370,7 @@ def test_classes_have_the_names_that_the_model_knows(models, visit):
     with serving(models["named"]) as address:
         page = visit(address)
         draw(page, SEVEN)
+        settled(page, "[a-j]")  # so that no question is left when the server ends
         sync_api.expect(page.locator("#best")).to_have_text(re.compile("^[a-j]$"))
         assert "".join(page.locator("#figures .name").all_inner_texts()) == "abcdefghij"
         assert page.locator("#inside").is_hidden()
