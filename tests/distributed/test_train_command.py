@@ -155,6 +155,8 @@ def test_error_of_all_ranks_is_one_line(ranks, options, status, message, tmp_pat
     ("options", "message"),
     [
         (["--lr", 2], "rank 1 (there) differs from rank 0 (here): `settings.optimizer.lr` is 2.0 there"),
+        (["--limit", 7], "rank 1 (there) differs from rank 0 (here): `limit` is '7' there"),
+        (["--dataset", "mnist"], "rank 1 (there) differs from rank 0 (here): `dataset` is 'mnist' there"),
         (["--lr", -1], "rank 1 of 2 failed: "),
         (["--learning-rate", 1], "rank 1 of 2 failed: "),
     ],

@@ -105,7 +105,7 @@ def train(
             if tf32:
                 xp = xp.with_tf32()
             sources = Sources(dataset, data, max_bytes, size, table, limit, load)
-        check_alike(group, {"data": str(data), "load": str(load), "limit": limit, "max_bytes": max_bytes})
+        check_alike(group, {name: str(value) for name, value in vars(sources).items()})
         found = read_once(group, lambda: sources.read(xp, config))
         with group.together():
             config["dataset"] = found.kind
