@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from xpnet.replay.tree import is_array
+
+Array = Any
+Rows = Any
+"""An array, or a tuple of arrays of one length; a row has one element less."""
 
 
 def fold(step: Callable[..., Any], carry: tuple[Any, ...], items: Iterable[tuple[Any, ...]]) -> Any:
@@ -11,6 +17,43 @@ def fold(step: Callable[..., Any], carry: tuple[Any, ...], items: Iterable[tuple
     for item in items:
         carry = next_carry(step, carry, item)
     return carry
+
+
+def items_of(rows: Rows, constants: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+    """Yield what a step takes beside the carry for each row."""
+    for i in range(length_of(rows)):
+        yield row_of(rows, i), *constants
+
+
+def row_of(rows: Rows, i: int) -> Any:
+    """Return a row, as a step takes it."""
+    return tuple(x[i, ...] for x in rows) if type(rows) is tuple else rows[i, ...]
+
+
+def rows_from(rows: Rows, begin: int, end: int | None = None) -> Rows:
+    """Return the rows from one on, up to another or all of them."""
+    return tuple(x[begin:end, ...] for x in rows) if type(rows) is tuple else rows[begin:end, ...]
+
+
+def length_of(rows: Rows) -> int:
+    """Return the number of rows."""
+    return int((rows[0] if type(rows) is tuple else rows).shape[0])
+
+
+def check_rows(rows: Rows) -> None:
+    """Raise TypeError or ValueError unless these are rows."""
+    arrays = rows if type(rows) is tuple else (rows,)
+    if not arrays:
+        raise ValueError("`rows` is an empty tuple; pass an array, or a tuple of arrays, of one row a step")
+    for i, x in enumerate(arrays):
+        name = f"`rows[{i}]`" if type(rows) is tuple else "`rows`"
+        if not is_array(x):
+            raise TypeError(f"{name} must be an array with a row for each step, got {type(x).__name__}")
+        if not x.shape:
+            raise ValueError(f"{name} must have a row for each step, but it is a number, shape ()")
+    lengths = [x.shape[0] for x in arrays]
+    if len({*lengths}) > 1:
+        raise ValueError(f"the arrays of `rows` must have as many rows as each other, got {lengths}")
 
 
 def check_tuple(what: str, found: Any) -> None:

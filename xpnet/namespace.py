@@ -16,7 +16,7 @@ from xpnet import nn
 from xpnet.compiled import Bound, Compiled
 from xpnet.device import Device
 from xpnet.errors import BackendUnavailableError
-from xpnet.folding import check_tuple, fold
+from xpnet.folding import check_rows, check_tuple, fold, items_of
 
 Array = Any
 Step = TypeVar("Step", bound=Callable[..., Any])
@@ -226,6 +226,44 @@ class Namespace:
         if isinstance(step, Compiled) and step.is_of(self) and hasattr(step, "fold"):
             return step.fold(carry, items)
         return fold(functools.partial(step, self), carry, items)
+
+    def scan(self, step: Callable[..., Any], carry: tuple[Any, ...], rows: Any, *constants: Any) -> Any:
+        """Return `carry` after ``for row in rows: carry = step(xp, *carry, row, *constants)``.
+
+        With a step that `compile` returned, a backend may run the whole loop without Python: Numba runs it in
+        compiled code, and CuPy runs small steps as one kernel. The results are those of the loop; changes of
+        what the step captures, which only another thread can make meanwhile, may take effect at the next
+        scan. Ctrl-C ends a scan after the steps that are under way.
+
+        If an exception ends the loop, what was carried is lost, and the arrays given as `carry` may have been
+        overwritten.
+
+        Parameters
+        ----------
+        step : callable
+            Takes a namespace first. Returns a tuple as long as `carry`.
+        carry : tuple
+            The step's first arguments.
+        rows : array or tuple of arrays, shape (n, ...)
+            The step's next argument is a row, shape (...), or a tuple of rows. With ``n == 0``, `carry`
+            comes back.
+        *constants
+            The step's last arguments, the same in each call.
+
+        Raises
+        ------
+        TypeError
+            If `step` is not callable, if `carry` or what the step returns is not such a tuple, or if `rows`
+            holds anything but arrays.
+        ValueError
+            If an array of `rows` has no axis, if their lengths differ, or if there is none.
+        """
+        _check_step(step)
+        check_tuple("`carry`", carry)
+        check_rows(rows)
+        if isinstance(step, Compiled) and step.is_of(self) and hasattr(step, "scan"):
+            return step.scan(carry, rows, constants)
+        return fold(functools.partial(step, self), carry, items_of(rows, constants))
 
     def with_functions(self, functions: Any) -> Namespace:
         """Return a copy of this namespace that has other functions as `nn`."""

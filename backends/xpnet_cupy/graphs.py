@@ -13,6 +13,7 @@ from typing import Any
 import cupy
 
 from xpnet.replay.lower import Tasks
+from xpnet.replay.program import Loop, scan_by_runs
 from xpnet.replay.replayed import Replayed
 from xpnet.replay.trace import NotReplayableError, Trace, Value
 from xpnet_cupy import scratch
@@ -144,6 +145,10 @@ class CuPyProgram:
                 self._launch_each()
             else:
                 self._graph.launch()
+
+    def scan(self, leaves: list[Any], moved: list[int], loop: Loop) -> None:
+        """See `xpnet.replay.program.Program`."""
+        scan_by_runs(self, leaves, moved, loop)
 
     def _must_bind(self, leaves: list[Any], moved: list[int]) -> bool:
         """Return whether the graph, if there is one, is of other arrays, or of a rehearsal without sums."""

@@ -11,6 +11,7 @@ from typing import Any
 import numpy
 
 from xpnet.replay.lower import lower
+from xpnet.replay.program import Loop, scan_by_runs
 from xpnet.replay.stages import Operation, in_stages
 from xpnet.replay.trace import Trace, Value
 from xpnet_numba import forks, layout, machine_code
@@ -131,6 +132,10 @@ class NumbaProgram:
                 self._team.carry_out(program, helped=self._helped)
             if host is not None:
                 host(*[self._arrays[slot] for slot in slots])
+
+    def scan(self, leaves: list[Any], moved: list[int], loop: Loop) -> None:
+        """See `xpnet.replay.program.Program`."""
+        scan_by_runs(self, leaves, moved, loop)
 
 
 def _counted(operations: Sequence[Operation], numbers: Array) -> Iterator[tuple[Count, list[Array]]]:

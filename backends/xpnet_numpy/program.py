@@ -12,6 +12,7 @@ import numpy
 
 from xpnet import nn
 from xpnet.replay.lower import Lowering, Rule, Task, Tasks, lower, picker
+from xpnet.replay.program import Loop, scan_by_runs
 from xpnet.replay.summed import Place, places
 from xpnet.replay.trace import Call, Trace, Value
 from xpnet_numpy import in_place, stack
@@ -82,6 +83,10 @@ class NumPyProgram:
         self._tasks.run()
         for leaf, slot in self._changed:
             leaves[leaf] = own[slot]
+
+    def scan(self, leaves: list[Any], moved: list[int], loop: Loop) -> None:
+        """See `xpnet.replay.program.Program`."""
+        scan_by_runs(self, leaves, moved, loop)
 
 
 class _Rules:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
 import functools
 import itertools
 import operator
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
+from xpnet.folding import Rows, length_of
 from xpnet.replay.overlap import are_apart, span
 from xpnet.replay.trace import Running, Trace, Value, kind_of
 from xpnet.replay.tree import leaves
@@ -17,6 +19,29 @@ Array = Any
 Tree = Any
 
 _NOTHING = object()
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """Steps one after the other, each with what the one before returned, see `Program.scan`.
+
+    Attributes
+    ----------
+    steps : int
+        How many, at least 1.
+    rows : dict of int to array
+        By place among the leaves: ``rows[i, ...]`` is the leaf of step `i`.
+    carried : dict of int to Value
+        By place: what a step returns for it, which it made. Other arrays of the carry stay the same ones,
+        changed in place or not at all.
+    counted : dict of int to int
+        By place: what is added to this whole number after each step.
+    """
+
+    steps: int
+    rows: dict[int, Array]
+    carried: dict[int, Value]
+    counted: dict[int, int]
 
 
 class Program(Protocol):
@@ -40,13 +65,42 @@ class Program(Protocol):
         """
         ...
 
+    def scan(self, leaves: list[Any], moved: list[int], loop: Loop) -> None:
+        """Carry steps out one after the other.
+
+        Parameters
+        ----------
+        leaves : list
+            Of the arguments of the first step, with row 0 in the places of rows; see `run`. Afterwards, whole
+            numbers are those of the last step.
+        moved : list of int
+            See `run`.
+        loop : Loop
+        """
+        ...
+
     def getter(self, value: Value) -> Callable[[], Array]:
-        """Return a function that returns a value that the step returns, after a run."""
+        """Return a function that returns a value that the step returns, after a run or a scan."""
         ...
 
     def forget(self) -> None:
         """Release the arguments."""
         ...
+
+
+def scan_by_runs(program: Program, leaves: list[Any], moved: list[int], loop: Loop) -> None:
+    """Carry steps out by one run each: `Program.scan` of a program that has no other way."""
+    program.run(leaves, moved)
+    made = [(place, program.getter(value)) for place, value in loop.carried.items()]
+    moved = [*loop.carried, *loop.rows]
+    for i in range(1, loop.steps):
+        for place, added in loop.counted.items():
+            leaves[place] += added
+        for place, get in made:
+            leaves[place] = get()
+        for place, rows in loop.rows.items():
+            leaves[place] = rows[i, ...]
+        program.run(leaves, moved)
 
 
 class Replay:
@@ -101,6 +155,18 @@ class Replay:
         self._counted = [
             (place, leaf) for place, leaf in enumerate(results[1:], 2) if isinstance(leaf, Running)
         ]
+        self._plan_to_scan(dict(enumerate(results[1:], 2)))
+
+    def _plan_to_scan(self, results: dict[int, Any]) -> None:
+        """Find out what changes from step to step, and whether `Program.scan` can follow it."""
+        self._made = {i: v for i, v in results.items() if isinstance(v, Value) and v.leaf != i}
+        self._added = {i: n.added for i, n in results.items() if isinstance(n, Running)}
+        self._scans = (
+            self._follows
+            and all(value.leaf is None for value in self._made.values())
+            and len({*self._made.values()}) == len(self._made)
+            and all(n.leaf == i for i, n in results.items() if isinstance(n, Running))
+        )
 
     def _may_be_carried(self, place: int, leaf: Any) -> bool:
         """Return whether a leaf of the result fits at a place among the arguments."""
@@ -179,6 +245,36 @@ class Replay:
             return False
         self.run(values, moved)
         return True
+
+    def scan(self, values: list[Any], moved: list[int], rows: Rows) -> bool:
+        """Run on these leaves, which must fit, and on what each run returned with the next row.
+
+        Return False, and do nothing, if the program cannot do that.
+        """
+        is_tuple = type(rows) is tuple
+        arrays = dict(enumerate(rows, self._begin + 1) if is_tuple else [(self._begin, rows)])
+        if not self._scans or not self._rows_are_apart(values, arrays):
+            return False
+        loop = Loop(length_of(rows), arrays, self._made, self._added)
+        try:
+            self.program.scan(values, [i for i in moved if self._is_array[i]], loop)
+            self._at_hand[:] = values
+        except BaseException:
+            self.forget()
+            raise
+        for place in (*arrays, *self._made):  # Of these, the last step had others.
+            self._at_hand[place] = _NOTHING
+        return True
+
+    def _rows_are_apart(self, values: list[Any], rows: dict[int, Array]) -> bool:
+        """Return whether no array that is changed shares memory with any of the rows."""
+        if self._may_overlap.isdisjoint(rows):
+            return True
+        if not all(x.flags.c_contiguous for x in rows.values()):
+            return False
+        return are_apart(
+            {place: span(rows.get(place, values[place])) for place in self._given}, self._changed
+        )
 
     def changes(self, place: int) -> bool:
         """Return whether the leaf at a place is an array that is changed."""

@@ -15,12 +15,12 @@ import numpy
 
 from xpnet.compiled import Bound
 from xpnet.errors import shortened
-from xpnet.folding import fold, next_carry
+from xpnet.folding import Rows, fold, items_of, length_of, next_carry, row_of, rows_from
 from xpnet.namespace import Namespace
 from xpnet.replay.captured import Captured, Patience
 from xpnet.replay.lines import running_line
 from xpnet.replay.nearness import TOLERANCE
-from xpnet.replay.program import Program, Replay
+from xpnet.replay.program import Loop, Program, Replay
 from xpnet.replay.trace import NotReplayableError, Trace, UnknownArrayError, Value
 from xpnet.replay.tracing import Check, fault_of, trace
 from xpnet.replay.tree import leaves
@@ -141,6 +141,16 @@ class Replayed:
         finally:
             self._running.release()
 
+    @_SILENT
+    def scan(self, carry: tuple[Any, ...], rows: Rows, constants: tuple[Any, ...]) -> Any:
+        """See `xpnet.Namespace.scan`."""
+        if not self._running.acquire(blocking=False) and not self._wait():
+            return fold(self._as_written, carry, items_of(rows, constants))
+        try:
+            return self._with_python(self._scan, carry, rows, constants)
+        finally:
+            self._running.release()
+
     def _wait(self) -> bool:
         """Wait while another thread runs a program; return False if it runs Python, which may wait for us."""
         for _ in range(_MOST_WAITS):
@@ -177,6 +187,24 @@ class Replayed:
         self._count(replay, runs)
         return carry if replay is None else replay.result()
 
+    def _scan(self, carry: tuple[Any, ...], rows: Rows, constants: tuple[Any, ...]) -> Any:
+        """Take the first steps as calls, until a program is trusted with them; it takes all others."""
+        if self._captured is not None:
+            self._look_for_changes(self._captured)
+        for begin in range(length_of(rows)):
+            item = row_of(rows, begin), *constants
+            values = leaves(((*carry, *item), {}))
+            replay, moved = (None, []) if self._ended else self._found(values)
+            if replay in self._trusted:
+                others = rows_from(rows, begin)
+                if not replay.scan(values, moved, others):
+                    return self._fold(carry, items_of(others, constants))
+                self._count(replay, length_of(others))
+                self._patience.reward()
+                return replay.result()
+            carry = next_carry(self._call, carry, item)
+        return carry
+
     def _count(self, replay: Replay | None, runs: int) -> None:
         if replay in self._trusted:
             self._trusted[replay] += runs
@@ -188,19 +216,24 @@ class Replayed:
         if self._ended:
             return self._with_python(self._as_written, *args, **kwargs)
         values = leaves((args, kwargs))
+        replay, moved = self._found(values)
+        if replay not in self._trusted:
+            return self._watch(replay, values, args, kwargs)
+        replay.run(values, moved)
+        self._last = replay
+        self._trusted[replay] += 1
+        self._patience.reward()
+        return replay.result()
+
+    def _found(self, values: list[Any]) -> tuple[Any, list[int]]:
+        """Return the replay that these leaves fit, which is then the last used, and which of them moved."""
         for i, replay in enumerate(self._replays):
             moved = replay.moved(values)
             if moved is not None:
                 if i > 0:
                     self._replays.insert(0, self._replays.pop(i))
-                if replay not in self._trusted:
-                    return self._watch(replay, values, args, kwargs)
-                replay.run(values, moved)
-                self._last = replay
-                self._trusted[replay] += 1
-                self._patience.reward()
-                return replay.result()
-        return self._watch(None, values, args, kwargs)
+                return replay, moved
+        return None, []
 
     def _look_for_changes(self, captured: Captured) -> None:
         """Drop the programs if something has changed that the step reaches."""
@@ -351,6 +384,9 @@ class _NoProgram:
     changed: Collection[Value] = ()
 
     def run(self, leaves: list[Any], moved: list[int]) -> None:
+        raise NotImplementedError
+
+    def scan(self, leaves: list[Any], moved: list[int], loop: Loop) -> None:
         raise NotImplementedError
 
     def getter(self, value: Value) -> Callable[[], Array]:
