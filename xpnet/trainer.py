@@ -12,11 +12,13 @@ import numpy as np
 
 from xpnet.batches import spans
 from xpnet.datasets import Dataset
+from xpnet.folding import Rows, length_of, rows_from
 from xpnet.layer import Params, in_training
 from xpnet.layers import DRAWING, LAYERS
 from xpnet.models import Residual, Sequential
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
+from xpnet.pace import Pace
 from xpnet.problem import Problem
 from xpnet.random import Stream
 from xpnet.registry import is_plain_data
@@ -63,6 +65,8 @@ class Trainer:
         After the last step, with the state of layers; the next one may overwrite them, see `snapshot`.
     compiled : callable
         The step, as `xpnet.replay.foreign.compile_step` returned it.
+    pace : Pace
+        How many steps an epoch takes at a time.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Trainer:
         self._optimizer = optimizer
         self._batch_size = batch_size
         self._dropout = Stream(seed, "dropout")
+        self.pace = Pace()
         # Only dropout masks need the number of a step; a loop of compiled steps is faster without it.
         self._next_step = 1 if _may_draw(self._trunk) else None
         self._epochs = 0  # with this optimizer
@@ -134,32 +139,31 @@ class Trainer:
         ----------
         order : NumPy array, shape (n,), int32
         advance : callable, optional
-            Called with 1 after each step.
+            Called with a number of steps after so many.
         """
         xp = self.xp
         self._epochs += 1
-
-        def batches() -> Iterator[tuple[Any, ...]]:
-            for batch in self._batches(order):
-                yield batch
-                advance(1)
-
         total = xp.zeros((), dtype=self._images.dtype)
-        carry = self.params, self._state, total, self._next_step, *self._kept
-        self.params, self._state, total, self._next_step, *self._kept = xp.fold(
-            self.compiled, carry, batches()
-        )
+        carry: Any = self.params, self._state, total, self._next_step, *self._kept
+        for rows, constants in self._runs(order):
+            for begin, end in self.pace.chunks(length_of(rows)):
+                carry = xp.scan(self.compiled, carry, rows_from(rows, begin, end), *constants)
+                advance(end - begin)
+        self.params, self._state, total, self._next_step, *self._kept = carry
         return total
 
-    def _batches(self, order: np.ndarray) -> Iterator[tuple[Any, ...]]:
-        """Yield what a step takes for each batch of an epoch in this order."""
-        indices = self.xp.asarray(order)
-        for begin, end in spans(len(order), self._batch_size):
-            yield self._images.images, self._targets.arrays, indices[begin:end]
+    def _runs(self, order: np.ndarray) -> Iterator[tuple[Rows, tuple[Any, ...]]]:
+        """Yield rows and constants of steps: of full batches, then of the rest. See `Namespace.scan`."""
+        indices, full = self.xp.asarray(order), len(order) // self._batch_size * self._batch_size
+        for begin, end, size in ((0, full, self._batch_size), (full, len(order), len(order) - full)):
+            if begin < end:
+                rows = self.xp.reshape(indices[begin:end], (-1, size))
+                yield rows, (self._images.images, self._targets.arrays)
 
-    def _rehearsed(self, size: int) -> tuple[Any, ...]:
-        """Return what a step takes for a batch of so many samples, the first ones."""
-        return self._images.images, self._targets.arrays, self.xp.arange(size, dtype=self.xp.int32)
+    def _rehearsed(self, size: int, times: int) -> tuple[Rows, tuple[Any, ...]]:
+        """Return rows and constants of so many steps, each with the first samples, `size` of them."""
+        rows = self.xp.asarray(np.tile(np.arange(size, dtype=np.int32), (times, 1)))
+        return rows, (self._images.images, self._targets.arrays)
 
     def snapshot(self) -> Params:
         """Return copies of the parameters, which later steps do not change."""
@@ -186,7 +190,7 @@ class Trainer:
             nonlocal carry
             params, state, number = carry
             total = xp.zeros((), dtype=self._images.dtype)
-            batch = self._images.images, self._targets.arrays, xp.asarray(rows)
+            batch = xp.asarray(rows), self._images.images, self._targets.arrays
             params, state, total, number = twin._step(xp, params, state, total, number, *batch)
             carry = params, state, number
             return params, total
@@ -261,7 +265,8 @@ class Trainer:
         sizes = Counter(end - begin for begin, end in spans(self._samples, self._batch_size))
         for size, steps in sorted(sizes.items(), reverse=True):
             times = REHEARSALS if own else min(REHEARSALS, steps * self._epochs)
-            carry = xp.fold(self.compiled, carry, [self._rehearsed(size)] * times)
+            rows, constants = self._rehearsed(size, times)
+            carry = xp.scan(self.compiled, carry, rows, *constants)
         self._dropout.restore(drawn)
         xp.synchronize()
 
@@ -276,9 +281,9 @@ class Trainer:
         state: State,
         total: Array,
         step: int | None,
+        indices: Array,
         images: Array,
         targets: tuple[Array, ...],
-        indices: Array,
     ) -> tuple[Params, State, Array, int | None]:
         """Take one training step; all that changes is an argument, and nothing is read back to the host."""
         stream = None if step is None else self._dropout.at(step)

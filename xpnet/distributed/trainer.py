@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import operator
 import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from xpnet.batches import spans
 from xpnet.datasets import Dataset
 from xpnet.distributed.group import ALONE, Group
 from xpnet.distributed.parts import Part
+from xpnet.folding import Rows
 from xpnet.layer import Params, in_training
 from xpnet.namespace import Namespace
 from xpnet.optim import Optimizer, State
@@ -200,30 +202,30 @@ class DistributedTrainer(Trainer):
         found = [order[begin + part.first : begin + part.first + part.rows] for begin, part in self._parts()]
         return np.concatenate(found)
 
-    def _batches(self, order: np.ndarray) -> Iterator[tuple[Any, ...]]:
+    def _runs(self, order: np.ndarray) -> Iterator[tuple[Rows, tuple[Any, ...]]]:
         weights = None if self._train.sample_weight is None else self._train.sample_weight[order]
-        parts = self._parts()
-        shares = [
-            part.share(None if weights is None else weights[begin : begin + part.whole])
-            for begin, part in parts
-        ]
         rows = self._own_rows(order)
         if self._group.holds_shares:
             self._hold(rows)
             rows = np.arange(len(rows), dtype=np.int32)
-        distinct = [*dict.fromkeys(shares)]
-        indices, on_device = self.xp.asarray(rows), self._shares(distinct)
-        # One array for equal shares, because a program looks again at each argument that is another array.
-        found = {share: on_device[number, ...] for number, share in enumerate(distinct)}
-        end = 0
-        for share, (_, part) in zip(shares, parts, strict=True):
-            begin, end = end, end + part.rows
-            batch = self._images.images, self._targets.arrays, indices[begin:end]
-            yield *batch, str(part), found[share]
+        indices, constants, end = self.xp.asarray(rows), (self._images.images, self._targets.arrays), 0
+        for part, group in itertools.groupby(self._parts(), operator.itemgetter(1)):
+            batches = [begin for begin, _ in group]
+            begin, end = end, end + len(batches) * part.rows
+            own = self.xp.reshape(indices[begin:end], (len(batches), -1))
+            if weights is None:
+                yield own, (*constants, str(part), self._shares([part.share(None)])[0, ...])
+            else:
+                shares = [part.share(weights[begin : begin + part.whole]) for begin in batches]
+                yield (own, self._shares(shares)), (*constants, str(part), None)
 
-    def _rehearsed(self, size: int) -> tuple[Any, ...]:
+    def _rehearsed(self, size: int, times: int) -> tuple[Rows, tuple[Any, ...]]:
         part = Part.of(size, self._group.rank, self._group.size)
-        return *super()._rehearsed(part.rows), str(part), self._shares([part.share(None)])[0, ...]
+        rows, constants = super()._rehearsed(part.rows, times)
+        shares = self._shares([part.share(None)] * times)
+        if self._train.sample_weight is None:
+            return rows, (*constants, str(part), shares[0, ...])
+        return (rows, shares), (*constants, str(part), None)
 
     def _shares(self, shares: list[float]) -> Array:
         return self.xp.asarray(np.array(shares, dtype=self._problem.dtype))
@@ -236,13 +238,17 @@ class DistributedTrainer(Trainer):
         total: Array,
         step: int | None,
         flat: Array,
+        row: Any,
         images: Array,
         targets: tuple[Array, ...],
-        indices: Array,
         part: str,  # a text, because a whole number may change from call to call, and this makes programs
-        share: Array,
+        share: Array | None,
     ) -> tuple[Params, State, Array, int | None, Array]:
-        """Take one training step with the rows of this rank, see `Trainer._step`."""
+        """Take one training step with the rows of this rank, see `Trainer._step`.
+
+        A row is the indices of a batch or, if shares differ from batch to batch, these and the share.
+        """
+        indices, share = row if share is None else (row, share)
         own = Part.parsed(part)
         stream = None if step is None else self._dropout.at(step).from_row(own.first)
         x, wanted, weights = self._batch(xp, images, targets, indices)

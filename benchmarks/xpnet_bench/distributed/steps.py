@@ -13,6 +13,7 @@ import numpy as np
 import xpnet
 from xpnet.distributed import ALONE
 from xpnet.distributed.trainer import DistributedTrainer
+from xpnet.pace import Pace
 from xpnet.trainer import Trainer
 from xpnet_bench.workload import Workload
 
@@ -61,6 +62,7 @@ class Case:
         return sum(map(max, zip(*found, strict=True))) / len(found[0])
 
     def _laps(self, trainer: Trainer) -> list[float]:
+        trainer.pace = Pace(0)
         times = [time.perf_counter()]
         trainer.epoch(self._order, lambda steps: times.append(time.perf_counter()))
         self._xp.synchronize()
