@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from typing import Any
 
@@ -61,6 +62,7 @@ class Epochs:
         self.xp = namespace(backend)
         self.versions = {"xpnet": xpnet.__version__, **self.xp.versions}
         self.device = self.xp.device_name()
+        self._host: list[float] = []
 
     def prepare(self, workload: Workload) -> None:
         """Put the data on the device, make the parameters and compile."""
@@ -83,6 +85,7 @@ class Epochs:
         if not self._resident:
             self._trainer.put(self._train)
         total = self._trainer.epoch(order)
+        self._host.append(time.perf_counter() - start)
         self.xp.synchronize()
         finished = time.perf_counter()
         self.xp.to_host(total)
@@ -92,6 +95,10 @@ class Epochs:
                 f"backend {self.backend!r} does not synchronise: an epoch seemed to take {seconds:.3f} s, "
                 f"but its result came {late:.3f} s later; fix the backend's `synchronize`"
             )
+
+    def host_seconds(self) -> float | None:
+        """Return how long the host took for an epoch before it waited for a GPU, the median; None without."""
+        return statistics.median(self._host) if self.xp.device_kind == "gpu" else None
 
     def launches(self) -> int | None:
         """Return how many launches a full batch's step makes on a device; None if there is none."""

@@ -258,6 +258,7 @@ def _result(lane: Lane, first: Lane) -> dict[str, Any]:
         "peak_rss_bytes": finish["peak_rss_bytes"],
         "imported_rss_bytes": lane.about["imported_rss_bytes"],
         "device_bytes": finish["device_bytes"],
+        "host_seconds": finish["host_seconds"],
         "launches_per_step": finish["launches_per_step"],
         "share_of_limit": None,
     }

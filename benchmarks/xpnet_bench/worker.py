@@ -93,12 +93,14 @@ class Worker:
         peak = _peak_rss()
         loss, accuracy = (None, None) if outputs is None else self._score(outputs)
         device_bytes = getattr(self._competitor, "device_bytes", lambda: None)()
+        host = getattr(self._competitor, "host_seconds", lambda: None)()
         launches = getattr(self._competitor, "launches", lambda: None)()
         return {
             "accuracy": accuracy,
             "loss": loss,
             "peak_rss_bytes": peak,
             "device_bytes": device_bytes,
+            "host_seconds": host,
             "launches_per_step": launches,
         }
 
