@@ -21,6 +21,16 @@ def span(array: Array) -> tuple[int, int]:
     return begin, begin + array.nbytes
 
 
+def extent(array: Array) -> tuple[int, int]:
+    """Return where the memory of an array with any strides begins and ends."""
+    begin, end = span(array)
+    if array.flags.c_contiguous or begin == end:
+        return begin, end
+    reaches = [stride * (n - 1) for stride, n in zip(array.strides, array.shape, strict=True)]
+    last = begin + sum(reach for reach in reaches if reach > 0)
+    return begin + sum(reach for reach in reaches if reach < 0), last + array.itemsize
+
+
 def are_apart(spans: Mapping[int, tuple[int, int]], changed: Collection[int]) -> bool:
     """Return whether no array that is changed shares memory with another one, given the spans of all."""
     furthest = furthest_changed = 0  # ends of the arrays that begin before

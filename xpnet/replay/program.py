@@ -10,8 +10,7 @@ import operator
 from collections.abc import Callable, Collection
 from typing import Any, Protocol
 
-from xpnet.folding import Rows, length_of
-from xpnet.replay.overlap import are_apart, span
+from xpnet.replay.overlap import are_apart, extent, span
 from xpnet.replay.trace import Running, Trace, Value, kind_of
 from xpnet.replay.tree import leaves
 
@@ -30,7 +29,8 @@ class Loop:
     steps : int
         How many, at least 1.
     rows : dict of int to array
-        By place among the leaves: ``rows[i, ...]`` is the leaf of step `i`.
+        By place among the leaves: ``rows[i, ...]`` is the leaf of step `i`, which is stored row by row and is
+        not changed. From one to the next may be any number of bytes, also 0 or less.
     carried : dict of int to Value
         By place: what a step returns for it, which it made. Other arrays of the carry stay the same ones,
         changed in place or not at all.
@@ -103,6 +103,12 @@ def scan_by_runs(program: Program, leaves: list[Any], moved: list[int], loop: Lo
         program.run(leaves, moved)
 
 
+def _overlaps_itself(rows: Array) -> bool:
+    """Return whether rows share memory with each other."""
+    begin, end = extent(rows[:1, ...])
+    return len(rows) > 1 and abs(rows.strides[0]) < end - begin
+
+
 class Replay:
     """A program with the arguments at hand. Leaves are in the order of `tree.leaves`.
 
@@ -141,6 +147,7 @@ class Replay:
         # The leaves of `(total, count), {}` and an item `(x,)` are a form of all, a form of three, total,
         # count, x and no names; those of a result `(total, count)` are a form of two, total and count.
         results = leaves(trace.result)
+        self._form = results[0]  # of all that the step returns
         self._begin = 1 + len(results)  # of the leaves of items
         self._follows = self._begin < len(self._kinds) and all(
             self._may_be_carried(place, leaf) for place, leaf in enumerate(results[1:], 2)
@@ -246,35 +253,38 @@ class Replay:
         self.run(values, moved)
         return True
 
-    def scan(self, values: list[Any], moved: list[int], rows: Rows) -> bool:
-        """Run on these leaves, which must fit, and on what each run returned with the next row.
+    def returns(self, length: int) -> bool:
+        """Return whether the step returns a tuple of so many elements."""
+        return bool(self._form == (tuple, length))
+
+    def shares(self, values: list[Any], rows: dict[int, Array]) -> bool:
+        """Return whether rows of a scan, by place, share memory with an array that is changed in it.
+
+        That is an array among these leaves, or another row.
+        """
+        if self._may_overlap.isdisjoint(rows):
+            return False
+        extents = {place: extent(rows.get(place, values[place])) for place in self._given}
+        changed = (x for place, x in rows.items() if place in self._changed)
+        return any(map(_overlaps_itself, changed)) or not are_apart(extents, self._changed)
+
+    def scan(self, values: list[Any], moved: list[int], steps: int, rows: dict[int, Array]) -> bool:
+        """Run on these leaves, which must fit, and on what each run returned with the next of the rows.
 
         Return False, and do nothing, if the program cannot do that.
         """
-        is_tuple = type(rows) is tuple
-        arrays = dict(enumerate(rows, self._begin + 1) if is_tuple else [(self._begin, rows)])
-        if not self._scans or not self._rows_are_apart(values, arrays):
+        if not (self._scans and self._changed.isdisjoint(rows)):
             return False
-        loop = Loop(length_of(rows), arrays, self._made, self._added)
         try:
-            self.program.scan(values, [i for i in moved if self._is_array[i]], loop)
+            places = [i for i in moved if self._is_array[i]]
+            self.program.scan(values, places, Loop(steps, rows, self._made, self._added))
+            for place in (*rows, *self._made):  # Of these, the last step had others.
+                values[place] = _NOTHING
             self._at_hand[:] = values
         except BaseException:
             self.forget()
             raise
-        for place in (*arrays, *self._made):  # Of these, the last step had others.
-            self._at_hand[place] = _NOTHING
         return True
-
-    def _rows_are_apart(self, values: list[Any], rows: dict[int, Array]) -> bool:
-        """Return whether no array that is changed shares memory with any of the rows."""
-        if self._may_overlap.isdisjoint(rows):
-            return True
-        if not all(x.flags.c_contiguous for x in rows.values()):
-            return False
-        return are_apart(
-            {place: span(rows.get(place, values[place])) for place in self._given}, self._changed
-        )
 
     def changes(self, place: int) -> bool:
         """Return whether the leaf at a place is an array that is changed."""

@@ -43,6 +43,7 @@ _OTHER_RESULTS = (
 _SILENT = numpy.errstate(under="ignore")
 
 _ONLY_SUCH_CALLS = "only such calls run as they are written"
+_SHARED_ROWS = "the rows of a scan share memory with an array that the step changes"
 _TOO_MANY_SHAPES = (
     "the shapes of the arguments change too often to record each of them: "
     f"{_MOST_PROGRAMS} sets of shapes are replayed; calls with others run as they are written"
@@ -189,21 +190,37 @@ class Replayed:
 
     def _scan(self, carry: tuple[Any, ...], rows: Rows, constants: tuple[Any, ...]) -> Any:
         """Take the first steps as calls, until a program is trusted with them; it takes all others."""
-        if self._captured is not None:
-            self._look_for_changes(self._captured)
         for begin in range(length_of(rows)):
+            if self._captured is not None:
+                self._look_for_changes(self._captured)
             item = row_of(rows, begin), *constants
             values = leaves(((*carry, *item), {}))
             replay, moved = (None, []) if self._ended else self._found(values)
-            if replay in self._trusted:
-                others = rows_from(rows, begin)
-                if not replay.scan(values, moved, others):
-                    return self._fold(carry, items_of(others, constants))
-                self._count(replay, length_of(others))
-                self._patience.reward()
-                return replay.result()
+            if replay in self._trusted and replay.returns(len(carry)):
+                return self._scan_by(replay, values, moved, carry, rows_from(rows, begin), constants)
             carry = next_carry(self._call, carry, item)
         return carry
+
+    def _scan_by(
+        self,
+        replay: Replay,
+        values: list[Any],
+        moved: list[int],
+        carry: tuple[Any, ...],
+        rows: Rows,
+        constants: tuple[Any, ...],
+    ) -> Any:
+        """Take all steps, given the leaves of the first one, which fit a program."""
+        place, steps = 1 + len(leaves(carry)), length_of(rows)
+        by_place = dict(enumerate(rows, place + 1)) if type(rows) is tuple else {place: rows}
+        if replay.shares(values, by_place):
+            self.report = f"{_SHARED_ROWS}; {_ONLY_SUCH_CALLS}"
+            return fold(self._as_written, carry, items_of(rows, constants))
+        if not replay.scan(values, moved, steps, by_place):
+            return self._fold(carry, items_of(rows, constants))
+        self._count(replay, steps)
+        self._patience.reward()
+        return replay.result()
 
     def _count(self, replay: Replay | None, runs: int) -> None:
         if replay in self._trusted:
