@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-_FIRST = 8
+# How much longer than the one before it a chunk may be.
 _GROWTH = 4
 
 
@@ -20,7 +20,7 @@ class Pace:
 
     def __init__(self, seconds: float = 0.1) -> None:
         self._seconds = seconds
-        self._steps = _FIRST if seconds else 1
+        self._steps = 1
 
     def chunks(self, steps: int) -> Iterator[tuple[int, int]]:
         """Yield begin and end of each chunk of so many steps; they are timed until the next is asked for."""
@@ -35,4 +35,6 @@ class Pace:
     def _learn(self, steps: int, seconds: float) -> None:
         """Choose the next chunk by what this one took."""
         fitting = int(steps * self._seconds / max(seconds, 1e-9))
-        self._steps = max(1, min(fitting, self._steps * _GROWTH))
+        # A chunk that the end cut short may have taken its time for other reasons than its steps.
+        if steps == self._steps or fitting < steps:
+            self._steps = max(1, min(fitting, self._steps * _GROWTH))
