@@ -2,6 +2,7 @@
 
 import collections
 import copy
+import doctest
 import pickle
 
 import numpy as np
@@ -215,3 +216,8 @@ def test_copied_and_pickled_steps_scan_like_the_step(host):
         total, count = host.scan(twin, (np.zeros(2), 0), rows)
         assert count == 6
         np.testing.assert_array_equal(total, expected[0])
+
+
+def test_example_of_the_docstring_runs():
+    (example,) = doctest.DocTestFinder(recurse=False).find(xpnet.Namespace.scan, globs={})
+    assert doctest.DocTestRunner().run(example) == (0, 6)

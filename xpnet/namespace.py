@@ -173,7 +173,7 @@ class Namespace:
         They watch what the step captures: its variables, globals and defaults, the attributes that its code
         names, the items of containers and the values of NumPy arrays among them.
 
-        - A change of a captured value takes effect at the next call, or at the next item of a fold.
+        - A change of a captured value takes effect at the next call, item of a fold, or scan.
         - A captured value that cannot be watched is never replayed: a generator of random numbers, an
           iterator, an array above 64 KiB, a container of more than 1000 items.
         - A value that changes before every call, or that the step itself changes again and again, is never
@@ -191,7 +191,8 @@ class Namespace:
         - those that are given one array twice, or views of memory that the step changes, or an array that is
           not C-contiguous, or what is neither an array nor a whole number;
         - those with new shapes, once 8 sets of shapes took turns too often to record them again;
-        - those of a thread that finds the step in use by another thread that records, tries or folds it.
+        - those of a thread that finds the step in use by another thread that records, tries, folds or scans
+          it.
 
         Another compiler, such as `jax.jit`, keeps its own promises. `fit` watches what its step captures.
         """
@@ -231,12 +232,12 @@ class Namespace:
         """Return `carry` after ``for row in rows: carry = step(xp, *carry, row, *constants)``.
 
         With a step that `compile` returned, a backend may run the whole loop without Python: Numba runs it in
-        compiled code, and CuPy runs small steps as one kernel. The results are those of the loop; changes of
-        what the step captures, which only another thread can make meanwhile, may take effect at the next
-        scan. Ctrl-C ends a scan after the steps that are under way.
+        compiled code, and CuPy runs small steps as one kernel. The results are those of the loop. A step that
+        changes an array in place is not replayed if the rows share memory with that array.
 
-        If an exception ends the loop, what was carried is lost, and the arrays given as `carry` may have been
-        overwritten.
+        Changes of what the step captures, which only another thread can make meanwhile, may take effect at
+        the next scan. Ctrl-C ends a scan after the steps that are under way. If an exception ends the loop,
+        what was carried is lost, and the arrays given as `carry` may have been overwritten.
 
         Parameters
         ----------
@@ -245,8 +246,8 @@ class Namespace:
         carry : tuple
             The step's first arguments.
         rows : array or tuple of arrays, shape (n, ...)
-            The step's next argument is a row, shape (...), or a tuple of rows. With ``n == 0``, `carry`
-            comes back.
+            The step's next argument is ``rows[i, ...]``, shape (...), or the tuple of these. With ``n == 0``,
+            `carry` comes back.
         *constants
             The step's last arguments, the same in each call.
 
@@ -257,6 +258,17 @@ class Namespace:
             holds anything but arrays.
         ValueError
             If an array of `rows` has no axis, if their lengths differ, or if there is none.
+
+        Examples
+        --------
+        >>> import xpnet
+        >>> xp = xpnet.backend("numpy")
+        >>> def step(xp, total, count, row, weights):
+        ...     return total + weights @ row, count + 1
+        >>> rows = xp.asarray([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+        >>> total, count = xp.scan(xp.compile(step), (xp.zeros(()), 0), rows, xp.asarray([1.0, 10.0]))
+        >>> float(total), count
+        (129.0, 3)
         """
         _check_step(step)
         check_tuple("`carry`", carry)
