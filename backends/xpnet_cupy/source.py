@@ -123,6 +123,11 @@ def layout(rule: str | None, dtype: numpy.dtype) -> numpy.dtype:
     return numpy.dtype([(name, types[kind]) for name, kind in fields], align=True)
 
 
+def fields(rule: str | None) -> list[tuple[str, str]]:
+    """Return the name of each field of a rule, in order, and its kind: ``"pointer"``, ``"T"`` or ``"Number<T>"``."""
+    return _FIELDS[RULES[rule]]
+
+
 def varying(rule: str) -> frozenset[str]:
     """Return the numbers of a rule that may be on the device."""
     return frozenset(name for name, kind in _FIELDS[RULES[rule]] if kind == "Number<T>")

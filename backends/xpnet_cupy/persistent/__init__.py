@@ -1,0 +1,1 @@
+"""Scans of small steps as one kernel, whose blocks stay: see `plan` and `code`."""

@@ -1,0 +1,178 @@
+"""The CUDA source of a persistent kernel: the structs and functions of the CUDA files, and a kernel for one plan.
+
+The kernel has a line for each operation, with the shapes as template arguments.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Iterator
+
+from xpnet.replay.trace import Value
+from xpnet_cupy import source
+from xpnet_cupy.persistent import memory
+from xpnet_cupy.persistent.calls import width_of
+from xpnet_cupy.persistent.names import Names, c_type, real
+from xpnet_cupy.persistent.plan import Plan, Step
+from xpnet_cupy.persistent.rows import Rows
+from xpnet_cupy.persistent.tiles import TileLines
+
+FUNCTIONS = pathlib.Path(__file__).parents[1].joinpath("persistent.cu").read_text(encoding="utf-8")
+INDENT = "    "
+
+
+def source_of(plan: Plan, *, blocks: int, threads: int) -> str:
+    """Return the CUDA source of the kernel `persistent`, which carries out a scan of steps.
+
+    Parameters
+    ----------
+    plan : Plan
+    blocks : int
+        All must be resident at once.
+    threads : int
+        Of a block; a multiple of 32.
+    """
+    if blocks < 1 or threads < memory.WARP or threads % memory.WARP:
+        raise ValueError(
+            f"`threads` must be a multiple of {memory.WARP}, and `blocks` at least 1, got {threads}, {blocks}"
+        )
+    constants = f"constexpr int BLOCKS = {blocks}, THREADS = {threads}, BATCH = {plan.batch};"
+    kernel = _Kernel(plan, blocks, threads)
+    return "\n".join([source.CODE, constants, FUNCTIONS, *kernel.lines()]) + "\n"
+
+
+class _Kernel:
+    """Writes the kernel of a plan."""
+
+    def __init__(self, plan: Plan, blocks: int, threads: int) -> None:
+        self._plan, self._threads = plan, threads
+        self._names = Names(plan)
+        self._layout = memory.layout_of(plan, threads)
+        self._rows = Rows(plan, self._names, self._layout)
+        self._tiles = TileLines(plan, self._names, memory.tiles_of(plan, blocks, threads), threads)
+
+    def lines(self) -> Iterator[str]:
+        plan = self._plan
+        yield f"using T = {c_type(plan.dtype)};"
+        yield ""
+        yield 'extern "C" __global__ void __launch_bounds__(THREADS, 1) persistent('
+        yield f",\n{INDENT}".join(["", *self._parameters()])[2:] + ")"
+        yield "{"
+        yield from _indented(self._body())
+        yield "}"
+
+    def _parameters(self) -> Iterator[str]:
+        plan, names = self._plan, self._names
+        for value in plan.arguments:
+            const = "const " if value in plan.strided else ""
+            yield f"{const}{c_type(value.dtype)}* {names.argument(value)}"
+        for value in plan.strided:
+            yield f"Index {names.stride(value)}"
+        yield "T* scratch"
+        yield "const T* numbers" if plan.numbers else "const T*"
+        for i in range(len(plan.counts)):
+            yield f"Index count{i}"
+        yield from ("unsigned* barrier", "unsigned base", "int steps")
+
+    def _body(self) -> Iterator[str]:
+        yield "// Rows of arguments, by the number of a step"
+        yield from self._sources()
+        yield "// In shared memory"
+        yield from self._memory()
+        yield ""
+        yield from self._tiles.load()
+        yield from self._ahead("0", "")
+        yield "__syncthreads();"
+        yield "for (int step = 0; step < steps; ++step) {"
+        yield from _indented(self._step())
+        yield "}"
+        yield from self._tiles.save()
+
+    def _sources(self) -> Iterator[str]:
+        plan, names = self._plan, self._names
+        for value in self._rows.numbers_of_rows():
+            found = plan.sources[value]
+            rows = f"{names.argument(found.rows)} + step * {names.stride(found.rows)}"
+            indices, kind = "nullptr", "int"
+            if found.indices is not None:
+                indices = f"{names.argument(found.indices)} + step * {names.stride(found.indices)}"
+                kind = c_type(found.indices.dtype)
+            yield f"auto {names[value]}_rows = [=](Index step) {{"
+            yield f"{INDENT}return Gathered<T, {c_type(found.rows.dtype)}, {kind}>{{"
+            yield f"{INDENT * 2}{rows}, {indices}, {found.rows.shape[0]}, {real(found.scale)}, {real(found.offset)}}};"
+            yield "};"
+
+    def _memory(self) -> Iterator[str]:
+        plan, names, at = self._plan, self._names, self._layout
+        if self._tiles.is_kept:
+            yield f"T* const all_kept = shared_at<T>({at.kept});"
+        if plan.listed:
+            yield f"int* const counts = shared_at<int>({at.counts});"
+        if self._rows.needs_slots:
+            yield f"T* const slots = shared_at<T>({at.slots});"
+        for value, place in at.places.items():
+            name = names[value]
+            yield f"int* const {name}_places = shared_at<int>({place});"
+            yield f"T* const {name}_values = shared_at<T>({at.values[value]});"
+            yield f"Listed<T> {name}{{}};"
+        for value, place in at.rows.items():
+            yield f"T* const {names[value]} = shared_at<T>({place});  // {width_of(value)}"
+        yield f"T* const parts = shared_at<T>({at.parts});"
+        yield f"T* const inputs = shared_at<T>({at.inputs});"
+        yield f"T* const tile_parts = shared_at<T>({at.tile_parts});"
+
+    def _ahead(self, step: str, plus: str) -> Iterator[str]:
+        """Yield what reads the next rows, while the block would only wait."""
+        names = self._names
+        if self._plan.listed:
+            yield "if (blockIdx.x < BATCH) {"
+            for value in self._plan.listed_in_order:
+                yield INDENT + self._rows.list_line(value, step, "blockIdx.x")
+            yield "}"
+        for ahead, line in ((1, "prefetch_rows"), (2, "prefetch_indices")):
+            found = list(self._prefetched(line, f"step + {ahead + 1}" if plus else str(ahead)))
+            if found:
+                yield f"if ({f'step + {ahead + 1}' if plus else ahead} < steps) {{"
+                yield from _indented(found)
+                yield "}"
+        del names
+
+    def _prefetched(self, function: str, step: str) -> Iterator[str]:
+        plan, names = self._plan, self._names
+        done: set[Value] = set()
+        for value in self._rows.numbers_of_rows():
+            if function == "prefetch_rows":
+                yield f"prefetch_rows<{width_of(value)}>({names[value]}_rows({step}));"
+            else:
+                indices = plan.sources[value].indices
+                if indices is not None and indices not in done:
+                    done.add(indices)
+                    at = f"{names.argument(indices)} + static_cast<Index>({step}) * {names.stride(indices)}"
+                    yield f"prefetch_indices({at});"
+
+    def _step(self) -> Iterator[str]:
+        plan, names = self._plan, self._names
+        if plan.numbers:
+            yield f"const T* now = numbers + static_cast<Index>(step) * {len(plan.numbers)};"
+        for value in names.plain_strided():
+            at = f"{names.argument(value)} + step * {names.stride(value)}"
+            yield f"const {c_type(value.dtype)}* {names[value]} = {at};"
+        yield from self._rows.wholes()
+        yield "for (Index row = blockIdx.x; row < BATCH; row += BLOCKS) {"
+        yield from _indented(self._rows.lines())
+        yield "}"
+        yield "grid_arrive(barrier);"
+        yield "grid_wait(barrier, base += BLOCKS);"
+        yield from self._tiles.step()
+        yield "grid_arrive(barrier);"
+        yield "if (step + 1 < steps) {"
+        yield from _indented(self._ahead("step + 1", "+"))
+        yield "}"
+        yield "grid_wait(barrier, base += BLOCKS);"
+
+
+def _indented(lines: Iterator[str] | list[str]) -> Iterator[str]:
+    return (INDENT + line if line else line for line in lines)
+
+
+__all__ = ["Step", "source_of"]

@@ -1,0 +1,193 @@
+"""Lines of the first stage of a step: forward, loss and back, for a row of the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy
+
+from xpnet import nn
+from xpnet.replay.trace import Call, Running, Value
+from xpnet_cupy import source
+from xpnet_cupy.persistent.calls import width_of
+from xpnet_cupy.persistent.memory import Layout, row_arrays
+from xpnet_cupy.persistent.names import Names, c_type, real
+from xpnet_cupy.persistent.plan import Plan
+
+BARRIER = "__syncthreads();"
+_ERRORS = {
+    "absolute_error": "AbsoluteError<T>{}",
+    "huber_error": "HuberError<T>{%s}",
+    "sigmoid_cross_entropy": "SigmoidError<T>{}",
+    "squared_error": "SquaredError<T>{}",
+}
+_OF_WHOLE_ROWS = frozenset({"softmax", "softmax_backward", "log_softmax", "log_softmax_backward"})
+
+
+class Rows:
+    """The lines of a plan.
+
+    Parameters
+    ----------
+    plan : Plan
+    names : Names
+    layout : Layout
+    """
+
+    def __init__(self, plan: Plan, names: Names, layout: Layout) -> None:
+        self._plan, self._names, self._layout = plan, names, layout
+        used = [plan.same_as(v) for call in plan.calls for v in call.arrays.values()]
+        used += [plan.same_as(step.x) for step in plan.steps if step.x is not None]
+        used += [call.arrays["weights"] for call in plan.sums if "weights" in call.arrays]
+        self._sources = [value for value in dict.fromkeys(used) if value in plan.sources]
+        self._weights = list(
+            dict.fromkeys(c.arrays["weights"] for c in (*plan.calls, *plan.sums) if "weights" in c.arrays)
+        )
+
+    @property
+    def needs_slots(self) -> bool:
+        """Whether the threads of a block combine numbers."""
+        calls = self._plan.calls
+        return bool(self._weights) or any(c.function.is_loss or c.name in _OF_WHOLE_ROWS for c in calls)
+
+    def numbers_of_rows(self) -> list[Value]:
+        """Return the rows of arguments that are floating-point numbers."""
+        return [value for value in self._sources if numpy.dtype(value.dtype).kind == "f"]
+
+    def list_line(self, value: Value, step: str, row: str) -> str:
+        """Return the line that lists a row."""
+        name = self._names[value]
+        lists = f"{name}_places, {name}_values, counts"
+        return f"{name} = list_row<{width_of(value)}>({lists}, {name}_rows({step}), {row});"
+
+    def wholes(self) -> Iterator[str]:
+        """Yield what sums the weights of the batch."""
+        for value in self._weights:
+            name = self._names[value]
+            yield f"const T {name}_sum = whole_of<T>({name}_rows(step), slots);"
+
+    def lines(self) -> Iterator[str]:
+        """Yield what is done for a row."""
+        listed = [value for value in self._sources if value in self._plan.listed]
+        if listed and self._plan.batch > 1:
+            yield "if (row >= BLOCKS) {"
+            for value in listed:
+                yield f"    {self.list_line(value, 'step', 'row')}"
+            yield f"    {BARRIER}"
+            yield "}"
+        yield from filter(None, map(self._given, self._sources))
+        is_open = any(value in self._layout.rows for value in self._sources)
+        for call in self._plan.calls:
+            needs_all = call.name in ("linear", "linear_backward") and self._reads_memory(call)
+            if is_open and needs_all:
+                yield BARRIER
+            yield self._line(call)
+            is_open = call.name != "linear_backward"
+            for value in row_arrays(self._plan, call):
+                if value in self._plan.places and value in map(
+                    self._plan.same_as, filter(None, call.results)
+                ):
+                    yield self._keep(value)
+        if is_open:
+            yield BARRIER
+
+    def _reads_memory(self, call: Call) -> bool:
+        """Return whether a layer uses memory that other threads have used since the last barrier."""
+        return True
+
+    def _given(self, value: Value) -> str:
+        """Return the line that reads a row of an argument; empty for one that is listed or not needed here."""
+        name, found = self._names[value], self._plan.sources[value]
+        if value in self._layout.rows:
+            return f"gather_row<{width_of(value)}>({name}, {name}_rows(step), row);"
+        if value in self._plan.listed or len(value.shape) > 1:
+            return ""
+        if numpy.dtype(value.dtype).kind == "f":
+            return f"const T {name} = {name}_rows(step).value({name}_rows(step).template row<1>(row));"
+        labels = self._at(found.rows)
+        indices = "static_cast<const int*>(nullptr)" if found.indices is None else self._at(found.indices)
+        return f"const Index {name} = label_of({labels}, {indices}, {found.rows.shape[0]}, row);"
+
+    def _at(self, argument: Value) -> str:
+        return f"{self._names.argument(argument)} + step * {self._names.stride(argument)}"
+
+    def _keep(self, value: Value) -> str:
+        width = width_of(value)
+        return (
+            f"keep_row<{width}>(scratch + {self._plan.places[value]} + row * {width}, {self._names[value]});"
+        )
+
+    def _line(self, call: Call) -> str:
+        """Return the line of a call."""
+        names = self._names
+        if call.name == "linear":
+            return self._linear(call)
+        if call.name == "linear_backward":
+            n_in, n_out = call.arrays["weight"].shape
+            dx, dy, weight = names[call.results[0]], names[call.arrays["dy"]], names[call.arrays["weight"]]  # type: ignore[index]
+            return f"input_gradient_row<{n_in}, {n_out}>({dx}, {dy}, {weight});"
+        if call.function.is_loss:
+            return self._loss(call)
+        return self._elements(call)
+
+    def _linear(self, call: Call) -> str:
+        names, x = self._names, self._plan.same_as(call.arrays["x"])
+        n_in, n_out = call.arrays["weight"].shape
+        inputs = names[x] if x in self._plan.listed else f"Dense<T, {n_in}>{{{names[x]}}}"
+        (z,), weight, bias = call.results, call.arrays["weight"], call.arrays["bias"]
+        assert z is not None
+        return f"linear_row<{n_out}>({names[z]}, {inputs}, {names[weight]}, {names[bias]}, parts);"
+
+    def _elements(self, call: Call) -> str:
+        """Return the line of a function of the elements of rows."""
+        (made,) = call.results
+        assert made is not None
+        name, n = call.name, width_of(made)
+        rows = ", ".join(self._names[v] for v in (made, *call.arrays.values()))
+        if name in source.ACTIVATIONS:
+            return f"activate_row<{source.ACTIVATIONS[name]}, {n}>({rows});"
+        if name in source.GRADIENTS:
+            kept, dy = (self._names[call.arrays[key]] for key in self._order(name))
+            struct = source.ACTIVATIONS[source.GRADIENTS[name]]
+            return f"activate_backward_row<{struct}, {n}>({self._names[made]}, {kept}, {dy});"
+        if name in ("dropout", "dropout_backward"):
+            return f"dropout_row<{n}>({rows}, row, {self._drawing(call)});"
+        if name in _OF_WHOLE_ROWS:
+            rows += ", slots"
+        if name.startswith("leaky_relu"):
+            rows += f", {real(call.numbers['slope'])}"
+        if name == "smooth_labels":
+            smoothing = call.numbers["smoothing"]
+            rows += f", {real(1 - smoothing)}, {real(smoothing / call.numbers['classes'])}"
+        return f"{name}_row<{n}>({rows});"
+
+    def _order(self, gradient: str) -> tuple[str, str]:
+        return str(nn.FUNCTIONS[source.GRADIENTS[gradient]].keeps), "dy"
+
+    def _drawing(self, call: Call) -> str:
+        """Return the numbers of dropout."""
+        key, step, rate = call.numbers["key"], call.numbers["step"], call.numbers["rate"]
+        number = (
+            f"count{self._plan.counts.index(step)} + step"
+            if isinstance(step, Running)
+            else f"{int(step) & nn.WORD}ll"
+        )
+        words = f"{int(key) & nn.WORD}u, {int(key) >> 32}u"
+        return f"{int(call.numbers['first'])}ll, {words}, {number}, {nn.drop_below(rate)}u, {real(1 / (1 - rate))}"
+
+    def _loss(self, call: Call) -> str:
+        names, (outputs, targets, *_) = self._names, call.arrays.values()
+        weights = call.arrays.get("weights")
+        share = "T(1) / BATCH" if weights is None else f"share_of({names[weights]}, {names[weights]}_sum)"
+        d_outputs = call.results[1]
+        assert d_outputs is not None
+        name = call.name.removeprefix("weighted_")
+        rows = f"{names[d_outputs]}, {names[outputs]}, {names[targets]}, {share}"
+        rows += f", scratch + {self._plan.places[call]} + row, slots"
+        if name in _ERRORS:
+            numbers = tuple(real(call.numbers[key]) for key in call.function.numbers)
+            return f"error_row<{width_of(outputs)}>({_ERRORS[name] % numbers}, {rows});"
+        return f"{name}_row<{width_of(outputs)}>({rows});"
+
+
+__all__ = ["BARRIER", "Rows", "c_type"]
