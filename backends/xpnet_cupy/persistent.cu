@@ -193,7 +193,7 @@ __device__ Listed<T> list_row(int* places, T* values, int* counts, Source source
     for (int begin = 0; begin < WIDTH; begin += CHUNKS * THREADS) {
         T mine[CHUNKS];
         unsigned bits[CHUNKS];
-        int before[CHUNKS];
+        int before[CHUNKS] = {};
 #pragma unroll
         for (int c = 0; c < CHUNKS; ++c) {
             int k = begin + c * THREADS + threadIdx.x;
