@@ -387,7 +387,7 @@ template <int N, typename T> __device__ void smooth_labels_row(T* smoothed, cons
 
 template <int N, typename T> __device__ T maximum_of(const T* z, T* slots)
 {
-    T top = threadIdx.x < N ? z[threadIdx.x] : z[0];
+    T top = log(T(0));  // minus infinity: a thread must read no element of another one
     for (int j = threadIdx.x; j < N; j += THREADS) top = larger(top, z[j]);
     return over_row<N, T, larger<T>>(top, slots);
 }
