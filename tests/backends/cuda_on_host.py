@@ -160,12 +160,14 @@ def load(folder=FOLDER):
         "capture",
         "ways",
         "sums",
+        "persistent.plan",
+        "persistent.code",
     )
     with mock.patch.dict(sys.modules):
         for name in [name for name in sys.modules if name.startswith("xpnet_cupy.")]:
             del sys.modules[name]
         sys.modules.update(xpnet_cupy=package, cupy=cupy)
-        found = {name: importlib.import_module(f"xpnet_cupy.{name}") for name in names}
+        found = {name.split(".")[-1]: importlib.import_module(f"xpnet_cupy.{name}") for name in names}
     return types.SimpleNamespace(**found, cupy=cupy)
 
 
