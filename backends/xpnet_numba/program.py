@@ -10,17 +10,22 @@ from typing import Any
 
 import numpy
 
+from xpnet.pace import Pace
 from xpnet.replay.lower import lower
 from xpnet.replay.program import Loop, scan_by_runs
 from xpnet.replay.stages import Operation, in_stages
 from xpnet.replay.trace import Trace, Value
 from xpnet_numba import forks, layout, machine_code
+from xpnet_numba.changes import Changes
 from xpnet_numba.counted import Count
 from xpnet_numba.images import CompressedImages
 from xpnet_numba.lowering import Rules
 from xpnet_numba.team import LINE, PARTS, Placed, Team, address, aligned
 
 Array = Any
+
+_UNWATCHED = 0.02
+"""Seconds that a scan runs, at most, before Python looks at signals."""
 
 _teams: dict[Any, Team] = {}
 
@@ -70,6 +75,7 @@ class NumbaProgram:
         self._kept: list[Array] = []  # what the segments know by address
         self._segments = [self._segment(*segment) for segment in _segments(operations, helped=self._helped)]
         self._team = _team(dtype)
+        self._pace = Pace(_UNWATCHED)
 
     def _segment(self, stages: Array, host: Operation | None) -> tuple[Placed | None, Any, list[int]]:
         """Return stages as a program for `kernels.interpreter`, what the host calls then, and its slots."""
@@ -85,6 +91,8 @@ class NumbaProgram:
         program[layout.SLOTS] = address(self._addresses)
         program[layout.STAGES] = address(stages)
         program[layout.COUNT] = len(stages)
+        program[layout.STEPS] = 1
+        program[layout.ENDS] = stages[:, layout.PARTS].sum() + 1
         return Placed.of(program), run, slots
 
     def getter(self, value: Value) -> Callable[[], Array]:
@@ -135,7 +143,43 @@ class NumbaProgram:
 
     def scan(self, leaves: list[Any], moved: list[int], loop: Loop) -> None:
         """See `xpnet.replay.program.Program`."""
-        scan_by_runs(self, leaves, moved, loop)
+        rows = {self._given[place]: numpy.asarray(x) for place, x in loop.rows.items()}
+        carried = [(self._given[place], self._slots[value]) for place, value in loop.carried.items()]
+        if not self._may_loop(rows, carried):
+            scan_by_runs(self, leaves, moved, loop)
+            return
+        self.run(leaves, moved)
+        for slot, made in carried:  # Not the array that was given, which a swap would overwrite.
+            self._bind(slot, aligned(self._arrays[made].shape, self._arrays[made].dtype))
+        moves = {slot: x.strides[0] for slot, x in rows.items()}
+        ((program, *_),) = self._segments
+        changes = Changes(program.array, moves, carried, self._counted, loop.counted)  # type: ignore[union-attr]
+        for begin, end in self._pace.chunks(loop.steps - 1):
+            self._team.carry_out(changes.program_of(end - begin, leaves), helped=self._helped)
+        if loop.steps % 2 == 0:  # Swapped an odd number of times.
+            for slot, made in carried:
+                self._arrays[slot], self._arrays[made] = self._arrays[made], self._arrays[slot]
+
+    def _may_loop(self, rows: dict[int, Array], carried: list[tuple[int, int]]) -> bool:
+        """Return whether steps differ by addresses and numbers only, so that Python is not needed between them."""
+        tied = {*self._parts, *itertools.chain(*self._compressed.values()), *self._compressed}
+        tied |= {slot for parts in self._parts.values() for slot, *_ in parts}
+        return (
+            len(self._segments) == 1
+            and self._segments[0][0] is not None
+            and self._segments[0][1] is None
+            and tied.isdisjoint((*rows, *itertools.chain(*carried)))
+            and self._changed.isdisjoint(rows)
+            and all(_is_aligned(x) for x in rows.values())
+        )
+
+
+def _is_aligned(rows: Array) -> bool:
+    """Return whether each row is stored row by row, its elements where compiled code needs them."""
+    begin = rows.__array_interface__["data"][0]
+    return (
+        begin % rows.itemsize == 0 and rows.strides[0] % rows.itemsize == 0 and rows[0, ...].flags.c_contiguous
+    )
 
 
 def _counted(operations: Sequence[Operation], numbers: Array) -> Iterator[tuple[Count, list[Array]]]:

@@ -41,21 +41,43 @@ def test_replayed_training_equals_plain_training_where_the_blas_takes_part(train
 
 def carry_out_backwards(team, program, *, helped):
     """Do what `Team.carry_out` does, the last part of each stage first, as if there were as many threads."""
-    operations, width, numbers, numbers_width, slots, stages, count = map(
-        int, program.array[: layout.COUNT + 1]
-    )
-    function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5, team._work.argtypes[-1])
-    for first, end, parts in integers(stages, (count, layout.STAGE_WIDTH)):
-        for part in reversed(range(parts)):
-            for i in range(first, end):
-                row = operations + i * width
-                address, length = map(int, integers(row, 2))
-                begin, stop = length * part // parts, length * (part + 1) // parts
-                if length == 0:
-                    begin, stop = 0, int(part == 0)
-                if begin < stop:
-                    details = row + layout.DETAILS * 8
-                    function(address)(details, numbers + i * numbers_width, slots, begin, stop, 0)
+    fields = [int(x) for x in program.array]
+    number = team._work.argtypes[-1]
+    for step in range(fields[layout.STEPS]):
+        prepare(fields, step, ctypes.sizeof(number))
+        for stage in integers(fields[layout.STAGES], (fields[layout.COUNT], layout.STAGE_WIDTH)):
+            carry_out_stage(fields, *map(int, stage), number)
+
+
+def carry_out_stage(fields, first, end, parts, number):
+    operations, width, numbers, numbers_width, slots = fields[: layout.SLOTS + 1]
+    function = ctypes.CFUNCTYPE(None, *[ctypes.c_int64] * 5, number)
+    for part in reversed(range(parts)):
+        for i in range(first, end):
+            row = operations + i * width
+            address, length = map(int, integers(row, 2))
+            begin, stop = length * part // parts, length * (part + 1) // parts
+            if length == 0:
+                begin, stop = 0, int(part == 0)
+            if begin < stop:
+                details = row + layout.DETAILS * 8
+                function(address)(details, numbers + i * numbers_width, slots, begin, stop, 0)
+
+
+def prepare(fields, step, size):
+    """Change what differs from step to step."""
+
+    def rows(at, width):
+        return integers(fields[at], (fields[at + 1], width)).tolist() if fields[at + 1] else []
+
+    for slot, added in rows(layout.MOVES, layout.MOVE_WIDTH):
+        integers(fields[layout.SLOTS], slot + 1)[slot] += added
+    for one, other in rows(layout.SWAPS, layout.SWAP_WIDTH):
+        slots = integers(fields[layout.SLOTS], max(one, other) + 1)
+        slots[[one, other]] = slots[[other, one]]
+    numbers = fields[layout.TABLE] + step * fields[layout.TABLE_BYTES]
+    for column, target, count in rows(layout.COPIES, layout.COPY_WIDTH):
+        ctypes.memmove(target, numbers + column * size, count * size)
 
 
 def leaves(tree):

@@ -4,6 +4,7 @@ A program is a sequence of stages. A stage is some consecutive operations, and t
 their rows are divided. Each thread first takes its own parts, so that what a part uses stays in
 the cache of one processor, and then those that others have left. The next stage begins when all parts
 have ended. What a part computes does not depend on the thread that takes it, so neither does the result.
+A program may be many steps, each of all its stages; before each step, addresses and numbers are changed.
 """
 
 from typing import Any
@@ -14,7 +15,7 @@ from numba.extending import intrinsic
 
 from xpnet_numba import layout
 from xpnet_numba.kernels.compiled import entry, part
-from xpnet_numba.kernels.memory import get, increase, put, read, rest, view, write
+from xpnet_numba.kernels.memory import exchange, get, increase, put, read, rest, view, write
 from xpnet_numba.kernels.products import block_of
 
 Array = Any
@@ -52,6 +53,7 @@ def _lead(control: Array, program: Array, zero: Any) -> None:
     put(control, layout.ENDED, 0)
     for i in range(get(program, layout.COUNT) * get(program, layout.MEMBERS)):
         put(control, layout.TAKEN + i * layout.LINE, 0)
+    _prepare(control, 0, zero)
     write(control, layout.OPEN, 1)
     _take_part(control, 0, zero)
     write(control, layout.OPEN, 0)
@@ -82,28 +84,86 @@ def _look_again(looks: int) -> int:
 
 @part
 def _take_part(control: Array, member: int, zero: Any) -> None:
-    """Carry out parts of each stage, its own first, and wait for the end of the stage."""
-    stages, members = _of_program(control, layout.STAGES), _of_program(control, layout.MEMBERS)
-    ended = 0
-    for stage in range(_of_program(control, layout.COUNT)):
-        columns = view(stages + stage * layout.STAGE_WIDTH * 8, layout.STAGE_WIDTH, 0)
-        parts = get(columns, layout.PARTS)
-        for i in range(members):
-            taken = (member + i) % members
-            begin, end = block_of(parts, taken, members)
-            while True:
-                this = begin + increase(control, layout.TAKEN + (stage * members + taken) * layout.LINE, 1)
-                if this >= end:
-                    break
+    """Carry out parts of each stage of each step, and wait for the end of the stage.
+
+    Counters only grow, so a thread that comes late begins with the step at hand, and one that was delayed
+    finds nothing left of steps that have ended. Who ends the last part of a step prepares the next one.
+    """
+    steps, ends = _of_program(control, layout.STEPS), _of_program(control, layout.ENDS)
+    count = _of_program(control, layout.COUNT)
+    step = read(control, layout.ENDED) // ends
+    while step < steps:
+        ended = step * ends
+        for stage in range(count):
+            found = _take_of_stage(control, step, stage, member, zero)
+            ended += get(_stage(control, stage), layout.PARTS)
+            if found > 0 and increase(control, layout.ENDED, found) + found == ended and stage == count - 1:
+                if step + 1 < steps:
+                    _prepare(control, step + 1, zero)
+                increase(control, layout.ENDED, 1)
+            _wait(control, ended)
+        step += 1
+        _wait(control, step * ends)
+
+
+@part
+def _wait(control: Array, ended: int) -> None:
+    looks = 0
+    while read(control, layout.ENDED) < ended:
+        looks = _look_again(looks)
+
+
+@part
+def _take_of_stage(control: Array, step: int, stage: int, member: int, zero: Any) -> int:
+    """Carry out parts of a stage, its own first, and return how many."""
+    columns, members = _stage(control, stage), _of_program(control, layout.MEMBERS)
+    parts, found = get(columns, layout.PARTS), 0
+    for i in range(members):
+        taken = (member + i) % members
+        begin, end = block_of(parts, taken, members)
+        at, last = layout.TAKEN + (stage * members + taken) * layout.LINE, (step + 1) * (end - begin)
+        while True:
+            before = read(control, at)
+            if before >= last:
+                break
+            if exchange(control, at, before, before + 1):
                 for operation in range(
                     get(columns, layout.FIRST_OPERATION), get(columns, layout.END_OPERATION)
                 ):
-                    _carry_out(control, operation, this, parts, zero)
-                increase(control, layout.ENDED, 1)
-        ended += parts
-        looks = 0
-        while read(control, layout.ENDED) < ended:
-            looks = _look_again(looks)
+                    _carry_out(control, operation, end - (last - before), parts, zero)
+                found += 1
+    return found
+
+
+@part
+def _prepare(control: Array, step: int, zero: Any) -> None:
+    """Change what differs from step to step: addresses, and numbers of operations."""
+    slots = view(_of_program(control, layout.SLOTS), 1, 0)
+    for i in range(_of_program(control, layout.MOVE_COUNT)):
+        move = view(_of_program(control, layout.MOVES) + i * layout.MOVE_WIDTH * 8, layout.MOVE_WIDTH, 0)
+        slot = get(move, layout.SLOT)
+        put(slots, slot, get(slots, slot) + get(move, layout.BYTES))
+    for i in range(_of_program(control, layout.SWAP_COUNT)):
+        swap = view(_of_program(control, layout.SWAPS) + i * layout.SWAP_WIDTH * 8, layout.SWAP_WIDTH, 0)
+        one, other = get(swap, layout.ONE), get(swap, layout.OTHER)
+        address = get(slots, one)
+        put(slots, one, get(slots, other))
+        put(slots, other, address)
+    numbers = view(
+        _of_program(control, layout.TABLE) + step * _of_program(control, layout.TABLE_BYTES), 1, zero
+    )
+    for i in range(_of_program(control, layout.COPY_COUNT)):
+        copy = view(_of_program(control, layout.COPIES) + i * layout.COPY_WIDTH * 8, layout.COPY_WIDTH, 0)
+        target = view(get(copy, layout.TARGET), 1, zero)
+        for j in range(get(copy, layout.SIZE)):
+            put(target, j, get(numbers, get(copy, layout.COLUMN) + j))
+
+
+@part
+def _stage(control: Array, stage: int) -> Array:
+    return view(
+        _of_program(control, layout.STAGES) + stage * layout.STAGE_WIDTH * 8, layout.STAGE_WIDTH, 0
+    )
 
 
 @part

@@ -124,6 +124,19 @@ def increase(typing: Any, x: Array, index: int, by: int) -> Any:
 
 
 @intrinsic
+def exchange(typing: Any, x: Array, index: int, old: int, new: int) -> Any:
+    """Set ``x[index]`` to `new` if it is `old`, and return whether it was."""
+
+    def make(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        found = builder.cmpxchg(
+            _at(context, builder, sig, args), args[2], args[3], "seq_cst", failordering="seq_cst"
+        )
+        return builder.extract_value(found, 1)
+
+    return types.boolean(x, types.int64, types.int64, types.int64), make
+
+
+@intrinsic
 def rest(typing: Any) -> Any:
     """Yield the processor to another thread, if the system can."""
 
