@@ -10,8 +10,8 @@ FIRST_OPERATION, END_OPERATION, PARTS, STAGE_WIDTH = range(4)
 FUNCTION, LENGTH, DETAILS = range(3)
 """Columns of an operation: an address; how many rows, 0 if it is not divided; then its whole numbers."""
 OPERATIONS, OPERATION_BYTES, NUMBERS, NUMBERS_BYTES, SLOTS, STAGES, COUNT, MEMBERS = range(8)
-"""Elements of a program: addresses, the bytes of one row of both tables, and counts of stages (at least 1) and
-of threads."""
+"""Elements of a program: addresses, the bytes of one row of both tables, and counts of stages (at least 1)
+and of threads."""
 STEPS, ENDS, MOVES, MOVE_COUNT, SWAPS, SWAP_COUNT, COPIES, COPY_COUNT, TABLE, TABLE_BYTES = range(8, 18)
 """Further ones: how many steps, each of all stages, and by how much `ENDED` grows in one; then addresses and
 counts of what is changed before each step, and the numbers of each step."""

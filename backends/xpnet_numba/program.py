@@ -161,7 +161,7 @@ class NumbaProgram:
                 self._arrays[slot], self._arrays[made] = self._arrays[made], self._arrays[slot]
 
     def _may_loop(self, rows: dict[int, Array], carried: list[tuple[int, int]]) -> bool:
-        """Return whether steps differ by addresses and numbers only, so that Python is not needed between them."""
+        """Return whether steps differ by addresses and numbers only, and need no Python between them."""
         tied = {*self._parts, *itertools.chain(*self._compressed.values()), *self._compressed}
         tied |= {slot for parts in self._parts.values() for slot, *_ in parts}
         return (
@@ -178,7 +178,9 @@ def _is_aligned(rows: Array) -> bool:
     """Return whether each row is stored row by row, its elements where compiled code needs them."""
     begin = rows.__array_interface__["data"][0]
     return (
-        begin % rows.itemsize == 0 and rows.strides[0] % rows.itemsize == 0 and rows[0, ...].flags.c_contiguous
+        begin % rows.itemsize == 0
+        and rows.strides[0] % rows.itemsize == 0
+        and rows[0, ...].flags.c_contiguous
     )
 
 

@@ -161,9 +161,7 @@ def _prepare(control: Array, step: int, zero: Any) -> None:
 
 @part
 def _stage(control: Array, stage: int) -> Array:
-    return view(
-        _of_program(control, layout.STAGES) + stage * layout.STAGE_WIDTH * 8, layout.STAGE_WIDTH, 0
-    )
+    return view(_of_program(control, layout.STAGES) + stage * layout.STAGE_WIDTH * 8, layout.STAGE_WIDTH, 0)
 
 
 @part
