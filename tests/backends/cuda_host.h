@@ -1,8 +1,9 @@
-// Enough of CUDA to run kernels on a CPU: the threads of a block take turns, from one __syncthreads() to the
-// next, and so do the blocks.
+// Enough of CUDA to run kernels on a CPU: the threads of a block take turns, each until it waits for its warp or
+// its block, and so do the blocks.
 #pragma once
 
 #include <math.h>
+#include <stdlib.h>
 #include <ucontext.h>
 
 #include <algorithm>
@@ -19,19 +20,48 @@ struct Position {
 
 inline Position threadIdx, blockIdx, blockDim, gridDim;
 
+constexpr unsigned LANES = 32;  // of a warp
+
+enum class State { WAITS_FOR_WARP, WAITS_FOR_BLOCK, ENDED };
+
 struct Thread {
     ucontext_t context;
-    bool runs;
+    State state;
+    double number;  // what it gives to another lane
 };
 
 inline std::vector<Thread> team;
 inline std::vector<char> stacks;
 inline ucontext_t scheduler;
 
-// Lets the other threads of the block come here.
+inline void wait(State state)
+{
+    Thread& mine = team[threadIdx.x];
+    mine.state = state;
+    swapcontext(&mine.context, &scheduler);
+}
+
 inline void __syncthreads()
 {
-    swapcontext(&team[threadIdx.x].context, &scheduler);
+    wait(State::WAITS_FOR_BLOCK);
+}
+
+// All threads of the warp that have not ended must call it, so one that others wait for in vain is found.
+template <typename T> T __shfl_xor_sync(unsigned, T mine, int apart)
+{
+    team[threadIdx.x].number = mine;
+    wait(State::WAITS_FOR_WARP);
+    T other = T(team[threadIdx.x ^ unsigned(apart)].number);
+    wait(State::WAITS_FOR_WARP);
+    return other;
+}
+
+// Whether these threads can go on: all that have not ended wait for the same.
+inline bool is_complete(unsigned begin, unsigned end, State state)
+{
+    return std::all_of(team.begin() + begin, team.begin() + end, [=](const Thread& t) {
+        return t.state == state || t.state == State::ENDED;
+    });
 }
 
 inline void __threadfence() {}
@@ -58,7 +88,7 @@ struct Launch {
     static void run()
     {
         call(kernel, args, std::index_sequence_for<Parameters...>());
-        team[threadIdx.x].runs = false;
+        team[threadIdx.x].state = State::ENDED;
     }
 };
 
@@ -80,19 +110,23 @@ void launch(void (*kernel)(Parameters...), void** args, unsigned blocks, unsigne
             team[t].context.uc_stack.ss_size = stack;
             team[t].context.uc_link = &scheduler;
             makecontext(&team[t].context, Launch<Parameters...>::run, 0);
-            team[t].runs = true;
+            team[t].state = State::WAITS_FOR_BLOCK;
         }
         // In both directions, so that a kernel that needs another barrier is wrong in one of them.
-        bool any = true, backwards = blockIdx.x % 2;
-        for (; any; backwards = !backwards) {
-            any = false;
+        for (bool backwards = blockIdx.x % 2; !is_complete(0, threads, State::ENDED); backwards = !backwards) {
+            bool any = false, together = false, all = is_complete(0, threads, State::WAITS_FOR_BLOCK);
             for (unsigned i = 0; i < threads; ++i) {
                 threadIdx.x = backwards ? threads - 1 - i : i;
-                if (team[threadIdx.x].runs) {
+                if (threadIdx.x % LANES == (backwards ? LANES - 1 : 0) || i == 0) {
+                    unsigned begin = threadIdx.x / LANES * LANES, end = std::min(begin + LANES, threads);
+                    together = all || is_complete(begin, end, State::WAITS_FOR_WARP);
+                }
+                if (together && team[threadIdx.x].state != State::ENDED) {
                     any = true;
                     swapcontext(&scheduler, &team[threadIdx.x].context);
                 }
             }
+            if (!any) abort();  // They wait for each other.
         }
     }
 }
