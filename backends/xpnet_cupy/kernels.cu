@@ -24,16 +24,29 @@ template <typename T> __device__ T plus(T a, T b) { return a + b; }
 // As xp.maximum has it: a nan on either side is the result.
 template <typename T> __device__ T larger(T a, T b) { return a > b || a != a ? a : b; }
 
+// Combines one number of each of `lanes` neighbours, a power of two within a warp, and returns the result to them.
+// All threads of the warp must call it.
+template <typename T, T (*op)(T, T)> __device__ T over_lanes(T mine, int lanes)
+{
+    for (int apart = lanes / 2; apart > 0; apart /= 2) mine = op(mine, __shfl_xor_sync(~0u, mine, apart));
+    return mine;
+}
+
 // Combines one number of each thread and returns the result to all of them.
 template <typename T, T (*op)(T, T)> __device__ T over_block(T mine)
 {
     __shared__ T slots[MAX_THREADS];
     slots[threadIdx.x] = mine;
     __syncthreads();
-    for (unsigned half = blockDim.x / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) slots[threadIdx.x] = op(slots[threadIdx.x], slots[threadIdx.x + half]);
-        __syncthreads();
+    if (threadIdx.x < WARP) {
+        // Each thread reads only what it wrote itself, until one number of each is left.
+        for (unsigned half = blockDim.x / 2; half >= WARP; half /= 2) {
+            for (unsigned i = threadIdx.x; i < half; i += WARP) slots[i] = op(slots[i], slots[i + half]);
+        }
+        mine = over_lanes<T, op>(slots[threadIdx.x], WARP);
+        if (threadIdx.x == 0) slots[0] = mine;
     }
+    __syncthreads();
     T result = slots[0];
     __syncthreads();  // Otherwise a fast thread's next call overwrites what a slow one has yet to read.
     return result;
@@ -191,7 +204,7 @@ template <typename T> __global__ void log_softmax_backward(const T* y, const T* 
     for (Index k = threadIdx.x; k < classes; k += blockDim.x) dz[k] = dy[k] - exp(y[k]) * sum;
 }
 
-// Losses: each block leaves a part of the sum; the last one forms the mean.
+// Losses: each block leaves a part of the sum; the last one forms the mean. Most have one block, which leaves none.
 
 // Whether all other blocks have been here before this one; `arrived` is then 0 again.
 __device__ bool is_last(unsigned* arrived)
@@ -207,37 +220,118 @@ __device__ bool is_last(unsigned* arrived)
     return last;
 }
 
-// Writes the mean over n numbers, of which each block has a partial sum; adds it to a total unless that is null.
+// What a mean is added to, or nothing: the first thread reads it before the work, so as not to wait for it after.
+template <typename T> struct Total {
+    T* at;
+    T before;
+    __device__ explicit Total(T* const* total)
+        : at(total && threadIdx.x == 0 ? *total : nullptr), before(at ? *at : T(0))
+    {
+    }
+};
+
+// Writes the mean over n numbers, given the sum of each thread; `weight` times that is added to a total.
 template <typename T>
-__device__ void finish(T part, T* parts, Index n, unsigned* arrived, T* loss, T* const* total, T weight)
+__device__ void finish(T mine, T* parts, Index n, unsigned* arrived, T* loss, Total<T> total, T weight)
 {
-    if (threadIdx.x == 0) parts[blockIdx.x] = part;
-    if (!is_last(arrived)) return;
-    T sum = 0;
-    for (Index i = threadIdx.x; i < gridDim.x; i += blockDim.x) sum += static_cast<volatile T*>(parts)[i];
-    sum = over_block<T, plus<T>>(sum);
+    T sum = over_block<T, plus<T>>(mine);
+    if (gridDim.x > 1) {
+        if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+        if (!is_last(arrived)) return;
+        sum = 0;
+        for (Index i = threadIdx.x; i < gridDim.x; i += blockDim.x) sum += static_cast<volatile T*>(parts)[i];
+        sum = over_block<T, plus<T>>(sum);
+    }
     if (threadIdx.x > 0) return;
     *loss = sum / T(n);
-    if (total) **total += weight * *loss;
+    if (total.at) *total.at = total.before + weight * *loss;
 }
+
+// Calls f with the place k of every number of a thread, and the number: those at `begin`, `begin + apart` and so
+// on, below n. AT_ONCE are loaded together, so that a thread waits for memory once.
+template <typename T, typename F> __device__ void each_number(const T* x, Index begin, Index apart, Index n, F f)
+{
+    for (; begin < n; begin += AT_ONCE * apart) {
+        T numbers[AT_ONCE];
+        for (int s = 0; s < AT_ONCE; ++s) numbers[s] = begin + s * apart < n ? x[begin + s * apart] : T(0);
+        for (int s = 0; s < AT_ONCE; ++s) {
+            if (begin + s * apart < n) f(begin + s * apart, numbers[s]);
+        }
+    }
+}
+
+// The same with the numbers of two arrays.
+template <typename T, typename F>
+__device__ void each_pair(const T* x, const T* y, Index begin, Index apart, Index n, F f)
+{
+    for (; begin < n; begin += AT_ONCE * apart) {
+        T of_x[AT_ONCE], of_y[AT_ONCE];
+        for (int s = 0; s < AT_ONCE; ++s) {
+            bool is_inside = begin + s * apart < n;
+            of_x[s] = is_inside ? x[begin + s * apart] : T(0);
+            of_y[s] = is_inside ? y[begin + s * apart] : T(0);
+        }
+        for (int s = 0; s < AT_ONCE; ++s) {
+            if (begin + s * apart < n) f(begin + s * apart, of_x[s], of_y[s]);
+        }
+    }
+}
+
+// The threads that work on one row: `lanes` neighbours in a warp, a power of two, or the whole block.
+struct Team {
+    Index lanes, lane;
+    __device__ explicit Team(Index lanes) : lanes(lanes), lane(threadIdx.x % lanes) {}
+    template <typename T, T (*op)(T, T)> __device__ T over(T mine) const
+    {
+        return lanes > WARP ? over_block<T, op>(mine) : over_lanes<T, op>(mine, int(lanes));
+    }
+    template <typename T> __device__ T maximum(const T* z, Index classes) const
+    {
+        T top = z[0];
+        each_number(z, lane, lanes, classes, [&](Index, T x) { top = larger(top, x); });
+        return over<T, larger<T>>(top);
+    }
+    // The sum of exp(z - top), which cannot overflow.
+    template <typename T> __device__ T exponentials(const T* z, T top, Index classes) const
+    {
+        T sum = 0;
+        each_number(z, lane, lanes, classes, [&](Index, T x) { sum += exp(x - top); });
+        return over<T, plus<T>>(sum);
+    }
+    // Calls f with each row of the team, and whether it counts: all teams of a block go through as many rows, so
+    // some have the last one twice.
+    template <typename F> __device__ void each_row(Index rows, F f) const
+    {
+        Index teams = blockDim.x / lanes;
+        for (Index top = blockIdx.x * teams; top < rows; top += gridDim.x * teams) {
+            Index row = top + threadIdx.x / lanes;
+            f(row < rows ? row : rows - 1, row < rows);
+        }
+    }
+};
 
 template <typename T, typename I>
 __global__ void softmax_cross_entropy(
-    const T* logits, const I* labels, T* d_logits, Index classes,
+    const T* logits, const I* labels, T* d_logits, Index rows, Index classes, Index lanes,
     T* parts, unsigned* arrived, T* loss, T* const* total, T weight)
 {
-    logits += blockIdx.x * classes;
-    d_logits += blockIdx.x * classes;
-    Index label = labels[blockIdx.x];
-    T top = row_maximum(logits, classes);
-    T sum = row_exponentials(logits, d_logits, top, classes);
-    T batch = gridDim.x;
-    for (Index k = threadIdx.x; k < classes; k += blockDim.x) {
-        d_logits[k] = (d_logits[k] / sum - T(k == label)) / batch;
-    }
-    // A label that is no class has no column, as in the twin.
-    T at_label = 0 <= label && label < classes ? logits[label] - top : T(0);
-    finish(log(sum) - at_label, parts, gridDim.x, arrived, loss, total, weight);
+    Team team(lanes);
+    Total<T> into(total);
+    T mine = 0, batch = rows;
+    team.each_row(rows, [&](Index row, bool counts) {
+        const T* z = logits + row * classes;
+        T* dz = d_logits + row * classes;
+        Index label = labels[row];
+        T top = team.maximum(z, classes), sum = team.exponentials(z, top, classes);
+        if (!counts) return;
+        // A label that is no class has no column, as in the twin.
+        each_number(z, team.lane, team.lanes, classes, [&](Index k, T x) {
+            if (k == label) mine -= x - top;
+            dz[k] = (exp(x - top) / sum - T(k == label)) / batch;
+        });
+        if (team.lane == 0) mine += log(sum);
+    });
+    finish(mine, parts, rows, arrived, loss, into, weight);
 }
 
 template <typename T>
@@ -245,13 +339,13 @@ __global__ void sigmoid_cross_entropy(
     const T* logits, const T* targets, T* d_logits, Index n,
     T* parts, unsigned* arrived, T* loss, T* const* total, T weight)
 {
+    Total<T> into(total);
     T sum = 0;
-    for (Index i = first(); i < n; i += stride()) {
-        T z = logits[i];
-        sum += larger(z, T(0)) - z * targets[i] + log1p(exp(-fabs(z)));
-        d_logits[i] = (sigmoid_of(z) - targets[i]) / T(n);
-    }
-    finish(over_block<T, plus<T>>(sum), parts, n, arrived, loss, total, weight);
+    each_pair(logits, targets, first(), stride(), n, [&](Index i, T z, T target) {
+        sum += larger(z, T(0)) - z * target + log1p(exp(-fabs(z)));
+        d_logits[i] = (sigmoid_of(z) - target) / T(n);
+    });
+    finish(sum, parts, n, arrived, loss, into, weight);
 }
 
 template <typename T>
@@ -259,14 +353,14 @@ __global__ void squared_error(
     const T* outputs, const T* targets, T* d_outputs, Index n,
     T* parts, unsigned* arrived, T* loss, T* const* total, T weight)
 {
-    T scale = T(2.0 / n);
-    T sum = 0;
-    for (Index i = first(); i < n; i += stride()) {
-        T difference = outputs[i] - targets[i];
+    Total<T> into(total);
+    T scale = T(2.0 / n), sum = 0;
+    each_pair(outputs, targets, first(), stride(), n, [&](Index i, T output, T target) {
+        T difference = output - target;
         sum += square(difference);
         d_outputs[i] = difference * scale;
-    }
-    finish(over_block<T, plus<T>>(sum), parts, n, arrived, loss, total, weight);
+    });
+    finish(sum, parts, n, arrived, loss, into, weight);
 }
 
 template <typename T> __global__ void accumulate(const T* total, const T* value, T* result, T weight)
@@ -378,7 +472,7 @@ __global__ void sum_of_squares(const T* x, Index n, T* parts, unsigned* arrived,
 {
     T sum = 0;
     for (Index i = first(); i < n; i += stride()) sum += square(x[i]);
-    finish(over_block<T, plus<T>>(sum), parts, 1, arrived, total, static_cast<T* const*>(nullptr), T(0));
+    finish(sum, parts, 1, arrived, total, Total<T>(nullptr), T(0));
 }
 
 template <typename T> __global__ void clip_by_norm(const T* x, const T* squares, T* y, Index n, T limit)

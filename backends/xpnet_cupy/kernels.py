@@ -120,14 +120,15 @@ def loss(
         targets = _ready_indices(targets)
         made_for["I"] = targets.dtype
     if of_outputs.axes is None:
-        blocks, width, threads = launch.blocks(outputs.size), outputs.size, launch.THREADS
+        sizes: tuple[int, ...] = (outputs.size,)
+        blocks, threads = launch.shares(outputs.size), launch.THREADS
     else:
-        blocks, width = outputs.shape
-        threads = launch.threads(width)
+        sizes = *outputs.shape, launch.lanes(outputs.shape[1])
+        blocks, threads = launch.teams(len(outputs), sizes[-1])
     outputs, targets = ready(outputs, dtype), ready(targets, made_for.get("I", dtype))
     value, gradient, sums = (cupy.empty(shape, dtype) for shape in ((), outputs.shape, (blocks,)))
     last = sums, scratch.current().arrived, value, total, *map(dtype.type, (weight, *numbers))
-    run(name, blocks, threads, outputs, targets, gradient, width, *last, **made_for)
+    run(name, blocks, threads, outputs, targets, gradient, *sizes, *last, **made_for)
     return value, gradient
 
 

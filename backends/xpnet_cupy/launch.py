@@ -10,6 +10,12 @@ THREADS = 256
 MAX_BLOCKS = 1024
 WARP = 32
 
+# How many numbers of an array a thread of a loss has at once. Counted, not measured: 10 classes are two threads
+# a row, so a batch of 128 is one block, which waits for memory once and for no other block.
+AT_ONCE = 8
+# So many weights each block of a loss adds up itself, in the time of a few loads, instead of a kernel before it.
+FEW_WEIGHTS = 2**14
+
 # A matrix product has a block of THREADS for each tile of TILE x TILE numbers, and takes DEPTH of the inner
 # dimension at a time. Small tiles, because a batch of MNIST has only 8192 hidden numbers for a hundred
 # multiprocessors: forward and step of 128 x 784 x 64 take 8.2 and 6.0 us; with tiles of 16, 15.5 and 5.6;
@@ -28,6 +34,8 @@ ROWS = THREADS // OUTPUTS
 
 _DEFINED = {
     "MAX_THREADS": THREADS,
+    "WARP": WARP,
+    "AT_ONCE": AT_ONCE,
     "TILE": TILE,
     "DEPTH": DEPTH,
     "PIXELS": PIXELS,
@@ -41,6 +49,23 @@ OPTIONS = ("-std=c++17", *(f"-D{name}={number}" for name, number in _DEFINED.ite
 def blocks(n: int) -> int:
     """Return how many blocks of `THREADS` threads work on `n` numbers; none for none."""
     return min(-(-n // THREADS), MAX_BLOCKS)
+
+
+def shares(n: int) -> int:
+    """Return how many blocks of `THREADS` threads, of `AT_ONCE` numbers at once each, work on `n` numbers."""
+    return min(-(-n // (THREADS * AT_ONCE)), MAX_BLOCKS)
+
+
+def lanes(width: int) -> int:
+    """Return how many threads work on a row of a loss: a power of two in a warp, or a block for wide rows."""
+    fitting = 1 << (-(-max(width, 1) // AT_ONCE) - 1).bit_length()
+    return fitting if fitting <= WARP else THREADS
+
+
+def teams(rows: int, lanes: int) -> tuple[int, int]:
+    """Return how many blocks, of how many threads, work on rows that have so many threads each."""
+    size = threads(max(rows, 1) * lanes)
+    return min(-(-rows * lanes // size), MAX_BLOCKS), size
 
 
 def rows(shape: tuple[int, ...]) -> int:

@@ -49,13 +49,14 @@ __device__ void mean_error(
     Error error, const T* outputs, const T* targets, T* d_outputs, Index n,
     T* parts, unsigned* arrived, T* loss, T* const* total, T weight)
 {
+    Total<T> into(total);
     T sum = 0;
-    for (Index i = first(); i < n; i += stride()) {
+    each_pair(outputs, targets, first(), stride(), n, [&](Index i, T output, T target) {
         T slope;
-        sum += error(outputs[i], targets[i], slope);
+        sum += error(output, target, slope);
         d_outputs[i] = slope / T(n);
-    }
-    finish(over_block<T, plus<T>>(sum), parts, n, arrived, loss, total, weight);
+    });
+    finish(sum, parts, n, arrived, loss, into, weight);
 }
 
 template <typename T>
@@ -74,40 +75,47 @@ __global__ void huber_error(
     mean_error(HuberError<T>{delta}, outputs, targets, d_outputs, n, parts, arrived, loss, total, weight);
 }
 
-// Returns the loss of the block's row, and writes its gradient times `share`.
-template <typename T>
-__device__ T soft_row(const T* logits, const T* targets, T* d_logits, Index classes, T share)
+// Returns the sum over a team's rows of their losses times their shares, and writes the gradients.
+template <typename T, typename Share>
+__device__ T soft_rows(
+    Team team, const T* logits, const T* targets, T* d_logits, Index rows, Index classes, Share share_of)
 {
-    logits += blockIdx.x * classes;
-    targets += blockIdx.x * classes;
-    d_logits += blockIdx.x * classes;
-    T top = row_maximum(logits, classes);
-    T sum = row_exponentials(logits, d_logits, top, classes);
-    T loss = 0, wanted = 0;
-    for (Index k = threadIdx.x; k < classes; k += blockDim.x) {
-        loss += targets[k] * (log(sum) - (logits[k] - top));
-        wanted += targets[k];
-    }
-    loss = over_block<T, plus<T>>(loss);
-    wanted = over_block<T, plus<T>>(wanted);
-    for (Index k = threadIdx.x; k < classes; k += blockDim.x) {
-        d_logits[k] = share * (d_logits[k] / sum * wanted - targets[k]);
-    }
-    return loss;
+    T mine = 0;
+    team.each_row(rows, [&](Index row, bool counts) {
+        const T *z = logits + row * classes, *y = targets + row * classes;
+        T* dz = d_logits + row * classes;
+        T share = share_of(row), top = team.maximum(z, classes), sum = team.exponentials(z, top, classes);
+        T loss = 0, wanted = 0, log_sum = log(sum);
+        each_pair(z, y, team.lane, team.lanes, classes, [&](Index, T x, T target) {
+            loss += target * (log_sum - (x - top));
+            wanted += target;
+        });
+        loss = team.over<T, plus<T>>(loss);
+        wanted = team.over<T, plus<T>>(wanted);
+        if (!counts) return;
+        each_pair(z, y, team.lane, team.lanes, classes, [&](Index k, T x, T target) {
+            dz[k] = share * (exp(x - top) / sum * wanted - target);
+        });
+        if (team.lane == 0) mine += share * loss;
+    });
+    return mine;
 }
 
 template <typename T>
 __global__ void soft_cross_entropy(
-    const T* logits, const T* targets, T* d_logits, Index classes,
+    const T* logits, const T* targets, T* d_logits, Index rows, Index classes, Index lanes,
     T* parts, unsigned* arrived, T* loss, T* const* total, T weight)
 {
-    T mine = soft_row(logits, targets, d_logits, classes, 1 / T(gridDim.x));
-    finish(mine, parts, gridDim.x, arrived, loss, total, weight);
+    Total<T> into(total);
+    T share = 1 / T(rows);
+    T mine = soft_rows(Team(lanes), logits, targets, d_logits, rows, classes, [=](Index) { return share; });
+    finish(mine, parts, 1, arrived, loss, into, weight);
 }
 
-// Means by weight: one block per row. `whole` is the sum of the weights of the batch, by sum_of_weights.
+// Means by weight. `whole` is the sum of the weights of the batch, by sum_of_weights; if it is null, each block
+// adds them up, all in one order.
 
-// Returns the sum to all threads; the kernels that call it have one block, so the order is always the same.
+// Returns the sum to all threads of the block.
 template <typename T> __device__ T sum_of(const T* weights, Index n)
 {
     T sum = 0;
@@ -128,73 +136,89 @@ __global__ void accumulate_weighted(const T* total, const T* value, const T* wei
     if (threadIdx.x == 0) *result = *total + sum * *value;
 }
 
-// The share of the block's row; 0 if all weights are 0.
-template <typename T> __device__ T share_of(const T* weights, const T* whole)
-{
-    return weights[blockIdx.x] / (*whole > 0 ? *whole : T(1));
-}
+// The shares of rows, which are 0 if all weights are.
+template <typename T> struct Shares {
+    const T* weights;
+    T whole;
+    __device__ Shares(const T* weights, const T* sum, Index rows)
+        : weights(weights), whole(sum ? *sum : sum_of(weights, rows))
+    {
+    }
+    __device__ T operator()(Index row) const { return weights[row] / (whole > 0 ? whole : T(1)); }
+};
 
 // A row has the mean of the losses of its elements.
 template <typename T, typename Error>
 __device__ void weighted_error(
     Error error, const T* outputs, const T* targets, const T* weights, const T* whole, T* d_outputs,
-    Index width, T* parts, unsigned* arrived, T* loss, T* const* total)
+    Index rows, Index width, Index lanes, T* parts, unsigned* arrived, T* loss, T* const* total)
 {
-    outputs += blockIdx.x * width;
-    targets += blockIdx.x * width;
-    d_outputs += blockIdx.x * width;
-    T share = share_of(weights, whole), sum = 0;
-    for (Index k = threadIdx.x; k < width; k += blockDim.x) {
-        T slope;
-        sum += error(outputs[k], targets[k], slope);
-        d_outputs[k] = share * (slope / T(width));
-    }
-    sum = over_block<T, plus<T>>(sum);
-    finish(share * (sum / T(width)), parts, 1, arrived, loss, total, *whole);
+    Team team(lanes);
+    Total<T> into(total);
+    Shares<T> share_of(weights, whole, rows);
+    T mine = 0;
+    team.each_row(rows, [&](Index row, bool counts) {
+        const T *output = outputs + row * width, *target = targets + row * width;
+        T* slopes = d_outputs + row * width;
+        T share = share_of(row), sum = 0;
+        each_pair(output, target, team.lane, team.lanes, width, [&](Index k, T x, T y) {
+            T slope;
+            sum += error(x, y, slope);
+            if (counts) slopes[k] = share * (slope / T(width));
+        });
+        sum = team.over<T, plus<T>>(sum);
+        if (counts && team.lane == 0) mine += share * (sum / T(width));
+    });
+    finish(mine, parts, 1, arrived, loss, into, share_of.whole);
 }
 
 template <typename T>
 __global__ void weighted_squared_error(
-    const T* outputs, const T* targets, const T* weights, const T* whole, T* d_outputs, Index width,
-    T* parts, unsigned* arrived, T* loss, T* const* total)
+    const T* outputs, const T* targets, const T* weights, const T* whole, T* d_outputs,
+    Index rows, Index width, Index lanes, T* parts, unsigned* arrived, T* loss, T* const* total)
 {
     weighted_error(
-        SquaredError<T>{}, outputs, targets, weights, whole, d_outputs, width, parts, arrived, loss, total);
+        SquaredError<T>{}, outputs, targets, weights, whole, d_outputs, rows, width, lanes, parts,
+        arrived, loss, total);
 }
 
 template <typename T>
 __global__ void weighted_absolute_error(
-    const T* outputs, const T* targets, const T* weights, const T* whole, T* d_outputs, Index width,
-    T* parts, unsigned* arrived, T* loss, T* const* total)
+    const T* outputs, const T* targets, const T* weights, const T* whole, T* d_outputs,
+    Index rows, Index width, Index lanes, T* parts, unsigned* arrived, T* loss, T* const* total)
 {
     weighted_error(
-        AbsoluteError<T>{}, outputs, targets, weights, whole, d_outputs, width, parts, arrived, loss, total);
+        AbsoluteError<T>{}, outputs, targets, weights, whole, d_outputs, rows, width, lanes, parts,
+        arrived, loss, total);
 }
 
 template <typename T>
 __global__ void weighted_huber_error(
-    const T* outputs, const T* targets, const T* weights, const T* whole, T* d_outputs, Index width,
-    T* parts, unsigned* arrived, T* loss, T* const* total, T delta)
+    const T* outputs, const T* targets, const T* weights, const T* whole, T* d_outputs,
+    Index rows, Index width, Index lanes, T* parts, unsigned* arrived, T* loss, T* const* total, T delta)
 {
     weighted_error(
-        HuberError<T>{delta}, outputs, targets, weights, whole, d_outputs, width, parts, arrived, loss, total);
+        HuberError<T>{delta}, outputs, targets, weights, whole, d_outputs, rows, width, lanes, parts,
+        arrived, loss, total);
 }
 
 template <typename T>
 __global__ void weighted_sigmoid_cross_entropy(
-    const T* logits, const T* targets, const T* weights, const T* whole, T* d_logits, Index width,
-    T* parts, unsigned* arrived, T* loss, T* const* total)
+    const T* logits, const T* targets, const T* weights, const T* whole, T* d_logits,
+    Index rows, Index width, Index lanes, T* parts, unsigned* arrived, T* loss, T* const* total)
 {
     weighted_error(
-        SigmoidError<T>{}, logits, targets, weights, whole, d_logits, width, parts, arrived, loss, total);
+        SigmoidError<T>{}, logits, targets, weights, whole, d_logits, rows, width, lanes, parts,
+        arrived, loss, total);
 }
 
 template <typename T>
 __global__ void weighted_soft_cross_entropy(
-    const T* logits, const T* targets, const T* weights, const T* whole, T* d_logits, Index classes,
-    T* parts, unsigned* arrived, T* loss, T* const* total)
+    const T* logits, const T* targets, const T* weights, const T* whole, T* d_logits,
+    Index rows, Index classes, Index lanes, T* parts, unsigned* arrived, T* loss, T* const* total)
 {
-    T share = share_of(weights, whole);
-    T mine = soft_row(logits, targets, d_logits, classes, share);
-    finish(share * mine, parts, 1, arrived, loss, total, *whole);
+    Total<T> into(total);
+    Shares<T> share_of(weights, whole, rows);
+    T mine = soft_rows(Team(lanes), logits, targets, d_logits, rows, classes, share_of);
+    finish(mine, parts, 1, arrived, loss, into, share_of.whole);
 }

@@ -42,13 +42,18 @@ def weighted_loss(
     """
     dtype, (batch, width) = outputs.dtype, outputs.shape
     outputs, targets, weights = (kernels.ready(x, dtype) for x in (outputs, targets, weights))
-    whole, gradient, parts = (cupy.empty(shape, dtype) for shape in ((), outputs.shape, (batch,)))
+    lanes = launch.lanes(width)
+    blocks, threads = launch.teams(batch, lanes)
+    gradient, parts = (cupy.empty(shape, dtype) for shape in (outputs.shape, (blocks,)))
     # No block writes the loss of no rows.
     value = cupy.empty((), dtype) if batch else cupy.zeros((), dtype)
-    kernels.run("sum_of_weights", 1, launch.THREADS, weights, batch, whole, T=dtype)
-    inputs = outputs, targets, weights, whole, gradient, width
+    whole = None
+    if batch > launch.FEW_WEIGHTS:
+        whole = cupy.empty((), dtype)
+        kernels.run("sum_of_weights", 1, launch.THREADS, weights, batch, whole, T=dtype)
+    inputs = outputs, targets, weights, whole, gradient, batch, width, lanes
     last = parts, scratch.current().arrived, value, total, *map(dtype.type, numbers)
-    kernels.run(name, batch, launch.threads(width), *inputs, *last, T=dtype)
+    kernels.run(name, blocks, threads, *inputs, *last, T=dtype)
     return value, gradient
 
 

@@ -64,7 +64,7 @@ def _check(found, expected, dtype):
 
 
 @pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_nvrtc_compiles_every_kernel_without_a_warning(architecture, package):
+def test_nvrtc_compiles_every_kernel_without_a_warning_or_a_spill(architecture, package):
     nvrtc = pytest.importorskip("cuda.bindings.nvrtc", exc_type=ImportError)
 
     def ask(function, *args):
@@ -80,12 +80,17 @@ def test_nvrtc_compiles_every_kernel_without_a_warning(architecture, package):
     for symbol in names:
         assert ask(nvrtc.nvrtcAddNameExpression, program, symbol.encode())[0] == 0
     # CuPy adds the flushing of denormals to its own compilations.
-    options = [*package.launch.OPTIONS, "-ftz=true", f"-arch={architecture}"]
+    options = [*package.launch.OPTIONS, "-ftz=true", f"-arch={architecture}", "--ptxas-options=-v"]
     status, _ = ask(nvrtc.nvrtcCompileProgram, program, len(options), [o.encode() for o in options])
     log = bytearray(ask(nvrtc.nvrtcGetProgramLogSize, program)[1])
     ask(nvrtc.nvrtcGetProgramLog, program, log)
-    assert log.decode().strip("\0\n ") == ""
     assert status == 0
+    report = log.decode().strip("\0\n ")
+    assert [line for line in report.splitlines() if not line.startswith("ptxas ")] == []
+    assert "warning" not in report
+    spills = [line.split(".")[-1].strip() for line in report.splitlines() if "bytes spill" in line]
+    assert {*spills} == {"0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"}
+    assert len(spills) >= len(names)
     cubin = bytearray(ask(nvrtc.nvrtcGetCUBINSize, program)[1])
     ask(nvrtc.nvrtcGetCUBIN, program, cubin)
     for symbol in names:
