@@ -60,6 +60,11 @@ def assert_scans_like_a_fold(xp, step, carry, rows, *constants):
     return scanned
 
 
+def mixed(xp, a, x):
+    """Return a new array, by functions that a backend has code of its own for."""
+    return xp.nn.sigmoid_backward(xp.nn.sigmoid(a), x)
+
+
 @pytest.fixture
 def loops():
     """What holds the numbers of steps that programs were given at once."""
@@ -146,8 +151,8 @@ def test_what_a_scan_returned_stays_if_the_step_makes_it_anew(xp):
     def step(xp, total, x):
         return (xp.nn.accumulate(total, x, 1.0),)
 
-    compiled, rows = xp.compile(step), numpy.ones((6, 2, 3), numpy.float32)
-    first = numpy.zeros((2, 3), numpy.float32)
+    compiled, rows = xp.compile(step), numpy.ones(6, numpy.float32)
+    first = numpy.zeros((), numpy.float32)
     totals = [first]
     for _ in range(4):
         totals += xp.scan(compiled, (totals[-1],), rows)
@@ -169,7 +174,7 @@ def test_many_shapes_in_turns(xp, loops):
 
 def test_more_shapes_than_are_kept(xp):
     def step(xp, total, x):
-        return (xp.nn.accumulate(total, xp.nn.sigmoid(x), 1.0),)
+        return (mixed(xp, total, x),)
 
     compiled = None
     for _, n in itertools.product(range(2), range(1, 15)):
@@ -270,7 +275,7 @@ def test_rows_have_any_dtype(xp, dtype):
         x, index = row
         y = xp.nn.gather_batch(x, index, scale=0.5, offset=1.0, dtype=xp.float32)
         z = xp.nn.gather_batch(images, index, scale=0.5, offset=1.0, dtype=xp.float32)
-        return (xp.nn.accumulate(xp.nn.accumulate(total, y, 1.0), z, 2.0),)
+        return (mixed(xp, mixed(xp, total, y), z),)
 
     rows = numbers(6, 5, 3, dtype=dtype), numbers(6, 2, dtype="int64") % 5
     carry = (numpy.zeros((2, 3), numpy.float32),)
@@ -283,15 +288,15 @@ def test_values_of_any_origin_are_carried(xp):
     steps = {
         "swapped": lambda xp, a, b, x: (xp.nn.sgd_step(b, x, 0.5), a),
         "turned": lambda xp, a, b, c, x: (b, c, xp.nn.sgd_step(a, x, 0.5)),
-        "made and moved": lambda xp, a, b, x: (b, xp.nn.accumulate(a, x, 0.5)),
-        "both made": lambda xp, a, b, x: (xp.nn.accumulate(b, x, 0.5), xp.nn.sigmoid(a)),
-        "passed on": lambda xp, a, b, x: (a, xp.nn.accumulate(b, a, 1.0)),
-        "row": lambda xp, a, b, x: (x, xp.nn.accumulate(b, a, 1.0)),
+        "made and moved": lambda xp, a, b, x: (b, mixed(xp, a, x)),
+        "both made": lambda xp, a, b, x: (mixed(xp, b, x), xp.nn.sigmoid(a)),
+        "passed on": lambda xp, a, b, x: (a, mixed(xp, b, a)),
+        "row": lambda xp, a, b, x: (x, mixed(xp, b, a)),
         "row, changed": lambda xp, a, b, x: (xp.nn.sgd_step(x, a, 0.5), b),
         "changed and dropped": lambda xp, a, b, x: (xp.nn.sigmoid(xp.nn.sgd_step(a, x, 0.5)), b),
         "all passed on": lambda xp, a, b, x: (a, b),
         "nothing": lambda xp, x: (),
-        "constant": lambda xp, a, b, x, c: (xp.nn.accumulate(a, x, 1.0), c),
+        "constant": lambda xp, a, b, x, c: (mixed(xp, a, x), c),
     }
     for name, step in steps.items():
         count = step.__code__.co_argcount - 2 - (name == "constant")
@@ -305,7 +310,7 @@ def test_values_of_any_origin_are_carried(xp):
 
 def test_value_in_two_places_of_the_result(xp):
     def step(xp, a, b, x):
-        a = xp.nn.accumulate(a, x, 0.5)
+        a = mixed(xp, a, x)
         return a, a
 
     carry = numbers(2, 3), numbers(2, 3)
@@ -336,13 +341,13 @@ def test_counts_are_carried_and_passed_on(xp):
 
 def test_counts_that_change_places_are_right(xp):
     def step(xp, total, i, j, x, k):
-        return xp.nn.accumulate(total, x, 1.0), j, i + 2
+        return mixed(xp, total, x), j, i + 2
 
     compiled = assert_scans_like_a_fold(xp, step, (numbers(3), 0, 5), numbers(7, 3), 9)
     assert xp.scan(compiled, (numbers(3), 0, 5), numbers(7, 3), 9)[1:] == (11, 8)
 
     def taking(xp, total, i, x, k):
-        return xp.nn.accumulate(total, x, 1.0), k
+        return mixed(xp, total, x), k
 
     compiled = assert_scans_like_a_fold(xp, taking, (numbers(3), 0), numbers(7, 3), 9)
     assert xp.scan(compiled, (numbers(3), 0), numbers(7, 3), 9)[1] == 9
@@ -350,7 +355,7 @@ def test_counts_that_change_places_are_right(xp):
 
 def changes_its_row(xp, total, x):
     x = xp.nn.sgd_step(x, xp.nn.sigmoid(total), 0.5)
-    return (xp.nn.accumulate(total, x, 1.0),)
+    return (mixed(xp, total, x),)
 
 
 @pytest.mark.parametrize("layout", ["as it is", "every other", "backwards", "misaligned"])
@@ -374,7 +379,7 @@ def trusted(xp, step, *args):
 
 def in_place(xp, p, total, x, c):
     p = xp.nn.sgd_step(p, xp.nn.sigmoid(x), 0.5)
-    return p, xp.nn.accumulate(xp.nn.accumulate(total, x, 1.0), c, 1.0)
+    return p, mixed(xp, mixed(xp, total, x), c)
 
 
 def test_rows_that_share_memory_with_what_is_changed_run_as_written(xp):
@@ -408,7 +413,7 @@ def test_rows_that_are_changed_and_share_memory_run_as_written(xp):
     def step(xp, total, row):
         x, y = row
         x = xp.nn.sgd_step(x, xp.nn.sigmoid(total), 0.5)
-        return (xp.nn.accumulate(xp.nn.accumulate(total, x, 1.0), y, 1.0),)
+        return (mixed(xp, mixed(xp, total, x), y),)
 
     def there_and_back():
         x = numbers(6, 2, 3)
@@ -430,7 +435,7 @@ def test_rows_that_are_changed_and_share_memory_run_as_written(xp):
 def test_rows_share_memory_with_each_other_and_with_what_stays(xp, loops):
     def step(xp, p, total, row, images):
         x, y = row
-        return xp.nn.sgd_step(p, x, 0.5), xp.nn.accumulate(xp.nn.accumulate(total, y, 1.0), images, 1.0)
+        return xp.nn.sgd_step(p, x, 0.5), mixed(xp, mixed(xp, total, y), images)
 
     rows = numbers(6, 2, 3)
     compiled = assert_scans_like_a_fold(
@@ -493,20 +498,20 @@ def test_changes_of_what_a_step_reads_take_effect_at_the_next_scan(xp):
     def step(xp, total, x):
         return (xp.nn.accumulate(total, x, rate[0]),)
 
-    compiled, rows = xp.compile(step), numpy.ones((6, 3), numpy.float32)
+    compiled, rows = xp.compile(step), numpy.ones(6, numpy.float32)
     for rate[0] in (1.0, 2.0, 3.0):
-        (total,) = xp.scan(compiled, (numpy.zeros(3, numpy.float32),), rows)
-        numpy.testing.assert_array_equal(total, 6 * rate[0])
+        (total,) = xp.scan(compiled, (numpy.zeros((), numpy.float32),), rows)
+        assert total == 6 * rate[0]
     assert compiled.report == ""
     for rate[0] in range(30):
-        (total,) = xp.scan(compiled, (numpy.zeros(3, numpy.float32),), rows[:1])
-        numpy.testing.assert_array_equal(total, rate[0])
+        (total,) = xp.scan(compiled, (numpy.zeros((), numpy.float32),), rows[:1])
+        assert total == rate[0]
     assert "changes from call to call" in compiled.report
 
 
 def test_scan_within_a_scan_and_a_fold(xp):
     def inner(xp, total, x):
-        return (xp.nn.accumulate(total, xp.nn.sigmoid(x), 1.0),)
+        return (mixed(xp, total, x),)
 
     compiled = xp.compile(inner)
 
@@ -617,17 +622,15 @@ def test_scan_after_an_interruption_is_right(xp):
         return xp.nn.sgd_step(p, x, -1.0), xp.nn.accumulate(total, x, 1.0), count + 1
 
     def scan(rows):
-        zeros = numpy.zeros(2, numpy.float32)
-        p, found, count = xp.scan(compiled, (zeros.copy(), zero, 0), rows)
-        return p.tolist(), found.tolist(), count
+        p, total, count = xp.scan(compiled, (zero.copy(), zero, 0), rows)
+        return float(p), float(total), count
 
-    compiled, zero = xp.compile(step), numpy.zeros(2, numpy.float32)
-    rows = numpy.ones((4, 2), numpy.float32)
+    compiled, zero, rows = xp.compile(step), numpy.zeros((), numpy.float32), numpy.ones(5, numpy.float32)
     for k in itertools.count(1):
-        assert scan(rows) == ([4, 4], [4, 4], 4)
+        assert scan(rows) == (5, 5, 5)
         if not interrupt_at(k, lambda: scan(rows)):
             break
-        assert scan(rows[:1] * k) == ([k, k], [k, k], 1)
+        assert scan(rows[:1] * k) == (k, k, 1)
     assert compiled.report == ""
     assert k > 50
 
@@ -666,13 +669,13 @@ def scans(draw):
         x, found = row[0] if is_tuple else row, []
         for i, (kind, value) in enumerate(zip(kinds, carry, strict=True), 1):
             if kind == "made":
-                value = xp.nn.accumulate(value, x, i / 4)
+                value = mixed(xp, value, x)
             elif kind == "changed":
                 value = xp.nn.sgd_step(value, xp.nn.sigmoid(x), i / 4, weight_decay=0.25)
             elif kind == "count":
                 value = value + i
             elif kind == "anew":
-                value = xp.nn.sigmoid(x) if i % 2 else xp.nn.accumulate(args[-1], x, i / 4)
+                value = xp.nn.sigmoid(x) if i % 2 else mixed(xp, args[-1], x)
             found.append(value)
         return tuple(found[i] for i in order)
 
