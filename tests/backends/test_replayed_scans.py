@@ -359,13 +359,15 @@ def changes_its_row(xp, total, x):
 
 
 @pytest.mark.parametrize("layout", ["as it is", "every other", "backwards", "misaligned"])
-def test_rows_may_be_changed_in_place(xp, layout):
+def test_rows_may_be_changed_in_place(xp, layout, loops):
+    """A program is not given a loop for them."""
     compiled = xp.compile(changes_its_row)
     for _ in range(3):
         expected = looped(xp, changes_its_row, (numbers(2, 3),), LAYOUTS[layout](numbers(6, 2, 3)))
         found = xp.scan(compiled, (numbers(2, 3),), LAYOUTS[layout](numbers(6, 2, 3)))
         assert_same(found, expected, factor=FACTOR)
     assert compiled.report == ""
+    assert loops == []
 
 
 def trusted(xp, step, *args):
