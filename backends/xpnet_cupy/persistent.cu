@@ -50,6 +50,16 @@ __device__ void prefetch(const void* at) { asm volatile("prefetch.global.L2 [%0]
 
 #endif
 
+// Returns a number of which the compiler does not know that it is always the same. Otherwise it computes the addresses
+// of all tiles and layers once, before the loop over the steps, and they take more registers than there are.
+__device__ int renewed(int number)
+{
+#ifndef XPNET_HOST
+    asm volatile("" : "+r"(number));
+#endif
+    return number;
+}
+
 template <int BYTES> struct Raw;
 template <> struct Raw<4> { using type = unsigned; };
 template <> struct Raw<8> { using type = uint2; };
@@ -65,8 +75,9 @@ template <int N, typename T> __device__ Pack<T, N> fetch(const T* from)
     return pack;
 }
 
-__device__ int lane_of() { return threadIdx.x % WARP; }
-__device__ int warp_of() { return threadIdx.x / WARP; }
+__device__ int thread_of() { return renewed(threadIdx.x); }
+__device__ int lane_of() { return thread_of() % WARP; }
+__device__ int warp_of() { return thread_of() / WARP; }
 
 template <typename V> __device__ V* shared_at(int offset)
 {
@@ -124,7 +135,7 @@ template <typename I> __device__ Index label_of(const I* labels, const I* indice
 template <int WIDTH, typename T, typename Source> __device__ void gather_row(T* x, Source source, Index row)
 {
     const auto* from = source.template row<WIDTH>(row);
-    for (int k = threadIdx.x; k < WIDTH; k += THREADS) x[k] = source.value(from + k);
+    for (int k = thread_of(); k < WIDTH; k += THREADS) x[k] = source.value(from + k);
 }
 
 // Prefetches the rows of a later step that this block will read.
@@ -133,7 +144,7 @@ template <int WIDTH, typename Source> __device__ void prefetch_rows(Source sourc
     constexpr int LINE = 128 / sizeof(typename Source::Stored);
     for (Index row = blockIdx.x; row < BATCH; row += BLOCKS) {
         const auto* from = source.template row<WIDTH>(row);
-        for (int k = threadIdx.x * LINE; k < WIDTH + LINE; k += THREADS * LINE) prefetch(from + min(k, WIDTH - 1));
+        for (int k = thread_of() * LINE; k < WIDTH + LINE; k += THREADS * LINE) prefetch(from + min(k, WIDTH - 1));
     }
 }
 
@@ -141,7 +152,7 @@ template <int WIDTH, typename Source> __device__ void prefetch_rows(Source sourc
 template <typename I> __device__ void prefetch_indices(const I* indices)
 {
     constexpr int LINE = 128 / sizeof(I);
-    for (int row = threadIdx.x * LINE; row < BATCH; row += THREADS * LINE) prefetch(indices + row);
+    for (int row = thread_of() * LINE; row < BATCH; row += THREADS * LINE) prefetch(indices + row);
 }
 
 // Combines a number of each lane and returns the result to all lanes of the warp.
@@ -187,7 +198,7 @@ template <int WIDTH, typename T, typename Source>
 __device__ Listed<T> list_row(int* places, T* values, int* counts, Source source, Index row)
 {
     constexpr int CHUNKS = ceiling(WIDTH, THREADS) < LISTED ? ceiling(WIDTH, THREADS) : LISTED;
-    const int lane = lane_of(), warp = warp_of();
+    const int thread = thread_of(), lane = thread % WARP, warp = thread / WARP;
     const auto* from = source.template row<WIDTH>(row);
     int count = 0;
     for (int begin = 0; begin < WIDTH; begin += CHUNKS * THREADS) {
@@ -196,7 +207,7 @@ __device__ Listed<T> list_row(int* places, T* values, int* counts, Source source
         int before[CHUNKS] = {};
 #pragma unroll
         for (int c = 0; c < CHUNKS; ++c) {
-            int k = begin + c * THREADS + threadIdx.x;
+            int k = begin + c * THREADS + thread;
             mine[c] = k < WIDTH ? source.value(from + k) : T(0);
         }
 #pragma unroll
@@ -222,7 +233,7 @@ __device__ Listed<T> list_row(int* places, T* values, int* counts, Source source
 #pragma unroll
         for (int c = 0; c < CHUNKS; ++c) {
             int at = before[c] + __popc(bits[c] & ((1u << lane) - 1));
-            if (mine[c] != 0) places[at] = begin + c * THREADS + threadIdx.x;
+            if (mine[c] != 0) places[at] = begin + c * THREADS + thread;
             if (mine[c] != 0) values[at] = mine[c];
         }
         if (begin + CHUNKS * THREADS < WIDTH) __syncthreads();
@@ -275,9 +286,9 @@ template <int N_OUT, typename T, typename Inputs>
 __device__ void linear_row(T* z, Inputs x, const T* weight, const T* bias, T* parts)
 {
     using At = Bands<T, N_OUT>;
-    const int lane = lane_of(), warp = warp_of();
+    const int thread = thread_of(), lane = thread % WARP, warp = thread / WARP;
     const int part = At::BANDS < WARPS ? warp / At::BANDS : 0, split = part * (WARP / At::LANES) + lane / At::LANES;
-    const T first = threadIdx.x < N_OUT ? __ldcg(bias + threadIdx.x) : T(0);
+    const T first = thread < N_OUT ? __ldcg(bias + thread) : T(0);
     for (int band = At::BANDS < WARPS ? warp % At::BANDS : warp; band < At::BANDS; band += WARPS) {
         if (part >= At::PARTS) break;
         const int column = (band * At::LANES + lane % At::LANES) * At::PACK;
@@ -293,7 +304,7 @@ __device__ void linear_row(T* z, Inputs x, const T* weight, const T* bias, T* pa
         if (has && lane < At::LANES) *reinterpret_cast<Pack<T, At::PACK>*>(parts + part * N_OUT + column) = sum;
     }
     __syncthreads();
-    for (int j = threadIdx.x; j < N_OUT; j += THREADS) {
+    for (int j = thread_of(); j < N_OUT; j += THREADS) {
         T sum = parts[j];
 #pragma unroll
         for (int p = 1; p < At::PARTS; ++p) sum += parts[p * N_OUT + j];
@@ -309,20 +320,21 @@ template <int N_IN, int N_OUT, typename T> __device__ void input_gradient_row(T*
     constexpr int MOST = power_of_two(GROUPS, WARP), SPARE = power_of_two(THREADS / N_IN / 2 + 1, WARP);
     constexpr int LEAST = MOST < 8 ? MOST : 8, LANES = SPARE > MOST ? MOST : SPARE < LEAST ? LEAST : SPARE;
     constexpr int AT_ONCE = THREADS / LANES;
+    const int thread = thread_of();
 #pragma unroll 4
     for (int begin = 0; begin < N_IN; begin += AT_ONCE) {
-        const int k = begin + threadIdx.x / LANES;
+        const int k = begin + thread / LANES;
         T sum = 0;
         if (k < N_IN) {
 #pragma unroll 4
-            for (int g = threadIdx.x % LANES; g < GROUPS; g += LANES) {
+            for (int g = thread % LANES; g < GROUPS; g += LANES) {
                 Pack<T, PACK> row = fetch<PACK>(weight + static_cast<Index>(k) * N_OUT + g * PACK);
 #pragma unroll
                 for (int c = 0; c < PACK; ++c) sum += row.at[c] * dy[g * PACK + c];
             }
         }
         for (int other = LANES / 2; other > 0; other /= 2) sum += __shfl_xor_sync(~0u, sum, other);
-        if (k < N_IN && threadIdx.x % LANES == 0) dx[k] = sum;
+        if (k < N_IN && thread % LANES == 0) dx[k] = sum;
     }
     __syncthreads();
 }
@@ -331,32 +343,32 @@ template <int N_IN, int N_OUT, typename T> __device__ void input_gradient_row(T*
 
 template <int N, typename T> __device__ void keep_row(T* to, const T* x)
 {
-    for (int j = threadIdx.x; j < N; j += THREADS) __stcg(to + j, x[j]);
+    for (int j = thread_of(); j < N; j += THREADS) __stcg(to + j, x[j]);
 }
 
 template <typename F, int N, typename T> __device__ void activate_row(T* y, const T* z)
 {
-    for (int j = threadIdx.x; j < N; j += THREADS) y[j] = F::of(z[j]);
+    for (int j = thread_of(); j < N; j += THREADS) y[j] = F::of(z[j]);
 }
 
 template <typename F, int N, typename T> __device__ void activate_backward_row(T* dz, const T* kept, const T* dy)
 {
-    for (int j = threadIdx.x; j < N; j += THREADS) dz[j] = F::backward(kept[j], dy[j]);
+    for (int j = thread_of(); j < N; j += THREADS) dz[j] = F::backward(kept[j], dy[j]);
 }
 
 template <int N, typename T> __device__ void leaky_relu_row(T* y, const T* z, T slope)
 {
-    for (int j = threadIdx.x; j < N; j += THREADS) y[j] = z[j] > 0 ? z[j] : slope * z[j];
+    for (int j = thread_of(); j < N; j += THREADS) y[j] = z[j] > 0 ? z[j] : slope * z[j];
 }
 
 template <int N, typename T> __device__ void leaky_relu_backward_row(T* dz, const T* z, const T* dy, T slope)
 {
-    for (int j = threadIdx.x; j < N; j += THREADS) dz[j] = z[j] > 0 ? dy[j] : slope * dy[j];
+    for (int j = thread_of(); j < N; j += THREADS) dz[j] = z[j] > 0 ? dy[j] : slope * dy[j];
 }
 
 template <int N, typename T> __device__ void add_row(T* z, const T* x, const T* y)
 {
-    for (int j = threadIdx.x; j < N; j += THREADS) z[j] = x[j] + y[j];
+    for (int j = thread_of(); j < N; j += THREADS) z[j] = x[j] + y[j];
 }
 
 // The bits are those of the element's number in the batch, see `dropout`.
@@ -364,7 +376,7 @@ template <int N, typename T>
 __device__ void dropout_row(
     T* y, const T* x, Index row, Index begin, unsigned low, unsigned high, Index step, unsigned below, T factor)
 {
-    for (int j = threadIdx.x; j < N; j += THREADS) {
+    for (int j = thread_of(); j < N; j += THREADS) {
         Index number = begin + row * N + j;
         unsigned words[] = {unsigned(number / 4), 0, unsigned(step), 0};
         philox(words, low, high);
@@ -375,12 +387,12 @@ __device__ void dropout_row(
 
 template <int N, typename T> __device__ void one_hot_row(T* targets, Index label)
 {
-    for (int j = threadIdx.x; j < N; j += THREADS) targets[j] = N > 1 ? T(label == j) : T(label);
+    for (int j = thread_of(); j < N; j += THREADS) targets[j] = N > 1 ? T(label == j) : T(label);
 }
 
 template <int N, typename T> __device__ void smooth_labels_row(T* smoothed, const T* targets, T kept, T added)
 {
-    for (int j = threadIdx.x; j < N; j += THREADS) smoothed[j] = targets[j] * kept + added;
+    for (int j = thread_of(); j < N; j += THREADS) smoothed[j] = targets[j] * kept + added;
 }
 
 // Rows whose elements need each other; `slots` has WARPS elements.
@@ -388,7 +400,7 @@ template <int N, typename T> __device__ void smooth_labels_row(T* smoothed, cons
 template <int N, typename T> __device__ T maximum_of(const T* z, T* slots)
 {
     T top = log(T(0));  // minus infinity: a thread must read no element of another one
-    for (int j = threadIdx.x; j < N; j += THREADS) top = larger(top, z[j]);
+    for (int j = thread_of(); j < N; j += THREADS) top = larger(top, z[j]);
     return over_row<N, T, larger<T>>(top, slots);
 }
 
@@ -396,37 +408,37 @@ template <int N, typename T> __device__ T maximum_of(const T* z, T* slots)
 template <int N, typename T> __device__ T exponentials_of(T* e, const T* z, T top, T* slots)
 {
     T sum = 0;
-    for (int j = threadIdx.x; j < N; j += THREADS) sum += e[j] = exp(z[j] - top);
+    for (int j = thread_of(); j < N; j += THREADS) sum += e[j] = exp(z[j] - top);
     return over_row<N, T, plus<T>>(sum, slots);
 }
 
 template <int N, typename T> __device__ void softmax_row(T* y, const T* z, T* slots)
 {
     T total = exponentials_of<N>(y, z, maximum_of<N>(z, slots), slots);
-    for (int j = threadIdx.x; j < N; j += THREADS) y[j] /= total;
+    for (int j = thread_of(); j < N; j += THREADS) y[j] /= total;
 }
 
 template <int N, typename T> __device__ void softmax_backward_row(T* dz, const T* y, const T* dy, T* slots)
 {
     T sum = 0;
-    for (int j = threadIdx.x; j < N; j += THREADS) sum += dy[j] * y[j];
+    for (int j = thread_of(); j < N; j += THREADS) sum += dy[j] * y[j];
     sum = over_row<N, T, plus<T>>(sum, slots);
-    for (int j = threadIdx.x; j < N; j += THREADS) dz[j] = y[j] * (dy[j] - sum);
+    for (int j = thread_of(); j < N; j += THREADS) dz[j] = y[j] * (dy[j] - sum);
 }
 
 template <int N, typename T> __device__ void log_softmax_row(T* y, const T* z, T* slots)
 {
     T top = maximum_of<N>(z, slots);
     T log_total = log(exponentials_of<N>(y, z, top, slots));
-    for (int j = threadIdx.x; j < N; j += THREADS) y[j] = z[j] - top - log_total;
+    for (int j = thread_of(); j < N; j += THREADS) y[j] = z[j] - top - log_total;
 }
 
 template <int N, typename T> __device__ void log_softmax_backward_row(T* dz, const T* y, const T* dy, T* slots)
 {
     T sum = 0;
-    for (int j = threadIdx.x; j < N; j += THREADS) sum += dy[j];
+    for (int j = thread_of(); j < N; j += THREADS) sum += dy[j];
     sum = over_row<N, T, plus<T>>(sum, slots);
-    for (int j = threadIdx.x; j < N; j += THREADS) dz[j] = dy[j] - exp(y[j]) * sum;
+    for (int j = thread_of(); j < N; j += THREADS) dz[j] = dy[j] - exp(y[j]) * sum;
 }
 
 // Losses: each writes the loss of a row, times its share, to `loss`, and the gradient, too.
@@ -437,7 +449,7 @@ __device__ void softmax_cross_entropy_row(T* d_logits, const T* logits, Index la
     T top = maximum_of<N>(logits, slots);
     T sum = exponentials_of<N>(d_logits, logits, top, slots);
     bool is_class = 0 <= label && label < N;
-    for (int j = threadIdx.x; j < N; j += THREADS) {
+    for (int j = thread_of(); j < N; j += THREADS) {
         d_logits[j] = (d_logits[j] / sum - T(j == label)) * share;
         // A label that is no class has no column, as in the twin.
         if (j == (is_class ? label : 0)) __stcg(loss, share * (log(sum) - (is_class ? logits[j] - top : T(0))));
@@ -450,14 +462,14 @@ __device__ void soft_cross_entropy_row(T* d_logits, const T* logits, const T* ta
     T top = maximum_of<N>(logits, slots);
     T sum = exponentials_of<N>(d_logits, logits, top, slots);
     T mine = 0, wanted = 0;
-    for (int j = threadIdx.x; j < N; j += THREADS) {
+    for (int j = thread_of(); j < N; j += THREADS) {
         mine += targets[j] * (log(sum) - (logits[j] - top));
         wanted += targets[j];
     }
     mine = over_row<N, T, plus<T>>(mine, slots);
     wanted = over_row<N, T, plus<T>>(wanted, slots);
-    for (int j = threadIdx.x; j < N; j += THREADS) d_logits[j] = share * (d_logits[j] / sum * wanted - targets[j]);
-    if (threadIdx.x == 0) __stcg(loss, share * mine);
+    for (int j = thread_of(); j < N; j += THREADS) d_logits[j] = share * (d_logits[j] / sum * wanted - targets[j]);
+    if (thread_of() == 0) __stcg(loss, share * mine);
 }
 
 // A row has the mean of the losses of its elements.
@@ -466,20 +478,20 @@ __device__ void error_row(
     Error error, T* d_outputs, const T* outputs, const T* targets, T share, T* loss, T* slots)
 {
     T sum = 0;
-    for (int j = threadIdx.x; j < N; j += THREADS) {
+    for (int j = thread_of(); j < N; j += THREADS) {
         T slope;
         sum += error(outputs[j], targets[j], slope);
         d_outputs[j] = share * (slope / T(N));
     }
     sum = over_row<N, T, plus<T>>(sum, slots);
-    if (threadIdx.x == 0) __stcg(loss, share * (sum / T(N)));
+    if (thread_of() == 0) __stcg(loss, share * (sum / T(N)));
 }
 
 // The sum of the weights of a batch.
 template <typename T, typename Source> __device__ T whole_of(Source weights, T* slots)
 {
     T sum = 0;
-    for (int row = threadIdx.x; row < BATCH; row += THREADS) sum += weights.value(weights.template row<1>(row));
+    for (int row = thread_of(); row < BATCH; row += THREADS) sum += weights.value(weights.template row<1>(row));
     return over_row<THREADS + WARP, T, plus<T>>(sum, slots);
 }
 
@@ -509,12 +521,12 @@ template <int HEIGHT, int WIDTH, int R, int C> struct Tiles {
 
 template <typename Tile, typename T> __device__ void load_tile(Tile tile, T* kept, const T* from)
 {
-    for (int e = threadIdx.x; e < Tile::SIZE; e += THREADS) kept[e] = tile.has(e) ? __ldcg(from + tile.place(e)) : T(0);
+    for (int e = thread_of(); e < Tile::SIZE; e += THREADS) kept[e] = tile.has(e) ? __ldcg(from + tile.place(e)) : T(0);
 }
 
 template <typename Tile, typename T> __device__ void save_tile(Tile tile, const T* kept, T* to)
 {
-    for (int e = threadIdx.x; e < Tile::SIZE; e += THREADS) {
+    for (int e = thread_of(); e < Tile::SIZE; e += THREADS) {
         if (tile.has(e)) __stcg(to + tile.place(e), kept[e]);
     }
 }
@@ -526,7 +538,7 @@ template <int HEIGHT, int R, typename T, typename Source>
 __device__ void stage_inputs(T* inputs, Source source, int top, int begin)
 {
 #pragma unroll 4
-    for (int e = threadIdx.x; e < SAMPLES * R; e += THREADS) {
+    for (int e = thread_of(); e < SAMPLES * R; e += THREADS) {
         const int row = begin + e / R, k = top + e % R;
         inputs[e] = row < BATCH && k < HEIGHT ? source.value(source.template row<HEIGHT>(row) + k) : T(0);
     }
@@ -586,7 +598,7 @@ __device__ void step_tile(int number, T* param, T* kept, Rule rule, Source sourc
         }
     }
     __syncthreads();
-    for (int e = threadIdx.x; e < R * C; e += THREADS) {
+    for (int e = thread_of(); e < R * C; e += THREADS) {
         if (!tile.has(e)) continue;
         T gradient = parts[e];
 #pragma unroll

@@ -124,7 +124,7 @@ def layout(rule: str | None, dtype: numpy.dtype) -> numpy.dtype:
 
 
 def fields(rule: str | None) -> list[tuple[str, str]]:
-    """Return the name of each field of a rule, in order, and its kind: ``"pointer"``, ``"T"`` or ``"Number<T>"``."""
+    """Return the names of the fields of a rule, in order, and their kinds: "pointer", "T" or "Number<T>"."""
     return _FIELDS[RULES[rule]]
 
 

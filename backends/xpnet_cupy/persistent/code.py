@@ -1,4 +1,4 @@
-"""The CUDA source of a persistent kernel: the structs and functions of the CUDA files, and a kernel for one plan.
+"""The CUDA source of a persistent kernel: the functions of the CUDA files, and a kernel for one plan.
 
 The kernel has a line for each operation, with the shapes as template arguments.
 """
@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 from xpnet.replay.trace import Value
 from xpnet_cupy import source
+from xpnet_cupy.launch import WARP
 from xpnet_cupy.persistent import memory
 from xpnet_cupy.persistent.calls import width_of
 from xpnet_cupy.persistent.names import Names, c_type, real
-from xpnet_cupy.persistent.plan import Plan, Step
+from xpnet_cupy.persistent.planned import Plan
 from xpnet_cupy.persistent.rows import Rows
 from xpnet_cupy.persistent.tiles import TileLines
 
@@ -32,9 +33,9 @@ def source_of(plan: Plan, *, blocks: int, threads: int) -> str:
     threads : int
         Of a block; a multiple of 32.
     """
-    if blocks < 1 or threads < memory.WARP or threads % memory.WARP:
+    if blocks < 1 or threads < WARP or threads % WARP:
         raise ValueError(
-            f"`threads` must be a multiple of {memory.WARP}, and `blocks` at least 1, got {threads}, {blocks}"
+            f"`threads` must be a multiple of {WARP}, and `blocks` at least 1, got {threads}, {blocks}"
         )
     constants = f"constexpr int BLOCKS = {blocks}, THREADS = {threads}, BATCH = {plan.batch};"
     kernel = _Kernel(plan, blocks, threads)
@@ -99,7 +100,8 @@ class _Kernel:
                 kind = c_type(found.indices.dtype)
             yield f"auto {names[value]}_rows = [=](Index step) {{"
             yield f"{INDENT}return Gathered<T, {c_type(found.rows.dtype)}, {kind}>{{"
-            yield f"{INDENT * 2}{rows}, {indices}, {found.rows.shape[0]}, {real(found.scale)}, {real(found.offset)}}};"
+            numbers = f"{found.rows.shape[0]}, {real(found.scale)}, {real(found.offset)}"
+            yield f"{INDENT * 2}{rows}, {indices}, {numbers}}};"
             yield "};"
 
     def _memory(self) -> Iterator[str]:
@@ -123,7 +125,6 @@ class _Kernel:
 
     def _ahead(self, step: str, plus: str) -> Iterator[str]:
         """Yield what reads the next rows, while the block would only wait."""
-        names = self._names
         if self._plan.listed:
             yield "if (blockIdx.x < BATCH) {"
             for value in self._plan.listed_in_order:
@@ -135,7 +136,6 @@ class _Kernel:
                 yield f"if ({f'step + {ahead + 1}' if plus else ahead} < steps) {{"
                 yield from _indented(found)
                 yield "}"
-        del names
 
     def _prefetched(self, function: str, step: str) -> Iterator[str]:
         plan, names = self._plan, self._names
@@ -158,7 +158,7 @@ class _Kernel:
             at = f"{names.argument(value)} + step * {names.stride(value)}"
             yield f"const {c_type(value.dtype)}* {names[value]} = {at};"
         yield from self._rows.wholes()
-        yield "for (Index row = blockIdx.x; row < BATCH; row += BLOCKS) {"
+        yield "for (Index row = renewed(blockIdx.x); row < BATCH; row += BLOCKS) {"
         yield from _indented(self._rows.lines())
         yield "}"
         yield "grid_arrive(barrier);"
@@ -173,6 +173,3 @@ class _Kernel:
 
 def _indented(lines: Iterator[str] | list[str]) -> Iterator[str]:
     return (INDENT + line if line else line for line in lines)
-
-
-__all__ = ["Step", "source_of"]

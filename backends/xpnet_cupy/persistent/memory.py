@@ -13,7 +13,7 @@ from xpnet_cupy.launch import WARP
 from xpnet_cupy.persistent.calls import width_of
 
 if TYPE_CHECKING:
-    from xpnet_cupy.persistent.plan import Plan, Step
+    from xpnet_cupy.persistent.planned import Plan, Step
 
 ALIGNMENT = 16
 LISTED = 4  # as in persistent.cu

@@ -8,7 +8,7 @@ from typing import Any
 import numpy
 
 from xpnet.replay.trace import Value
-from xpnet_cupy.persistent.plan import Plan
+from xpnet_cupy.persistent.planned import Plan
 
 _TYPES = {
     numpy.dtype("float32"): "float",
@@ -67,7 +67,7 @@ class Names:
         return f"{self._found[value]}_stride"
 
     def plain_strided(self) -> list[Value]:
-        """Return the arguments that may move and are read as a whole, such as parameters that are not stepped."""
+        """Return the arguments that may move and are read as a whole, such as constant parameters."""
         plan = self._plan
         rows = {argument for source in plan.sources.values() for argument in (source.rows, source.indices)}
         return [value for value in plan.strided if value not in rows]

@@ -1,4 +1,4 @@
-"""Numbers of an optimizer's rule: those that a kernel is compiled with, and those that differ from step to step."""
+"""Numbers of an optimizer's rule: those that a kernel is compiled with, and those that differ by step."""
 
 from __future__ import annotations
 

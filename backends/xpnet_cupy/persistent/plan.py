@@ -1,23 +1,20 @@
 """Which steps one persistent kernel can carry out, and what it needs for them.
 
-A step of a multilayer perceptron has two stages. Forward, loss and back are done by rows of the batch; the gradients
-of parameters and the steps of the optimizer by rows of the parameters. All blocks wait for each other after each
-stage. So no parameter may be read after its step, and a value of a row must be made of values of the same row.
+A step of a multilayer perceptron has two stages. Forward, loss and back are done by rows of the batch; the
+gradients of parameters and the steps of the optimizer by rows of the parameters. All blocks wait for each
+other after each stage. So no parameter may be read after its step, and a value of a row must be made of
+values of the same row.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy
 
 from xpnet.replay.stages import Operation, in_stages
-from xpnet.replay.trace import Call, Running, Trace, Value
-from xpnet_cupy.persistent import memory
+from xpnet.replay.trace import Call, Trace, Value
 from xpnet_cupy.persistent.calls import (
     GATHERS,
     SAME_ROWS,
@@ -27,151 +24,14 @@ from xpnet_cupy.persistent.calls import (
     rows_of,
     whole_numbers,
 )
+from xpnet_cupy.persistent.memory import aligned
 from xpnet_cupy.persistent.numbers import numbers_of
+from xpnet_cupy.persistent.planned import Plan, Source, Step
+
+__all__ = ["NotPersistent", "Plan", "plan_of"]
 
 FLOATS = numpy.dtype("float32"), numpy.dtype("float64")
 ROWS, PARAMETERS = 0, 1  # stages
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """Rows of the batch that come from arguments.
-
-    Attributes
-    ----------
-    rows : Value
-    indices : Value or None
-        Which of the rows; None for all, in order.
-    scale, offset : float
-    """
-
-    rows: Value
-    indices: Value | None = None
-    scale: float = 1.0
-    offset: float = 0.0
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Step:
-    """A step of an optimizer, by the gradient of a linear layer.
-
-    Attributes
-    ----------
-    call : Call
-    x : Value or None
-        The input of the layer; None for a bias.
-    dy : Value
-        The gradient at its output.
-    """
-
-    call: Call
-    x: Value | None
-    dy: Value
-
-    @property
-    def param(self) -> Value:
-        """The parameter."""
-        return self.call.arrays["param"]
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """The rows and columns of the parameter; a bias has one row."""
-        *rows, columns = self.param.shape
-        return math.prod(rows), columns
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Plan:
-    """A step as a persistent kernel carries it out.
-
-    Attributes
-    ----------
-    trace : Trace
-    dtype : dtype
-        T below.
-    batch : int
-    sources : dict of Value to Source
-        The rows that come from arguments.
-    same : dict of Value to Value
-        Values that have the memory of others.
-    calls : tuple of Call
-        Those by rows of the batch, in order.
-    steps : tuple of Step
-    sums : tuple of Call
-        Those that add a loss to a total.
-    arguments : tuple of Value
-        Arrays whose addresses the kernel takes, in order. An address must be a multiple of 16 bytes.
-    strided : tuple of Value
-        Those that no call changes: any of these may be rows of a scan.
-    numbers : tuple of Running
-        Floats that differ from step to step; the host gives them to the kernel for every step.
-    counts : tuple of Running
-        Whole numbers of the first step, which grow by 1 with each step.
-    totals : dict of Value to Value
-        By a total that the step returns: the argument that becomes it, in place.
-    places : dict of Value or Call to int
-        Where in the scratch memory rows are that the second stage reads, and the losses of rows by their calls.
-    scratch : int
-        Its length, in elements of T.
-    """
-
-    trace: Trace
-    dtype: numpy.dtype[Any]
-    batch: int
-    sources: dict[Value, Source]
-    same: dict[Value, Value]
-    calls: tuple[Call, ...]
-    steps: tuple[Step, ...]
-    sums: tuple[Call, ...]
-    arguments: tuple[Value, ...]
-    strided: tuple[Value, ...]
-    numbers: tuple[Running, ...]
-    counts: tuple[Running, ...]
-    totals: dict[Value, Value]
-    places: dict[Value | Call, int]
-    scratch: int
-    barriers: int = 2
-
-    @property
-    def weights(self) -> int:
-        """The number of elements of all parameters that are stepped."""
-        return sum(math.prod(step.param.shape) for step in self.steps)
-
-    @property
-    def traffic(self) -> int:
-        """The bytes of parameters that one step reads for the rows of the batch, if no input is 0."""
-        read = 0
-        for call in self.calls:
-            if call.name == "linear":
-                read += sum(math.prod(call.arrays[name].shape) for name in ("weight", "bias"))
-            elif call.name == "linear_backward":
-                read += math.prod(call.arrays["weight"].shape)
-        return read * self.batch * self.dtype.itemsize
-
-    @functools.cached_property
-    def listed(self) -> frozenset[Value]:
-        """The rows that only linear layers read: those of their elements that are not 0 are listed."""
-        others = {
-            self.same_as(value)
-            for call in self.calls
-            for name, value in call.arrays.items()
-            if not (call.name == "linear" and name == "x")
-        }
-        inputs = {self.same_as(call.arrays["x"]) for call in self.calls if call.name == "linear"}
-        return frozenset(inputs.intersection(self.sources) - others)
-
-    @property
-    def listed_in_order(self) -> list[Value]:
-        """The values in `listed`, in order."""
-        return [value for value in self.trace.values if value in self.listed]
-
-    def same_as(self, value: Value) -> Value:
-        """Return the value whose memory this one has."""
-        return self.same.get(value, value)
-
-    def shared(self, threads: int) -> int:
-        """Return how many bytes of shared memory a block of so many threads has."""
-        return memory.layout_of(self, threads).size
 
 
 def plan_of(trace: Trace) -> Plan:
@@ -418,11 +278,11 @@ class _Planner:
                 kept = None if value is None else self._same.get(value, value)
                 if kept is not None and kept not in self._sources and kept not in places:
                     places[kept] = size
-                    size += memory.aligned(math.prod(kept.shape), self._dtype)
+                    size += aligned(math.prod(kept.shape), self._dtype)
         for call in calls:
             if call.function.is_loss:
                 places[call] = size
-                size += memory.aligned(self._batch, self._dtype)
+                size += aligned(self._batch, self._dtype)
         return Plan(
             self._trace,
             self._dtype,

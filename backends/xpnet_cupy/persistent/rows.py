@@ -11,8 +11,8 @@ from xpnet.replay.trace import Call, Running, Value
 from xpnet_cupy import source
 from xpnet_cupy.persistent.calls import width_of
 from xpnet_cupy.persistent.memory import Layout, row_arrays
-from xpnet_cupy.persistent.names import Names, c_type, real
-from xpnet_cupy.persistent.plan import Plan
+from xpnet_cupy.persistent.names import Names, real
+from xpnet_cupy.persistent.planned import Plan
 
 BARRIER = "__syncthreads();"
 _ERRORS = {
@@ -78,8 +78,7 @@ class Rows:
         yield from filter(None, map(self._given, self._sources))
         is_open = any(value in self._layout.rows for value in self._sources)
         for call in self._plan.calls:
-            needs_all = call.name in ("linear", "linear_backward") and self._reads_memory(call)
-            if is_open and needs_all:
+            if is_open and call.name in ("linear", "linear_backward"):
                 yield BARRIER
             yield self._line(call)
             is_open = call.name != "linear_backward"
@@ -91,12 +90,8 @@ class Rows:
         if is_open:
             yield BARRIER
 
-    def _reads_memory(self, call: Call) -> bool:
-        """Return whether a layer uses memory that other threads have used since the last barrier."""
-        return True
-
     def _given(self, value: Value) -> str:
-        """Return the line that reads a row of an argument; empty for one that is listed or not needed here."""
+        """Return the line that reads a row of an argument; empty if it is listed or not needed."""
         name, found = self._names[value], self._plan.sources[value]
         if value in self._layout.rows:
             return f"gather_row<{width_of(value)}>({name}, {name}_rows(step), row);"
@@ -173,7 +168,8 @@ class Rows:
             else f"{int(step) & nn.WORD}ll"
         )
         words = f"{int(key) & nn.WORD}u, {int(key) >> 32}u"
-        return f"{int(call.numbers['first'])}ll, {words}, {number}, {nn.drop_below(rate)}u, {real(1 / (1 - rate))}"
+        first, kept = int(call.numbers["first"]), real(1 / (1 - rate))
+        return f"{first}ll, {words}, {number}, {nn.drop_below(rate)}u, {kept}"
 
     def _loss(self, call: Call) -> str:
         names, (outputs, targets, *_) = self._names, call.arrays.values()
@@ -188,6 +184,3 @@ class Rows:
             numbers = tuple(real(call.numbers[key]) for key in call.function.numbers)
             return f"error_row<{width_of(outputs)}>({_ERRORS[name] % numbers}, {rows});"
         return f"{name}_row<{width_of(outputs)}>({rows});"
-
-
-__all__ = ["BARRIER", "Rows", "c_type"]

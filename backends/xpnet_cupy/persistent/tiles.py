@@ -9,7 +9,7 @@ from xpnet_cupy import source
 from xpnet_cupy.persistent import memory
 from xpnet_cupy.persistent.names import Names, real
 from xpnet_cupy.persistent.numbers import counted_of, fields_of
-from xpnet_cupy.persistent.plan import Plan, Step
+from xpnet_cupy.persistent.planned import Plan, Step
 
 
 class TileLines:
@@ -49,7 +49,8 @@ class TileLines:
     def _turns(self, lines: Callable[[Step], list[str]], *, with_sums: bool) -> Iterator[str]:
         """Yield lines for each tile of a block."""
         tiles, plan = self._tiles, self._plan
-        yield "for (int turn = 0, tile = blockIdx.x; tile < %d; ++turn, tile += BLOCKS) {" % tiles.count
+        first = "int turn = 0, tile = renewed(blockIdx.x)"
+        yield f"for ({first}; tile < {tiles.count}; ++turn, tile += BLOCKS) {{"
         if self.is_kept:
             yield f"    T* const kept = all_kept + turn * {tiles.most()};"
         ends = [*list(tiles.first.values())[1:], tiles.count - len(plan.sums)]
