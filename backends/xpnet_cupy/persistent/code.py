@@ -119,7 +119,8 @@ class _Kernel:
             yield f"Listed<T> {name}{{}};"
         for value, place in at.rows.items():
             yield f"T* const {names[value]} = shared_at<T>({place});  // {width_of(value)}"
-        yield f"T* const parts = shared_at<T>({at.parts});"
+        if any(call.name == "linear" for call in plan.calls):
+            yield f"T* const parts = shared_at<T>({at.parts});"
         yield f"T* const inputs = shared_at<T>({at.inputs});"
         yield f"T* const tile_parts = shared_at<T>({at.tile_parts});"
 

@@ -69,10 +69,10 @@ class _Planner:
         if not steps:
             raise NotPersistent("it takes no step of an optimizer")
         sums = [call for call in trace.calls if call.name.startswith("accumulate")]
-        totals = {self._total(call): call.arrays["total"] for call in sums}
         for call in trace.calls:
             if is_row_function(call):
                 self._row_call(call)
+        totals = {self._total(call): call.arrays["total"] for call in sums}
         needed = self._needed(steps, sums)
         calls = [
             call
@@ -100,6 +100,7 @@ class _Planner:
                 raise NotPersistent(
                     f"`nn.{call.name}` makes the shape {value.shape}: these are no rows of the batch"
                 )
+            self._check_dtype(call, value)
             self._made.add(value)
         if call.name in SAME_ROWS:
             given, made = next(iter(call.arrays.values())), call.results[0]
@@ -190,6 +191,8 @@ class _Planner:
         if len({*changed}) < len(changed):
             raise NotPersistent("a parameter or its state is changed twice")
         for step in steps:
+            if self._same.get(step.dy, step.dy) in self._sources:
+                raise NotPersistent("the gradient at the output of a layer is an argument of the step")
             for value in step.call.changed[1:]:
                 if len(self._trace.users(value)) > 1:
                     raise NotPersistent(f"the state of `nn.{step.call.name}` has another use")
@@ -203,6 +206,8 @@ class _Planner:
         trace, total, new = self._trace, call.arrays["total"], call.results[0]
         assert new is not None
         self._check_dtype(call, total)
+        if "weights" in call.arrays:
+            self._check_row(call, "weights", call.arrays["weights"])
         loss = trace.maker(call.arrays["value"])
         if loss is None or not loss.function.is_loss or trace.only_user(call.arrays["value"]) is None:
             raise NotPersistent(f"`nn.{call.name}` is given what is no loss, or is used elsewhere")

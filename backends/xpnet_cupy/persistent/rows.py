@@ -95,7 +95,8 @@ class Rows:
         name, found = self._names[value], self._plan.sources[value]
         if value in self._layout.rows:
             return f"gather_row<{width_of(value)}>({name}, {name}_rows(step), row);"
-        if value in self._plan.listed or len(value.shape) > 1:
+        is_read = any(value in call.arrays.values() for call in self._plan.calls)
+        if value in self._plan.listed or len(value.shape) > 1 or not is_read:
             return ""
         if numpy.dtype(value.dtype).kind == "f":
             return f"const T {name} = {name}_rows(step).value({name}_rows(step).template row<1>(row));"
