@@ -10,7 +10,7 @@
 // that need only the same element of their arguments need no barrier between them. The others expect one before them.
 // Sums have a fixed order, so the same arguments give the same bits.
 
-constexpr int WARP = 32, WARPS = THREADS / WARP;
+constexpr int WARPS = THREADS / WARP;
 
 // Numbers that are loaded at once.
 template <typename T, int N> struct alignas(N * sizeof(T)) Pack {
@@ -319,10 +319,10 @@ template <int N_IN, int N_OUT, typename T> __device__ void input_gradient_row(T*
     // Lanes for a row of the weight: 8 read neighbours in memory; more if there are threads to spare.
     constexpr int MOST = power_of_two(GROUPS, WARP), SPARE = power_of_two(THREADS / N_IN / 2 + 1, WARP);
     constexpr int LEAST = MOST < 8 ? MOST : 8, LANES = SPARE > MOST ? MOST : SPARE < LEAST ? LEAST : SPARE;
-    constexpr int AT_ONCE = THREADS / LANES;
+    constexpr int TOGETHER = THREADS / LANES;
     const int thread = thread_of();
 #pragma unroll 4
-    for (int begin = 0; begin < N_IN; begin += AT_ONCE) {
+    for (int begin = 0; begin < N_IN; begin += TOGETHER) {
         const int k = begin + thread / LANES;
         T sum = 0;
         if (k < N_IN) {
@@ -548,11 +548,11 @@ __device__ void stage_inputs(T* inputs, Source source, int top, int begin)
 template <int WIDTH, int R, int PACK, int SPLITS, typename T>
 __device__ void add_products(T (&sums)[R][PACK], const T* inputs, const T* dy, int column, int split, int begin)
 {
-    constexpr int TURNS = ceiling(SAMPLES, SPLITS), AT_ONCE = TURNS < IN_FLIGHT ? TURNS : IN_FLIGHT;
-    for (int i = split; i < SAMPLES; i += AT_ONCE * SPLITS) {
-        Pack<T, PACK> slopes[AT_ONCE];
+    constexpr int TURNS = ceiling(SAMPLES, SPLITS), TOGETHER = TURNS < IN_FLIGHT ? TURNS : IN_FLIGHT;
+    for (int i = split; i < SAMPLES; i += TOGETHER * SPLITS) {
+        Pack<T, PACK> slopes[TOGETHER];
 #pragma unroll
-        for (int q = 0; q < AT_ONCE; ++q) {
+        for (int q = 0; q < TOGETHER; ++q) {
             const int row = i + q * SPLITS;
             slopes[q] = {};
             if (row < SAMPLES && begin + row < BATCH) {
@@ -560,7 +560,7 @@ __device__ void add_products(T (&sums)[R][PACK], const T* inputs, const T* dy, i
             }
         }
 #pragma unroll
-        for (int q = 0; q < AT_ONCE; ++q) {
+        for (int q = 0; q < TOGETHER; ++q) {
             const T* x = inputs + min(i + q * SPLITS, SAMPLES - 1) * R;
 #pragma unroll
             for (int r = 0; r < R; ++r) {
