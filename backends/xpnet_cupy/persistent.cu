@@ -138,14 +138,17 @@ template <int WIDTH, typename T, typename Source> __device__ void gather_row(T* 
     for (int k = thread_of(); k < WIDTH; k += THREADS) x[k] = source.value(from + k);
 }
 
-// Prefetches the rows of a later step that this block will read.
-template <int WIDTH, typename Source> __device__ void prefetch_rows(Source source)
+// Prefetches a row of a later step.
+template <int WIDTH, typename S> __device__ void prefetch_row(const S* from)
 {
-    constexpr int LINE = 128 / sizeof(typename Source::Stored);
-    for (Index row = blockIdx.x; row < BATCH; row += BLOCKS) {
-        const auto* from = source.template row<WIDTH>(row);
-        for (int k = thread_of() * LINE; k < WIDTH + LINE; k += THREADS * LINE) prefetch(from + min(k, WIDTH - 1));
-    }
+    constexpr int LINE = 128 / sizeof(S);
+    for (int k = thread_of() * LINE; k < WIDTH + LINE; k += THREADS * LINE) prefetch(from + min(k, WIDTH - 1));
+}
+
+// Prefetches the rows from `first` on that this block will read.
+template <int WIDTH, typename Source> __device__ void prefetch_rows(Source source, Index first)
+{
+    for (Index row = first; row < BATCH; row += BLOCKS) prefetch_row<WIDTH>(source.template row<WIDTH>(row));
 }
 
 // Prefetches the indices of a later step.
@@ -191,15 +194,15 @@ template <typename T, int N> struct Dense {
     __device__ T value(int i) const { return values[i]; }
 };
 
-// Lists a row; `counts` has LISTED * WARPS elements. A barrier must follow.
+// Lists the row of a source that is at an address; `counts` has LISTED * WARPS elements. A barrier must follow.
 constexpr int LISTED = 4;
 
 template <int WIDTH, typename T, typename Source>
-__device__ Listed<T> list_row(int* places, T* values, int* counts, Source source, Index row)
+__device__ Listed<T> list_row(
+    int* places, T* values, int* counts, Source source, const typename Source::Stored* from)
 {
     constexpr int CHUNKS = ceiling(WIDTH, THREADS) < LISTED ? ceiling(WIDTH, THREADS) : LISTED;
     const int thread = thread_of(), lane = thread % WARP, warp = thread / WARP;
-    const auto* from = source.template row<WIDTH>(row);
     int count = 0;
     for (int begin = 0; begin < WIDTH; begin += CHUNKS * THREADS) {
         T mine[CHUNKS];
@@ -243,6 +246,51 @@ __device__ Listed<T> list_row(int* places, T* values, int* counts, Source source
 
 // Linear layers
 
+// A weight in global memory.
+template <typename T> struct Global {
+    const T* from;
+    template <int N> __device__ Pack<T, N> pack(Index i) const { return fetch<N>(from + i); }
+};
+
+// A copy of a weight in shared memory, see `hold`.
+template <typename T> struct Held {
+    const T* from;
+    template <int N> __device__ Pack<T, N> pack(Index i) const
+    {
+        return *reinterpret_cast<const Pack<T, N>*>(from + i);
+    }
+};
+
+// Begins to copy a weight of N elements to shared memory; `await_held` and a barrier must follow.
+template <int N, typename T> __device__ void hold(T* held, const T* weight)
+{
+    constexpr int PACK = 16 / sizeof(T);
+    for (int i = thread_of() * PACK; i < N / PACK * PACK; i += THREADS * PACK) {
+#if defined(XPNET_HOST) || __CUDA_ARCH__ < 800
+        *reinterpret_cast<Pack<T, PACK>*>(held + i) = fetch<PACK>(weight + i);
+#else
+        const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(held + i));
+        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(weight + i) : "memory");
+#endif
+    }
+    for (int i = N / PACK * PACK + thread_of(); i < N; i += THREADS) held[i] = __ldcg(weight + i);
+}
+
+// Waits for what this thread copies.
+__device__ void await_held()
+{
+#if !defined(XPNET_HOST) && __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
+// Returns a thread's first element of a bias, so that it is there when the sums are.
+template <int N, typename T> __device__ T own_of(const T* bias)
+{
+    const int thread = thread_of();
+    return thread < N ? __ldcg(bias + thread) : T(0);
+}
+
 // How a block shares the columns of a product: a lane has a pack of them, LANES lanes a band, and PARTS warps each
 // band. Several lanes of a warp, and several warps, have parts of one sum.
 template <typename T, int COLUMNS> struct Bands {
@@ -256,8 +304,8 @@ template <typename T, int COLUMNS> struct Bands {
 constexpr int IN_FLIGHT = 8;  // loads of a thread
 
 // Adds up rows of a weight, each times an input, for the columns of a lane.
-template <int N_OUT, typename T, typename Inputs>
-__device__ Pack<T, Bands<T, N_OUT>::PACK> sum_of_rows(Inputs x, const T* weight, int column, int split)
+template <int N_OUT, typename T, typename Inputs, typename Weight>
+__device__ Pack<T, Bands<T, N_OUT>::PACK> sum_of_rows(Inputs x, Weight weight, int column, int split)
 {
     using At = Bands<T, N_OUT>;
     Pack<T, At::PACK> sum{};
@@ -270,7 +318,7 @@ __device__ Pack<T, Bands<T, N_OUT>::PACK> sum_of_rows(Inputs x, const T* weight,
             bool has = at < x.count;
             values[q] = has ? x.value(at) : T(0);
             rows[q] = {};
-            if (has) rows[q] = fetch<At::PACK>(weight + static_cast<Index>(x.place(at)) * N_OUT + column);
+            if (has) rows[q] = weight.template pack<At::PACK>(static_cast<Index>(x.place(at)) * N_OUT + column);
         }
 #pragma unroll
         for (int q = 0; q < IN_FLIGHT; ++q) {
@@ -281,20 +329,19 @@ __device__ Pack<T, Bands<T, N_OUT>::PACK> sum_of_rows(Inputs x, const T* weight,
     return sum;
 }
 
-// z = x weight + bias; reads all of x. `parts` has PARTS * N_OUT elements.
-template <int N_OUT, typename T, typename Inputs>
-__device__ void linear_row(T* z, Inputs x, const T* weight, const T* bias, T* parts)
+// z = x weight + bias, of which `first` is the thread's own; reads all of x. `parts` has PARTS * N_OUT elements.
+template <int N_OUT, typename T, typename Inputs, typename Weight>
+__device__ void linear_row(T* z, Inputs x, Weight weight, const T* bias, T first, T* parts)
 {
     using At = Bands<T, N_OUT>;
     const int thread = thread_of(), lane = thread % WARP, warp = thread / WARP;
     const int part = At::BANDS < WARPS ? warp / At::BANDS : 0, split = part * (WARP / At::LANES) + lane / At::LANES;
-    const T first = thread < N_OUT ? __ldcg(bias + thread) : T(0);
     for (int band = At::BANDS < WARPS ? warp % At::BANDS : warp; band < At::BANDS; band += WARPS) {
         if (part >= At::PARTS) break;
         const int column = (band * At::LANES + lane % At::LANES) * At::PACK;
         const bool has = column < N_OUT;
         Pack<T, At::PACK> sum{};
-        if (has) sum = sum_of_rows<N_OUT>(x, weight, column, split);
+        if (has) sum = sum_of_rows<N_OUT, T>(x, weight, column, split);
 #pragma unroll
         for (int c = 0; c < At::PACK; ++c) {
             for (int other = At::LANES; other < WARP; other *= 2) {
@@ -313,7 +360,8 @@ __device__ void linear_row(T* z, Inputs x, const T* weight, const T* bias, T* pa
 }
 
 // dx = dy weight^T; reads all of dy, and ends with a barrier.
-template <int N_IN, int N_OUT, typename T> __device__ void input_gradient_row(T* dx, const T* dy, const T* weight)
+template <int N_IN, int N_OUT, typename T, typename Weight>
+__device__ void input_gradient_row(T* dx, const T* dy, Weight weight)
 {
     constexpr int PACK = pack_of<T>(N_OUT), GROUPS = N_OUT / PACK;
     // Lanes for a row of the weight: 8 read neighbours in memory; more if there are threads to spare.
@@ -328,7 +376,7 @@ template <int N_IN, int N_OUT, typename T> __device__ void input_gradient_row(T*
         if (k < N_IN) {
 #pragma unroll 4
             for (int g = thread % LANES; g < GROUPS; g += LANES) {
-                Pack<T, PACK> row = fetch<PACK>(weight + static_cast<Index>(k) * N_OUT + g * PACK);
+                Pack<T, PACK> row = weight.template pack<PACK>(static_cast<Index>(k) * N_OUT + g * PACK);
 #pragma unroll
                 for (int c = 0; c < PACK; ++c) sum += row.at[c] * dy[g * PACK + c];
             }
@@ -571,8 +619,9 @@ __device__ void add_products(T (&sums)[R][PACK], const T* inputs, const T* dy, i
     }
 }
 
-// Steps a tile of a parameter. IS_KEPT: the tile, and its states in the rule, are in shared memory.
-template <bool IS_KEPT, int HEIGHT, int WIDTH, int R, int C, typename T, typename Source, typename Rule>
+// Steps a tile of a parameter. IS_KEPT: the tile, and its states in the rule, are in shared memory; IS_STAGED: so are
+// its inputs.
+template <bool IS_KEPT, bool IS_STAGED, int HEIGHT, int WIDTH, int R, int C, typename T, typename Source, typename Rule>
 __device__ void step_tile(int number, T* param, T* kept, Rule rule, Source source, const T* dy, T* inputs, T* parts)
 {
     constexpr int PACK = WIDTH % 2 || C % 2 ? 1 : 2, LANES = power_of_two(C / PACK, WARP), SPLITS = WARPS * (WARP / LANES);
@@ -581,8 +630,8 @@ __device__ void step_tile(int number, T* param, T* kept, Rule rule, Source sourc
     T sums[R][PACK] = {};
     for (int begin = 0; begin < BATCH; begin += SAMPLES) {
         if (begin > 0) __syncthreads();
-        stage_inputs<HEIGHT, R>(inputs, source, tile.top, begin);
-        __syncthreads();
+        if (!IS_STAGED) stage_inputs<HEIGHT, R>(inputs, source, tile.top, begin);
+        if (!IS_STAGED) __syncthreads();
         if (column < C && tile.left + column < WIDTH) {
             add_products<WIDTH, R, PACK, SPLITS>(sums, inputs, dy, tile.left + column, split, begin);
         }

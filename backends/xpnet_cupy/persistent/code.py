@@ -8,7 +8,6 @@ from __future__ import annotations
 import pathlib
 from collections.abc import Iterator
 
-from xpnet.replay.trace import Value
 from xpnet_cupy import source
 from xpnet_cupy.launch import WARP
 from xpnet_cupy.persistent import memory
@@ -20,6 +19,7 @@ from xpnet_cupy.persistent.tiles import TileLines
 
 FUNCTIONS = pathlib.Path(__file__).parents[1].joinpath("persistent.cu").read_text(encoding="utf-8")
 INDENT = "    "
+OWN_ROW = "min(int(blockIdx.x), BATCH - 1)"
 
 
 def source_of(plan: Plan, *, blocks: int, threads: int) -> str:
@@ -46,10 +46,10 @@ class _Kernel:
     """Writes the kernel of a plan."""
 
     def __init__(self, plan: Plan, blocks: int, threads: int) -> None:
-        self._plan, self._threads = plan, threads
+        self._plan, self._blocks = plan, blocks
         self._names = Names(plan)
         self._layout = memory.layout_of(plan, threads)
-        self._rows = Rows(plan, self._names, self._layout)
+        self._rows = Rows(plan, self._names, self._layout, blocks)
         self._tiles = TileLines(plan, self._names, memory.tiles_of(plan, blocks, threads), threads)
 
     def lines(self) -> Iterator[str]:
@@ -82,8 +82,7 @@ class _Kernel:
         yield from self._memory()
         yield ""
         yield from self._tiles.load()
-        yield from self._ahead("0", "")
-        yield "__syncthreads();"
+        yield from self._first()
         yield "for (int step = 0; step < steps; ++step) {"
         yield from _indented(self._step())
         yield "}"
@@ -121,55 +120,78 @@ class _Kernel:
             yield f"T* const {names[value]} = shared_at<T>({place});  // {width_of(value)}"
         if any(call.name == "linear" for call in plan.calls):
             yield f"T* const parts = shared_at<T>({at.parts});"
+        for value, place in at.held.items():
+            yield f"T* const {names[value]}_held = shared_at<T>({place});"
+        if self._tiles.is_staged:
+            yield f"T* const ahead = shared_at<T>({at.ahead});"
         yield f"T* const inputs = shared_at<T>({at.inputs});"
         yield f"T* const tile_parts = shared_at<T>({at.tile_parts});"
 
-    def _ahead(self, step: str, plus: str) -> Iterator[str]:
-        """Yield what reads the next rows, while the block would only wait."""
-        if self._plan.listed:
-            yield "if (blockIdx.x < BATCH) {"
-            for value in self._plan.listed_in_order:
-                yield INDENT + self._rows.list_line(value, step, "blockIdx.x")
-            yield "}"
-        for ahead, line in ((1, "prefetch_rows"), (2, "prefetch_indices")):
-            found = list(self._prefetched(line, f"step + {ahead + 1}" if plus else str(ahead)))
-            if found:
-                yield f"if ({f'step + {ahead + 1}' if plus else ahead} < steps) {{"
-                yield from _indented(found)
-                yield "}"
-
-    def _prefetched(self, function: str, step: str) -> Iterator[str]:
-        plan, names = self._plan, self._names
-        done: set[Value] = set()
-        for value in self._rows.numbers_of_rows():
-            if function == "prefetch_rows":
-                yield f"prefetch_rows<{width_of(value)}>({names[value]}_rows({step}));"
-            else:
-                indices = plan.sources[value].indices
-                if indices is not None and indices not in done:
-                    done.add(indices)
-                    at = f"{names.argument(indices)} + static_cast<Index>({step}) * {names.stride(indices)}"
-                    yield f"prefetch_indices({at});"
+    def _first(self) -> Iterator[str]:
+        """Yield what reads the rows of the first step, and asks for those of the second."""
+        rows = self._rows
+        for value in self._plan.listed_in_order:
+            name = self._names[value]
+            yield f"const auto* {name}_next = {rows.row_at(value, '0', OWN_ROW)};"
+            yield f"if (blockIdx.x < BATCH) {rows.list_line(value, '0', f'{name}_next')}"
+            yield f"{name}_next = {rows.row_at(value, 'min(1, steps - 1)', OWN_ROW)};"
+            yield f"prefetch_row<{width_of(value)}>({name}_next);"
+        yield from self._tiles.stage("0")
+        yield "__syncthreads();"
 
     def _step(self) -> Iterator[str]:
-        plan, names = self._plan, self._names
+        plan, names, rows = self._plan, self._names, self._rows
         if plan.numbers:
             yield f"const T* now = numbers + static_cast<Index>(step) * {len(plan.numbers)};"
         for value in names.plain_strided():
             at = f"{names.argument(value)} + step * {names.stride(value)}"
             yield f"const {c_type(value.dtype)}* {names[value]} = {at};"
-        yield from self._rows.wholes()
+        yield from rows.holds()
+        for value in plan.listed_in_order:
+            at = rows.row_at(value, "min(step + 2, steps - 1)", OWN_ROW)
+            yield f"const auto* {names[value]}_after = {at};"
+        yield from rows.wholes()
         yield "for (Index row = renewed(blockIdx.x); row < BATCH; row += BLOCKS) {"
-        yield from _indented(self._rows.lines())
+        yield from _indented(rows.lines())
         yield "}"
         yield "grid_arrive(barrier);"
+        yield from self._list_next()
         yield "grid_wait(barrier, base += BLOCKS);"
         yield from self._tiles.step()
         yield "grid_arrive(barrier);"
         yield "if (step + 1 < steps) {"
-        yield from _indented(self._ahead("step + 1", "+"))
+        yield from _indented([*self._tiles.stage("step + 1"), *self._prefetched()])
         yield "}"
         yield "grid_wait(barrier, base += BLOCKS);"
+
+    def _list_next(self) -> Iterator[str]:
+        """Yield what lists the rows of the next step while the block would only wait."""
+        listed = self._plan.listed_in_order
+        for value in listed:
+            name = self._names[value]
+            yield f"prefetch_row<{width_of(value)}>({name}_after);"
+            line = self._rows.list_line(value, "step + 1", f"{name}_next")
+            yield f"if (step + 1 < steps && blockIdx.x < BATCH) {line}"
+            yield f"{name}_next = {name}_after;"
+
+    def _prefetched(self) -> Iterator[str]:
+        """Yield what asks for the rows after the next ones, and for the indices of those after them."""
+        plan, names, lines = self._plan, self._names, []
+        for value in self._rows.numbers_of_rows():
+            first = "blockIdx.x" if value not in plan.listed else "blockIdx.x + BLOCKS"
+            if value not in plan.listed or plan.batch > self._blocks:
+                lines.append(f"prefetch_rows<{width_of(value)}>({names[value]}_rows(step + 2), {first});")
+        if lines:
+            yield "if (step + 2 < steps) {"
+            yield from _indented(lines)
+            yield "}"
+        indices = dict.fromkeys(s.indices for s in plan.sources.values() if s.indices in plan.strided)
+        if indices:
+            yield "if (step + 3 < steps) {"
+            for value in indices:
+                at = f"{names.argument(value)} + (step + 3) * {names.stride(value)}"
+                yield f"{INDENT}prefetch_indices({at});"
+            yield "}"
 
 
 def _indented(lines: Iterator[str] | list[str]) -> Iterator[str]:

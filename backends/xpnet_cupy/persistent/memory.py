@@ -46,8 +46,12 @@ class Layout:
         Lists of rows.
     rows : dict of Value to int
         Rows of the first stage; those that are not needed at the same time share memory.
+    held : dict of Value to int
+        Copies of weights in the first stage, as many as make the whole no larger.
     parts, inputs, tile_parts : int
         Parts of sums in the first stage; inputs and parts of sums in the second, in the memory of the first.
+    ahead : int
+        Inputs of the next step's second stage.
     size : int
     """
 
@@ -57,9 +61,11 @@ class Layout:
     places: dict[Value, int]
     values: dict[Value, int]
     rows: dict[Value, int]
+    held: dict[Value, int]
     parts: int
     inputs: int
     tile_parts: int
+    ahead: int
     size: int
 
 
@@ -82,33 +88,46 @@ def layout_of(plan: Plan, threads: int) -> Layout:
     kept = stay.take(kept_capacity(plan, threads), size)
     counts, slots = stay.take(LISTED * warps, 4), stay.take(warps, size)
     places, values = {}, {}
-    for value in plan.trace.values:
-        if value in plan.listed:
-            places[value] = stay.take(width_of(value), 4)
-            values[value] = stay.take(width_of(value), size)
+    for value in plan.listed_in_order:
+        places[value] = stay.take(width_of(value), 4)
+        values[value] = stay.take(width_of(value), size)
+    most = {step: most_rows(step, threads, size) for step in plan.steps}
+    samples = min(plan.batch, SAMPLES)
+    ahead = stay.take(
+        samples * max((most[step] for step in plan.steps if plan.is_given(step)), default=0), size
+    )
     first, second = _Bytes(stay.end), _Bytes(stay.end)
+    inputs = second.take(samples * max(most.values()), size)
+    tile_parts = second.take(warps * max(rows * columns_of(step) for step, rows in most.items()), size)
     rows = _rows(plan, first, size)
-    parts = first.take(
-        max((_parts(c.arrays["bias"].shape[0], warps, size) for c in _layers(plan)), default=0), size
-    )
-    most = max(most_rows(step, threads, size) for step in plan.steps)
-    inputs = second.take(min(plan.batch, SAMPLES) * most, size)
-    tile_parts = second.take(
-        warps * max(most_rows(s, threads, size) * columns_of(s, threads) for s in plan.steps), size
-    )
-    return Layout(
-        kept, counts, slots, places, values, rows, parts, inputs, tile_parts, max(first.end, second.end)
-    )
+    columns = [call.arrays["bias"].shape[0] for call in plan.calls if call.name == "linear"]
+    parts = first.take(max((_parts(n, warps, size) for n in columns), default=0), size)
+    held = _held(plan, first, second.end, size)
+    whole = max(first.end, second.end)
+    return Layout(kept, counts, slots, places, values, rows, held, parts, inputs, tile_parts, ahead, whole)
+
+
+def _held(plan: Plan, memory: _Bytes, end: int, size: int) -> dict[Value, int]:
+    """Return the places of copies of weights that fit in memory up to an end.
+
+    The first layer is done while they are copied.
+    """
+    first, found = plan.calls[0].arrays.get("weight"), {}
+    for call in plan.calls[1:]:
+        weight = call.arrays.get("weight")
+        if weight is None or weight is first or weight in found or weight in plan.strided:
+            continue
+        if call.name == "linear" and plan.same_as(call.arrays["x"]) in plan.listed:
+            continue
+        if memory.end + aligned(math.prod(weight.shape), plan.dtype) * size <= end:
+            found[weight] = memory.take(math.prod(weight.shape), size)
+    return found
 
 
 def kept_capacity(plan: Plan, threads: int) -> int:
     """Return how many elements of parameters and states a block can keep."""
     states = max(len(step.call.changed) for step in plan.steps)
     return KEPT * threads * states
-
-
-def _layers(plan: Plan) -> list[Any]:
-    return [call for call in plan.calls if call.name == "linear"]
 
 
 def _parts(columns: int, warps: int, size: int) -> int:
@@ -159,7 +178,7 @@ def row_arrays(plan: Plan, call: Any) -> list[Value]:
     return [v for v in dict.fromkeys(values) if len(v.shape) > 1 and v not in plan.listed]
 
 
-def columns_of(step: Step, threads: int) -> int:
+def columns_of(step: Step) -> int:
     """Return the columns of a tile: one or two for each lane of a warp."""
     columns = step.shape[1]
     pack = 2 if columns % 2 == 0 else 1
@@ -169,7 +188,7 @@ def columns_of(step: Step, threads: int) -> int:
 
 def most_rows(step: Step, threads: int, size: int) -> int:
     """Return the most rows of a tile of a step."""
-    most = min(MOST_ROWS[size], max(1, PER_THREAD * threads // columns_of(step, threads)))
+    most = min(MOST_ROWS[size], max(1, PER_THREAD * threads // columns_of(step)))
     return min(most, step.shape[0])
 
 
@@ -218,7 +237,7 @@ def _tiles(plan: Plan, blocks: int, threads: int, most: int) -> Tiles:
     for step in plan.steps:
         height, width = step.shape
         rows[step] = min(most, most_rows(step, threads, size))
-        columns[step] = columns_of(step, threads)
+        columns[step] = columns_of(step)
         first[step] = count
         count += math.ceil(height / rows[step]) * math.ceil(width / columns[step])
     count += len(plan.sums)

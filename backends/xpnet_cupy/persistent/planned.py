@@ -146,6 +146,10 @@ class Plan:
         """The values in `listed`, in order."""
         return [value for value in self.trace.values if value in self.listed]
 
+    def is_given(self, step: Step) -> bool:
+        """Return whether the inputs of a step's layer come from arguments."""
+        return step.x is not None and self.same_as(step.x) in self.sources
+
     def same_as(self, value: Value) -> Value:
         """Return the value whose memory this one has."""
         return self.same.get(value, value)

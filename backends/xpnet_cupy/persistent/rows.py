@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy
@@ -15,6 +16,8 @@ from xpnet_cupy.persistent.names import Names, real
 from xpnet_cupy.persistent.planned import Plan
 
 BARRIER = "__syncthreads();"
+MOST_EARLY = 6
+"""With so many layers at most, a thread reads its elements of all biases beforehand, into registers."""
 _ERRORS = {
     "absolute_error": "AbsoluteError<T>{}",
     "huber_error": "HuberError<T>{%s}",
@@ -32,14 +35,17 @@ class Rows:
     plan : Plan
     names : Names
     layout : Layout
+    blocks : int
     """
 
-    def __init__(self, plan: Plan, names: Names, layout: Layout) -> None:
-        self._plan, self._names, self._layout = plan, names, layout
+    def __init__(self, plan: Plan, names: Names, layout: Layout, blocks: int) -> None:
+        self._plan, self._names, self._layout, self._blocks = plan, names, layout, blocks
         used = [plan.same_as(v) for call in plan.calls for v in call.arrays.values()]
         used += [plan.same_as(step.x) for step in plan.steps if step.x is not None]
         used += [call.arrays["weights"] for call in plan.sums if "weights" in call.arrays]
         self._sources = [value for value in dict.fromkeys(used) if value in plan.sources]
+        biases = [call.arrays["bias"] for call in plan.calls if call.name == "linear"]
+        self._early = list(dict.fromkeys(biases)) if len(biases) <= MOST_EARLY else []
         self._weights = list(
             dict.fromkeys(c.arrays["weights"] for c in (*plan.calls, *plan.sums) if "weights" in c.arrays)
         )
@@ -54,11 +60,23 @@ class Rows:
         """Return the rows of arguments that are floating-point numbers."""
         return [value for value in self._sources if numpy.dtype(value.dtype).kind == "f"]
 
-    def list_line(self, value: Value, step: str, row: str) -> str:
-        """Return the line that lists a row."""
+    def list_line(self, value: Value, step: str, at: str) -> str:
+        """Return the line that lists a row at an address."""
         name = self._names[value]
         lists = f"{name}_places, {name}_values, counts"
-        return f"{name} = list_row<{width_of(value)}>({lists}, {name}_rows({step}), {row});"
+        return f"{name} = list_row<{width_of(value)}>({lists}, {name}_rows({step}), {at});"
+
+    def row_at(self, value: Value, step: str, row: str) -> str:
+        """Return the address of a row of an argument."""
+        return f"{self._names[value]}_rows({step}).template row<{width_of(value)}>({row})"
+
+    def holds(self) -> Iterator[str]:
+        """Yield what begins to read weights and biases that are needed after the first layer."""
+        names = self._names
+        for value in self._layout.held:
+            yield f"hold<{math.prod(value.shape)}>({names[value]}_held, {names[value]});"
+        for value in self._early:
+            yield f"const T {names[value]}_own = own_of<{value.shape[0]}>({names[value]});"
 
     def wholes(self) -> Iterator[str]:
         """Yield what sums the weights of the batch."""
@@ -68,16 +86,20 @@ class Rows:
 
     def lines(self) -> Iterator[str]:
         """Yield what is done for a row."""
-        listed = [value for value in self._sources if value in self._plan.listed]
-        if listed and self._plan.batch > 1:
+        listed = self._plan.listed_in_order
+        if listed and self._plan.batch > self._blocks:
             yield "if (row >= BLOCKS) {"
             for value in listed:
-                yield f"    {self.list_line(value, 'step', 'row')}"
+                yield f"    {self.list_line(value, 'step', self.row_at(value, 'step', 'row'))}"
             yield f"    {BARRIER}"
             yield "}"
         yield from filter(None, map(self._given, self._sources))
         is_open = any(value in self._layout.rows for value in self._sources)
+        awaits = bool(self._layout.held)
         for call in self._plan.calls:
+            if awaits and call.arrays.get("weight") in self._layout.held:
+                yield "await_held();"
+                awaits, is_open = False, True
             if is_open and call.name in ("linear", "linear_backward"):
                 yield BARRIER
             yield self._line(call)
@@ -120,8 +142,10 @@ class Rows:
             return self._linear(call)
         if call.name == "linear_backward":
             n_in, n_out = call.arrays["weight"].shape
-            dx, dy, weight = names[call.results[0]], names[call.arrays["dy"]], names[call.arrays["weight"]]  # type: ignore[index]
-            return f"input_gradient_row<{n_in}, {n_out}>({dx}, {dy}, {weight});"
+            dx, weight = call.results[0], self._weight(call.arrays["weight"])
+            assert dx is not None
+            rows = f"{names[dx]}, {names[call.arrays['dy']]}"
+            return f"input_gradient_row<{n_in}, {n_out}>({rows}, {weight});"
         if call.function.is_loss:
             return self._loss(call)
         return self._elements(call)
@@ -132,7 +156,15 @@ class Rows:
         inputs = names[x] if x in self._plan.listed else f"Dense<T, {n_in}>{{{names[x]}}}"
         (z,), weight, bias = call.results, call.arrays["weight"], call.arrays["bias"]
         assert z is not None
-        return f"linear_row<{n_out}>({names[z]}, {inputs}, {names[weight]}, {names[bias]}, parts);"
+        own = f"{names[bias]}_own" if bias in self._early else f"own_of<{n_out}>({names[bias]})"
+        return (
+            f"linear_row<{n_out}>({names[z]}, {inputs}, {self._weight(weight)}, {names[bias]}, {own}, parts);"
+        )
+
+    def _weight(self, value: Value) -> str:
+        """Return what a weight is read from."""
+        name = self._names[value]
+        return f"Held<T>{{{name}_held}}" if value in self._layout.held else f"Global<T>{{{name}}}"
 
     def _elements(self, call: Call) -> str:
         """Return the line of a function of the elements of rows."""

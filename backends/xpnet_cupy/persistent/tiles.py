@@ -26,10 +26,16 @@ class TileLines:
     ----------
     is_kept : bool
         Whether a block keeps its parameters and their states in shared memory.
+    is_staged : bool
+        Whether the inputs that come from arguments are read while the block waits for others.
     """
 
     def __init__(self, plan: Plan, names: Names, tiles: memory.Tiles, threads: int) -> None:
         self._plan, self._names, self._tiles = plan, names, tiles
+        # A block with several tiles would need the inputs of all of them.
+        self.is_staged = (
+            tiles.turns == 1 and plan.batch <= memory.SAMPLES and any(map(plan.is_given, plan.steps))
+        )
         self.is_kept = tiles.turns * tiles.most() <= memory.kept_capacity(plan, threads)
 
     def load(self) -> Iterator[str]:
@@ -45,6 +51,22 @@ class TileLines:
     def step(self) -> Iterator[str]:
         """Yield the second stage of a step."""
         yield from self._turns(self._stepped, with_sums=True)
+
+    def stage(self, number: str) -> Iterator[str]:
+        """Yield what reads the inputs for the second stage of a step that come from arguments."""
+        if self.is_staged:
+            yield "{"
+            yield "    const int tile = renewed(blockIdx.x);"
+            for step in filter(self._plan.is_given, self._plan.steps):
+                first, (height, width) = self._tiles.first[step], step.shape
+                rows, columns = self._tiles.rows[step], self._tiles.columns[step]
+                count = -(-height // rows) * -(-width // columns)
+                yield f"    if ({first} <= tile && tile < {first + count}) {{"
+                top = f"Tiles<{self._tile(step)}>({self._number(step)}).top"
+                inputs = f"ahead, {self._source(step, number)}"
+                yield f"        stage_inputs<{height}, {rows}>({inputs}, {top}, 0);"
+                yield "    }"
+            yield "}"
 
     def _turns(self, lines: Callable[[Step], list[str]], *, with_sums: bool) -> Iterator[str]:
         """Yield lines for each tile of a block."""
@@ -97,23 +119,24 @@ class TileLines:
         return [f"save_tile({tile}, {self._kept(step, i)}, {self._names[v]});" for i, v in states]
 
     def _stepped(self, step: Step) -> list[str]:
-        is_kept = str(self.is_kept).lower()
+        is_staged = self.is_staged and self._plan.is_given(step)
+        flags = f"{self.is_kept}, {is_staged}".lower()
         param, kept = self._names[step.param], "kept" if self.is_kept else "static_cast<T*>(nullptr)"
-        rows = self._source(step)
+        rows, inputs = self._source(step, "step"), "ahead" if is_staged else "inputs"
         dy = f"scratch + {self._plan.places[self._plan.same_as(step.dy)]}"
         return [
-            f"step_tile<{is_kept}, {self._tile(step)}>(",
+            f"step_tile<{flags}, {self._tile(step)}>(",
             f"    {self._number(step)}, {param}, {kept}, {self._rule(step)},",
-            f"    {rows}, {dy}, inputs, tile_parts);",
+            f"    {rows}, {dy}, {inputs}, tile_parts);",
         ]
 
-    def _source(self, step: Step) -> str:
+    def _source(self, step: Step, number: str) -> str:
         """Return what the inputs of a layer are read from."""
         if step.x is None:
             return "Ones<T>{}"
         x = self._plan.same_as(step.x)
         if x in self._plan.sources:
-            return f"{self._names[x]}_rows(step)"
+            return f"{self._names[x]}_rows({number})"
         return f"Written<T>{{scratch + {self._plan.places[x]}}}"
 
     def _rule(self, step: Step) -> str:
