@@ -88,7 +88,6 @@ inline std::vector<Thread> threads;
 inline std::vector<Warp> warps;
 inline std::vector<Block> blocks;
 inline std::vector<char> stacks;
-inline std::vector<unsigned> turns;  // the threads of a block, or the blocks, in the order of their turns
 inline unsigned current;
 inline jmp_buf scheduler;
 inline Order order;
@@ -235,36 +234,38 @@ inline bool resume(unsigned t)
     return true;
 }
 
-inline void set_turns(unsigned n)
+// Lets n of something run in turn, `run` of each, until all wait for others; in lockstep only once, and in random
+// order only a few times. Returns whether any could run.
+template <typename Run> bool take_turns(std::vector<unsigned>& turns, unsigned n, Run run)
 {
-    turns.resize(n);
-    for (unsigned i = 0; i < n; ++i) turns[i] = order.kind == Order::backwards ? n - 1 - i : i;
-    if (order.kind == Order::random) {
-        for (unsigned i = n; i > 1; --i) std::swap(turns[i - 1], turns[below(i)]);
-    }
-}
-
-// Lets the threads of a block run: each once in lockstep, a few times in random order, else as far as they can.
-inline bool run_block(unsigned block)
-{
-    unsigned passes = order.kind == Order::lockstep ? 1 : order.kind == Order::random ? 1 + below(40) : ~0u;
+    unsigned rounds = order.kind == Order::lockstep ? 1 : order.kind == Order::random ? 1 + below(20) : ~0u;
     bool any = false;
-    for (bool more = true; more && passes > 0 && !fault; --passes, any |= more) {
+    for (bool more = true; more && rounds > 0; --rounds) {
         more = false;
-        set_turns(blockDim.x);
-        for (unsigned i = 0; i < blockDim.x && !fault; ++i) more |= resume(block * blockDim.x + turns[i]);
+        turns.resize(n);
+        for (unsigned i = 0; i < n; ++i) turns[i] = order.kind == Order::backwards ? n - 1 - i : i;
+        if (order.kind == Order::random) {
+            for (unsigned i = n; i > 1; --i) std::swap(turns[i - 1], turns[below(i)]);
+        }
+        for (unsigned i : turns) more |= !fault && run(i);
+        any |= more;
     }
     return any;
 }
 
+inline std::vector<unsigned> of_blocks, of_warps, of_lanes;
+
+inline bool run_block(unsigned block)
+{
+    return take_turns(of_warps, blockDim.x / warp, [block](unsigned w) {
+        unsigned first = block * blockDim.x + w * warp;
+        return take_turns(of_lanes, warp, [first](unsigned lane) { return resume(first + lane); });
+    });
+}
+
 inline const char* run()
 {
-    for (bool any = true; any && !fault;) {
-        any = false;
-        set_turns(gridDim.x);
-        const std::vector<unsigned> order_of_blocks = turns;
-        for (unsigned block : order_of_blocks) any |= run_block(block);
-    }
+    while (take_turns(of_blocks, gridDim.x, run_block)) {}
     for (const Thread& each : threads) {
         if (each.state != State::done && !fault) fault = "threads wait for others for ever";
     }
