@@ -109,8 +109,6 @@ class Rows:
                     self._plan.same_as, filter(None, call.results)
                 ):
                     yield self._keep(value)
-        if is_open:
-            yield BARRIER
 
     def _given(self, value: Value) -> str:
         """Return the line that reads a row of an argument; empty if it is listed or not needed."""
