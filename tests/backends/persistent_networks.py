@@ -4,7 +4,7 @@ import itertools
 
 import numpy
 from checking import optimizers
-from persistent_on_host import steps_of
+from persistent_on_host import Steps, steps_of
 from steps import PLAIN, make_images
 
 import xpnet
@@ -103,3 +103,70 @@ def _numbers(random, shape, loss):
     if isinstance(loss, SigmoidCrossEntropy):
         return random.random(shape)
     return random.standard_normal(shape)
+
+
+def large():
+    """Return steps with wide layers, whose parameters are too many to keep, and with a long batch."""
+    random = numpy.random.default_rng(0)
+    wide = xpnet.Sequential(
+        xpnet.Linear(300, 150), xpnet.Softmax(), xpnet.Linear(150, 70), xpnet.ReLU(), xpnet.Linear(70, 40)
+    )
+    images, labels = make_images("sparse", (19, 300)), numpy.arange(19) * 2
+    long = xpnet.Sequential(xpnet.Linear(20, 33), xpnet.Tanh(), xpnet.Linear(33, 3))
+    others = make_images("float", (201, 20)), numpy.arange(201) % 3
+    found = []
+    for model, data, dtype, optimizer, batch in (
+        (wide, (images, labels), "float32", Adam(0.01, eps=1e-3), 9),
+        (long, others, "float64", Momentum(0.1), 150),
+    ):
+        problem = Problem(model, SoftmaxCrossEntropy(), Scaling(), dtype)
+        rows = random.integers(0, len(data[0]), (4, batch)).astype(numpy.int32)
+        found.append(trained(problem, xpnet.Dataset(*data), optimizer, rows))
+    return found
+
+
+def gathered_step(xp, params, total, rows, images, labels):
+    """Step a residual network by batches that are gathered by indices of any whole numbers."""
+    indices, keep = rows
+    x = xp.nn.gather_batch(images, indices, scale=0.5, offset=-0.25, dtype=images.dtype)
+    z = xp.nn.linear(x, params["first"], params["first_bias"])
+    y = xp.nn.add(xp.nn.gelu(z), x)
+    outputs = xp.nn.log_softmax(xp.nn.linear(y, params["last"], keep))
+    loss, d_outputs = xp.nn.softmax_cross_entropy(outputs, xp.nn.gather_labels(labels, indices))
+    d_logits = xp.nn.log_softmax_backward(outputs, d_outputs)
+    dy, d_last, _ = xp.nn.linear_backward(y, params["last"], d_logits, input_gradient=True)
+    dz = xp.nn.gelu_backward(z, dy)
+    _, d_first, d_bias = xp.nn.linear_backward(x, params["first"], dz, input_gradient=False)
+    grads = {"first": d_first, "first_bias": d_bias, "last": d_last}
+    params = {name: xp.nn.sgd_step(p, grads[name], 0.1) for name, p in params.items()}
+    return params, xp.nn.accumulate(total, loss, 2.5)
+
+
+def given_step(xp, params, rows, frozen):
+    """Step a layer behind one that stays, by rows that are whole batches."""
+    x, targets = rows
+    y = xp.nn.tanh(xp.nn.linear(x, *frozen))
+    _, d_outputs = xp.nn.squared_error(xp.nn.linear(y, *params), targets)
+    _, *grads = xp.nn.linear_backward(y, params[0], d_outputs, input_gradient=False)
+    return (
+        tuple(xp.nn.sgd_step(p, grad, 0.1, weight_decay=0.1) for p, grad in zip(params, grads, strict=True)),
+    )
+
+
+def own(dtype, integer):
+    """Return steps that are no trainer's; some labels are no classes, and some indices count from the end."""
+    random = numpy.random.default_rng(0)
+
+    def numbers(*shape):
+        return random.standard_normal(shape).astype(dtype)
+
+    params = {"first": numbers(6, 6), "first_bias": numbers(6), "last": numbers(6, 40)}
+    indices, labels = random.integers(-20, 20, (9, 5)), random.integers(-1, 45, 20)
+    rows = indices.astype(integer), numbers(9, 40)
+    gathered = (params, numbers()), rows, (numbers(20, 6), labels.astype(integer))
+    given = (
+        ((numbers(8, 3), numbers(3)),),
+        (numbers(9, 7, 5), numbers(9, 7, 3)),
+        ((numbers(5, 8), numbers(8)),),
+    )
+    return [Steps(gathered_step, *gathered), Steps(given_step, *given)]

@@ -147,12 +147,13 @@ class Kernel:
     ----------
     plan : Plan
     trace : Trace
+    source : str
     entry : function of a library
     blocks, threads : int
     """
 
-    def __init__(self, plan, trace, entry, *, blocks, threads):
-        self.plan, self._trace, self._entry = plan, trace, entry
+    def __init__(self, plan, trace, source, entry, *, blocks, threads):
+        self.plan, self.source, self._trace, self._entry = plan, source, trace, entry
         self._size = blocks, threads, plan.shared(threads)
         results = leaves(trace.result)[1:]
         self._counted = {i: leaf for i, leaf in enumerate(results, 2) if isinstance(leaf, Running)}
@@ -264,18 +265,20 @@ extern "C" const char* {name}(void** args, const grid::Grid* size, const grid::O
 def compiled(package, traces, folder, *, blocks, threads):
     """Return a kernel for each trace, all in one translation unit."""
     plans = [package.plan.plan_of(trace) for trace in traces]
+    sources = [package.code.source_of(plan, blocks=blocks, threads=threads) for plan in plans]
     common = package.source.CODE
     code = [common]
-    for i, plan in enumerate(plans):
-        source = package.code.source_of(plan, blocks=blocks, threads=threads)
+    for i, source in enumerate(sources):
         (folder / f"kernel_{i}.cu").write_text(source, encoding="utf-8")
-        # A C name would be that of the other kernels too, and one copy of the other files is enough.
-        source = source.replace('extern "C"', "").replace(common, "\n" * common.count("\n"))
-        code.append(f'namespace kernel_{i} {{\n#line 1 "kernel_{i}.cu"\n{source}\n}}')
+        # One copy of the other files is enough. A C name would be that of the other kernels too.
+        own = source.replace(package.source.CODE, "\n" * package.source.CODE.count("\n")).replace(
+            'extern "C"', ""
+        )
+        code.append(f'namespace kernel_{i} {{\n#line 1 "kernel_{i}.cu"\n{own}\n}}')
         code.append(entry(f"run_{i}", f"kernel_{i}::persistent"))
     options = [option for option in package.launch.OPTIONS if option.startswith("-D")]
     made = library("\n".join(code), folder, options)
     return [
-        Kernel(plan, trace, made[f"run_{i}"], blocks=blocks, threads=threads)
-        for i, (plan, trace) in enumerate(zip(plans, traces, strict=True))
+        Kernel(plan, trace, source, made[f"run_{i}"], blocks=blocks, threads=threads)
+        for i, (plan, trace, source) in enumerate(zip(plans, traces, sources, strict=True))
     ]
