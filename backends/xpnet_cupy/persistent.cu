@@ -195,13 +195,11 @@ template <typename T, int N> struct Dense {
 };
 
 // Lists the row of a source that is at an address; `counts` has LISTED * WARPS elements. A barrier must follow.
-constexpr int LISTED = 4;
-
 template <int WIDTH, typename T, typename Source>
 __device__ Listed<T> list_row(
     int* places, T* values, int* counts, Source source, const typename Source::Stored* from)
 {
-    constexpr int CHUNKS = ceiling(WIDTH, THREADS) < LISTED ? ceiling(WIDTH, THREADS) : LISTED;
+    constexpr int LISTED = 4, CHUNKS = ceiling(WIDTH, THREADS) < LISTED ? ceiling(WIDTH, THREADS) : LISTED;
     const int thread = thread_of(), lane = thread % WARP, warp = thread / WARP;
     int count = 0;
     for (int begin = 0; begin < WIDTH; begin += CHUNKS * THREADS) {
