@@ -162,6 +162,7 @@ def load(folder=FOLDER):
         "sums",
         "persistent.plan",
         "persistent.code",
+        "persistent.fit",
     )
     with mock.patch.dict(sys.modules):
         for name in [name for name in sys.modules if name.startswith("xpnet_cupy.")]:

@@ -1,0 +1,123 @@
+"""Which steps one kernel does for a whole scan, and on how many blocks and threads; no device is needed."""
+
+import dataclasses
+
+import cuda_on_host
+import numpy
+import pytest
+import steps
+
+import xpnet
+from xpnet.replay.tracing import trace
+
+fit = cuda_on_host.load().fit
+H200 = fit.Facts(132, 232_448, is_cooperative=True)
+
+
+@dataclasses.dataclass
+class Plan:
+    """What the choice must know of a multilayer perceptron: each row reads its weights, forward and back."""
+
+    sizes: tuple
+    batch: int
+    bytes_of_shared: int = 40_000
+    barriers: int = 2
+
+    @property
+    def weights(self):
+        return sum((n_in + 1) * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False))
+
+    @property
+    def traffic(self):
+        first = (self.sizes[0] + 1) * self.sizes[1]
+        return 4 * self.batch * (2 * self.weights - first)
+
+    def shared(self, threads):
+        return self.bytes_of_shared * threads // 512
+
+
+def graph(sizes, batch):
+    """Return the predicted time of a traced step of `fit` by a graph."""
+    data = xpnet.Dataset(numpy.zeros((batch, sizes[0]), numpy.uint8), numpy.arange(batch) % sizes[-1])
+    trainer, _ = steps.make_trainer(steps.PLAIN, xpnet.mlp(*sizes), data, batch_size=batch, dtype="float32")
+    carry = trainer.params, trainer._state, numpy.zeros((), numpy.float32), None
+    _, traced = trace(steps.PLAIN, trainer._step, (*carry, *trainer._rehearsed(batch)), {})
+    return fit.graph_microseconds(traced)
+
+
+def choice(sizes, batch, device=H200, **options):
+    skipped = int((1 - options.pop("kept", 1.0)) * sizes[0] * sizes[1] * 4 * batch)
+    return fit.choice(Plan(sizes, batch, **options), device, graph(sizes, batch), skipped=skipped)
+
+
+@pytest.mark.parametrize("kept", [0.19, 1.0])
+@pytest.mark.parametrize("batch", [32, 128])
+def test_small_steps_are_one_kernel_of_a_block_on_each_multiprocessor(batch, kept):
+    found = choice((784, 64, 10), batch, kept=kept)
+    assert found.size == (132, 512, 40_000)
+    assert found.note == ""
+    assert "us by the kernel" in found.reason
+
+
+def test_large_steps_are_a_graph_without_a_fault():
+    found = choice((784, 1024, 1024, 10), 256, kept=0.19)
+    assert found.size is None
+    assert found.note == ""
+    assert "us by the graph" in found.reason
+
+
+def test_predicted_time_of_the_measured_step_is_near_the_measured_one():
+    plan = Plan((784, 64, 10), 128)
+    skipped = int(0.81 * 784 * 64 * 4 * 128)
+    whole, half = (fit.kernel_microseconds(plan, blocks, skipped=skipped) for blocks in (132, 64))
+    assert whole == pytest.approx(6.3, rel=0.2)
+    assert half > whole
+
+
+def test_predicted_times_of_graphs_are_below_the_measured_ones_and_in_their_order():
+    # us; below them, so that the graph is chosen too often, not too rarely.
+    measured = {((784, 64, 10), 128): 32.7, ((784, 64, 10), 32): 29.3, ((784, 1024, 1024, 10), 256): 208}
+    for (sizes, batch), us in measured.items():
+        assert 0.4 * us < graph(sizes, batch) < us
+
+
+@pytest.mark.parametrize(("asked", "threads"), [(230_000, 512), (450_000, 256), (900_000, 128)])
+def test_block_has_as_many_threads_as_its_shared_memory_allows(asked, threads):
+    assert choice((784, 64, 10), 128, bytes_of_shared=asked).size.threads == threads
+
+
+def test_step_whose_blocks_need_more_shared_memory_than_there_is_becomes_a_graph_without_a_fault():
+    found = choice((784, 64, 10), 128, bytes_of_shared=4_000_000)
+    assert found.size is None
+    assert found.note == ""
+    assert found.reason == "a block needs 1000000 bytes of shared memory, and can have 232448"
+
+
+def test_device_without_cooperative_launch_is_a_fault_that_is_reported():
+    found = choice((784, 64, 10), 128, dataclasses.replace(H200, is_cooperative=False))
+    assert found.size is None
+    assert found.note == (
+        "each step is a CUDA graph, since a whole scan cannot be one kernel: "
+        "the device cannot launch kernels cooperatively"
+    )
+
+
+@pytest.mark.parametrize("multiprocessors", [1, 8, 20])
+def test_device_with_too_few_multiprocessors_is_a_fault_that_names_how_many_are_needed(multiprocessors):
+    found = choice((784, 64, 10), 128, dataclasses.replace(H200, multiprocessors=multiprocessors), kept=0.19)
+    assert found.size is None
+    assert f"the device has {multiprocessors} multiprocessors, and the kernel needs " in found.note
+
+
+def test_step_that_no_device_does_faster_by_the_kernel_is_no_fault_of_a_small_one():
+    small = fit.Facts(8, 49_152, is_cooperative=False)
+    assert choice((784, 1024, 1024, 10), 256, small).note == ""
+
+
+def test_device_with_as_many_multiprocessors_as_are_needed_has_the_kernel():
+    few = choice((784, 64, 10), 128, dataclasses.replace(H200, multiprocessors=1), kept=0.19)
+    needed = int(few.reason.rpartition(" ")[-1])
+    exact = dataclasses.replace(H200, multiprocessors=needed)
+    assert choice((784, 64, 10), 128, exact, kept=0.19).size.blocks == needed
+    fewer = dataclasses.replace(H200, multiprocessors=needed - 1)
+    assert choice((784, 64, 10), 128, fewer, kept=0.19).note
