@@ -147,8 +147,38 @@ class CuPyProgram:
                 self._graph.launch()
 
     def scan(self, leaves: list[Any], moved: list[int], loop: Loop) -> None:
-        """See `xpnet.replay.program.Program`."""
-        scan_by_runs(self, leaves, moved, loop)
+        """See `xpnet.replay.program.Program`.
+
+        If the table holds all that differs from step to step, the graph is launched again and again, and
+        Python does nothing else in between.
+        """
+        if not self._can_loop(loop):
+            scan_by_runs(self, leaves, moved, loop)
+            return
+        added = loop.counted | {place: rows.strides[0] for place, rows in loop.rows.items()}
+        first, done = [*leaves], 0
+        while done < loop.steps:
+            _go_to(done, leaves, first, loop)
+            self.run(leaves, [] if done else moved)
+            done += 1
+            if self._graph is not None:
+                more = min(self._table.ahead(leaves, added), loop.steps - done)
+                self._launch_again(more)
+                done += more
+        _go_to(done - 1, leaves, first, loop)
+
+    def _can_loop(self, loop: Loop) -> bool:
+        """Return whether the table holds all arrays that differ from step to step."""
+        in_place = {value: total.leaf for value, total in self._totals.items()}
+        return self._table.leaves.issuperset(loop.rows) and all(
+            in_place.get(value) == place for place, value in loop.carried.items()
+        )
+
+    def _launch_again(self, times: int) -> None:
+        with self._device:
+            for _ in range(times):
+                self._graph.launch()
+        self._table.skip(times)
 
     def _must_bind(self, leaves: list[Any], moved: list[int]) -> bool:
         """Return whether the graph, if there is one, is of other arrays, or of a rehearsal without sums."""
@@ -193,6 +223,14 @@ class CuPyProgram:
             self._values[slot] = None
         with self._stream, cupy.cuda.using_allocator(self._pool.malloc):
             yield
+
+
+def _go_to(step: int, leaves: list[Any], first: list[Any], loop: Loop) -> None:
+    """Make of the leaves of the first step those of another; what changes in place stays."""
+    for place, added in loop.counted.items():
+        leaves[place] = first[place] + step * added
+    for place, rows in loop.rows.items():
+        leaves[place] = rows[step, ...]
 
 
 def replayed(step: Any, dense: Dense) -> Replayed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,6 +38,10 @@ class Numbers:
         if not 0 <= number - self._first < len(self._block):
             self._first, self._block = number, cupy.asarray(numpy.array(self._computed(number), self._dtype))
         return int(self._block.data.ptr + (number - self._first) * self._block.itemsize)
+
+    def left(self, number: int) -> int:
+        """Return how many numbers follow the one whose address was returned."""
+        return self._first + len(self._block) - 1 - number
 
     def _computed(self, number: int) -> list[float]:
         found = [self._function(number)]
@@ -78,6 +83,15 @@ class Cell:
         number = leaf + self.added
         return number if self.numbers is None else self.numbers.address(number)
 
+    def ahead(self, leaf: Any, added: int) -> int:
+        """Return for how many more calls it needs no host, if the leaf grows by as much after each call.
+
+        An address grows by bytes.
+        """
+        if self.numbers is not None:
+            return self.numbers.left(leaf + self.added) if added == 1 else 0
+        return sys.maxsize if added == self.advance else 0
+
 
 class Table:
     """The cells of a program.
@@ -118,3 +132,17 @@ class Table:
             if self._expected[i] != wanted:
                 self._numbers[i] = wanted
             self._expected[i] = wanted + cell.advance
+
+    def ahead(self, leaves: list[Any], added: Mapping[int, int]) -> int:
+        """Return for how many calls after one with these leaves, just written, no cell must be written.
+
+        `added` is by how much leaves grow after each call, see `Cell.ahead`.
+        """
+        found = (cell.ahead(leaves[cell.leaf], added.get(cell.leaf, 0)) for cell in self._cells)
+        return min(found, default=sys.maxsize)
+
+    def skip(self, calls: int) -> None:
+        """Note that there were so many calls for which no cell had to be written."""
+        for i, cell in enumerate(self._cells):
+            before = self._expected[i]
+            self._expected[i] = None if before is None else before + calls * cell.advance

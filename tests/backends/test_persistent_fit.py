@@ -41,7 +41,8 @@ def graph(sizes, batch):
     data = xpnet.Dataset(numpy.zeros((batch, sizes[0]), numpy.uint8), numpy.arange(batch) % sizes[-1])
     trainer, _ = steps.make_trainer(steps.PLAIN, xpnet.mlp(*sizes), data, batch_size=batch, dtype="float32")
     carry = trainer.params, trainer._state, numpy.zeros((), numpy.float32), None
-    _, traced = trace(steps.PLAIN, trainer._step, (*carry, *trainer._rehearsed(batch)), {})
+    rows, constants = trainer._rehearsed(batch, 1)
+    _, traced = trace(steps.PLAIN, trainer._step, (*carry, rows[0], *constants), {})
     return fit.graph_microseconds(traced)
 
 

@@ -1,0 +1,137 @@
+"""Scans by captured graphs of the backend `cupy`, without a GPU: see `cuda_on_host`."""
+
+from unittest import mock
+
+import cuda_on_host
+import numpy
+import pytest
+import steps
+
+import xpnet
+from xpnet import schedules
+
+WARM = schedules.Warmup(4, schedules.Cosine(0.2, steps=15))
+BATCH = 8
+
+
+@pytest.fixture
+def xp(package, kernels_on_host, monkeypatch):
+    monkeypatch.setattr(package.table, "_BLOCK", 5)
+    return cuda_on_host.namespace(package)
+
+
+def make_trainers(*namespaces, optimizer=None, dropout=False):
+    middle = [xpnet.Dropout(0.3)] if dropout else []
+    model = xpnet.Sequential(xpnet.Linear(11, 9), xpnet.Sigmoid(), *middle, xpnet.Linear(9, 3))
+    data = xpnet.Dataset(steps.make_images("dense", (240, 11)), numpy.arange(240) % 3)
+    options = {"optimizer": optimizer or xpnet.Momentum(0.5), "batch_size": BATCH}
+    return [steps.make_trainer(xp, model, data, **options)[0] for xp in namespaces]
+
+
+def carry_of(trainer):
+    return trainer.params, trainer._state, trainer.xp.zeros((), dtype="float64"), trainer._next_step
+
+
+def scan(trainer, carry, rows, step=None):
+    constants = trainer._images.images, trainer._targets.arrays
+    return trainer.xp.scan(step or trainer.compiled, carry, rows, *constants)
+
+
+def make_rows(n, seed=0):
+    return cuda_on_host.own(numpy.random.default_rng(seed).integers(0, 240, (n, BATCH)).astype("int32"))
+
+
+def assert_equal(found, expected, **tolerance):
+    steps.assert_states_alike(found[0], expected[0], dtype="float64")
+    numpy.testing.assert_allclose(found[2], expected[2], **{"rtol": 1e-10} | tolerance)
+    assert found[3] == expected[3]
+
+
+OPTIONS = [
+    {"optimizer": xpnet.Momentum(0.5)},
+    {"optimizer": xpnet.SGD(WARM, weight_decay=0.1), "dropout": True},
+    {"optimizer": xpnet.Adam(WARM, eps=1e-3)},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["momentum", "dropout and schedule", "adam"])
+def test_scan_launches_the_graph_again_and_again(options, xp, package):
+    mine, plain = make_trainers(xp, steps.PLAIN, **options)
+    found, expected = (scan(t, carry_of(t), make_rows(4)) for t in (mine, plain))
+    (program,) = mine.compiled.programs
+    for seed in range(3):
+        rows = make_rows(23, seed)
+        with mock.patch.object(program, "run", wraps=program.run) as run:
+            found, expected = scan(mine, found, rows), scan(plain, expected, rows)
+        assert run.call_count <= 2 + (0 if options == OPTIONS[0] else 23 // 5 + 1)
+        assert_equal(found, expected)
+    assert program.captures == 2
+    assert mine.compiled.report == ""
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=["momentum", "dropout and schedule", "adam"])
+def test_scan_has_the_bits_of_its_chunks_and_of_calls(options, xp):
+    rows, carries = make_rows(30), []
+    for lengths in ([30], [4, 7, 1, 18], [1] * 30):
+        (trainer,) = make_trainers(xp, **options)
+        carry, begin = carry_of(trainer), 0
+        for length in lengths:
+            carry = scan(trainer, carry, rows[begin : begin + length])
+            begin += length
+        carries.append([*map(bytes, carry[0].values()), bytes(carry[2])])
+    assert carries[0] == carries[1] == carries[2]
+
+
+def test_scan_of_rows_that_are_apart_is_that_of_copies(xp):
+    wide = cuda_on_host.own(numpy.concatenate([make_rows(40), make_rows(40, 1)], axis=1))
+    mine, plain = make_trainers(xp, steps.PLAIN)
+    carries = [carry_of(t) for t in (mine, plain)]
+    for rows in (wide[:, :BATCH], wide[::2, BATCH:], wide[::-3, :BATCH]):
+        carries = [scan(t, c, rows) for t, c in zip((mine, plain), carries, strict=True)]
+        assert_equal(*carries)
+    assert mine.compiled.report == ""
+
+
+def test_rows_that_no_table_holds_are_bound_one_by_one(xp):
+    def step(xp, w, b, total, row):
+        x, y = row
+        loss, d_y = xp.nn.squared_error(xp.nn.linear(x, w, b), y)
+        _, d_w, d_b = xp.nn.linear_backward(x, w, d_y, input_gradient=False)
+        return xp.nn.sgd_step(w, d_w, 0.1), xp.nn.sgd_step(b, d_b, 0.1), xp.nn.accumulate(total, loss, 0.5)
+
+    random = numpy.random.default_rng(0)
+    start = [random.normal(size=shape) for shape in ((4, 3), (3,), ())]
+    rows = tuple(random.normal(size=(12, 5, n)) for n in (4, 3))
+    found = xp.scan(compiled := xp.compile(step), tuple(map(xp.asarray, start)), tuple(map(xp.asarray, rows)))
+    for mine, plain in zip(found, steps.PLAIN.scan(step, tuple(start), rows), strict=True):
+        numpy.testing.assert_allclose(mine, plain, rtol=1e-12)
+    assert compiled.report == ""
+
+
+def test_scan_by_graphs_waits_for_nothing_and_reads_nothing(xp, monkeypatch):
+    mine, plain = make_trainers(xp, steps.PLAIN, **OPTIONS[1])
+    rows = make_rows(12)
+    carries = [scan(t, carry_of(t), rows) for t in (mine, plain)]
+
+    def refuse(*args):
+        raise AssertionError("the device was waited for")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cuda_on_host.Stream, "synchronize", refuse)
+        for name in ("__bool__", "__float__", "__int__", "__index__", "__iter__", "item", "tolist"):
+            patch.setattr(cuda_on_host.Array, name, refuse)
+        found = scan(mine, carries[0], rows)
+    assert_equal(found, scan(plain, carries[1], rows))
+
+
+def test_training_continues_after_a_scan_whose_launch_fails(xp):
+    mine, plain = make_trainers(xp, steps.PLAIN)
+    carry = scan(mine, carry_of(mine), make_rows(6))
+    (program,) = mine.compiled.programs
+    launch = mock.Mock(side_effect=[None, None, MemoryError])
+    with mock.patch.object(program, "_graph", mock.Mock(launch=launch)), pytest.raises(MemoryError):
+        scan(mine, carry, make_rows(6))
+    assert launch.call_count == 3
+    mine.params, plain.params = (make_trainers(on)[0].params for on in (xp, steps.PLAIN))
+    mine._state, plain._state = (make_trainers(on)[0]._state for on in (xp, steps.PLAIN))
+    assert_equal(*[scan(t, carry_of(t), make_rows(6)) for t in (mine, plain)])
