@@ -101,9 +101,12 @@ class Epochs:
         return statistics.median(self._host) if self.xp.device_kind == "gpu" else None
 
     def launches(self) -> int | None:
-        """Return how many launches a full batch's step makes on a device; None if there is none."""
+        """Return how many launches a full batch's step makes on a device; None if there is none.
+
+        A step of a scan that is one launch makes none of its own: 0.
+        """
         nodes = [getattr(program, "nodes", None) for program in self._programs()]
-        return max(filter(None, nodes), default=None)
+        return max((n for n in nodes if n is not None), default=None)
 
     def _programs(self) -> list[Any]:
         return getattr(self._trainer.compiled, "programs", [])

@@ -236,7 +236,17 @@ def listing(found: dict[str, Any]) -> str:
     lines = aligned_rows([[_SHORT[head] for head in heads], *_cells(found, heads)])
     notes = _FIGURES + CNN_NOTE if has_convolutions(found) else NOTES
     about = f"{data_name(found)}, {title(found)}."
-    return "\n".join([*lines, "", about, notes, *noise.lines(found), *warnings(found)])
+    return "\n".join([*lines, "", about, notes, *_launches(found), *noise.lines(found), *warnings(found)])
+
+
+def _launches(found: dict[str, Any]) -> list[str]:
+    """Return a line for each result of a GPU whose launches were counted."""
+    counts = {r["name"]: r.get("launches_per_step") for r in found["results"]}
+    return [
+        f"{name}: {'one kernel takes many steps' if n == 0 else f'a CUDA graph of {n} nodes a step'}."
+        for name, n in counts.items()
+        if n is not None
+    ]
 
 
 def aligned_rows(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -519,6 +519,18 @@ def found_with(*seconds_of_each, **machine):
     }
 
 
+def test_listing_says_whether_a_kernel_or_a_graph_did_the_steps():
+    found = found_with((0.1,), (0.2,), (0.3,))
+    for result, launches in zip(found["results"], (0, 8, None), strict=True):
+        result["launches_per_step"] = launches
+    said = [line for line in results.listing(found).splitlines() if "kernel" in line or "graph" in line]
+    names = [result["name"] for result in found["results"]]
+    assert said == [
+        f"{names[0]}: one kernel takes many steps.",
+        f"{names[1]}: a CUDA graph of 8 nodes a step.",
+    ]
+
+
 def test_ratio_is_that_of_the_medians_in_the_table():
     # The ratios by round are 1.31, 0.33 and 1.31, so their median would contradict the medians.
     found = found_with((0.168, 0.168, 0.128), (0.22, 0.055, 0.168))

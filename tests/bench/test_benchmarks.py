@@ -106,6 +106,14 @@ def test_device_memory_is_that_of_all_pools(monkeypatch):
     assert epochs.device_bytes() == 4096 + 512 + 1024
 
 
+@pytest.mark.parametrize(("nodes", "launches"), [([], None), ([None], None), ([0, 0], 0), ([8, None, 7], 8)])
+def test_launches_are_those_of_a_full_batch_and_0_if_a_step_has_none_of_its_own(nodes, launches, monkeypatch):
+    epochs = Epochs("numpy")
+    programs = [types.SimpleNamespace(nodes=n) for n in nodes]
+    monkeypatch.setattr(epochs, "_programs", lambda: programs)
+    assert epochs.launches() == launches
+
+
 def test_limit_is_a_time(xp):
     assert 0 < gemm_seconds(xp, Workload(limit=300), rounds=2) < 60
 
