@@ -46,6 +46,10 @@ class CuPyProgram:
     tasks : list of Task
     captures : int
         How often a graph has been captured.
+    reason : str
+        Why scans are not one kernel, see `programs`.
+    note : str
+        What a user is told of that: a fault of the device. Empty if there is none.
 
     Raises
     ------
@@ -60,7 +64,7 @@ class CuPyProgram:
         fusion = Fusion(trace, dense)
         self.tasks, self._table, self._totals = fusion.tasks, fusion.table, fusion.totals
         self.changed = trace.changed | {*fusion.totals.values()}
-        self.captures = 0
+        self.captures, self.reason, self.note = 0, "", ""
         self._given = trace.given
         self._arrays: dict[Value, Array] = {}  # the arguments
         self._copies: dict[Value, Array] = {}

@@ -79,8 +79,9 @@ class Replayed:
     Attributes
     ----------
     report : str
-        The last reason why a call was not replayed; empty if there was none. Reasons that lie in the
-        arguments of a call hold for such calls only; others are still replayed.
+        The last reason why a call was not replayed, or why it is replayed in a slower way than the backend
+        has; empty if there was none. Reasons that lie in the arguments of a call hold for such calls only;
+        others are still replayed.
     check : callable or None
         See `tracing.trace`.
     """
@@ -390,6 +391,8 @@ class Replayed:
             self._give_up(self._patience.changed_by_the_step(attribute))
         elif trial.confirms(result):
             self._trusted[replay] = 0
+            # A program may have something to say although it replaces the step.
+            self.report = getattr(replay.program, "note", "") or self.report
         else:
             self._give_up_or_look_again(_OTHER_RESULTS)
         return result
