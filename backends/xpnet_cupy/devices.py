@@ -13,7 +13,7 @@ from array_api_compat import cupy as library
 
 from xpnet import BackendUnavailableError, Device, Namespace
 from xpnet.distributed.launch import launched_local_rank
-from xpnet_cupy import blas, graphs, probing, sums
+from xpnet_cupy import blas, probing, programs, sums
 from xpnet_cupy.dense import Dense
 from xpnet_cupy.functions import functions
 
@@ -29,7 +29,7 @@ def _namespace(number: int, *, tf32: bool = False) -> Namespace:
         library,
         fused=functions(dense),
         device=device,
-        compile=functools.partial(graphs.replayed, dense=dense),
+        compile=functools.partial(programs.replayed, dense=dense),
         tf32=with_tf32,
         versions={"cupy": cupy.__version__},
     )

@@ -12,11 +12,13 @@ import pathlib
 import shutil
 import subprocess
 import sys
+import tempfile
 import types
 from typing import ClassVar
 from unittest import mock
 
 import numpy
+import persistent_on_host
 import pytest
 
 import xpnet
@@ -103,6 +105,66 @@ def multiply(left, right, *, transposed="", tf32=False):
     return out
 
 
+ATTRIBUTES = {
+    "MultiProcessorCount": 3,
+    "MaxSharedMemoryPerBlockOptin": 99 * 1024,
+    "CooperativeLaunch": 1,
+}
+"""Of the device, as CUDA names them."""
+
+
+class RawModule:
+    """A module of one cooperative kernel, as CuPy compiles it: by g++, for the grid of cuda_grid_host.h."""
+
+    def __init__(self, *, code, options, enable_cooperative_groups):
+        assert enable_cooperative_groups
+        self._code, self._options = code, options
+
+    def get_function(self, name):
+        return Cooperative(_compiled_grid(self._code, self._options, name))
+
+
+class Cooperative:
+    """A cooperative kernel.
+
+    Attributes
+    ----------
+    max_dynamic_shared_size_bytes : int
+    launches : list of int
+        The steps of each launch, of all kernels.
+    """
+
+    launches: ClassVar[list] = []
+
+    def __init__(self, entry):
+        self._entry, self.max_dynamic_shared_size_bytes = entry, 48 * 1024
+
+    def __call__(self, grid, block, args, *, shared_mem=0):
+        assert shared_mem <= self.max_dynamic_shared_size_bytes
+        self.launches.append(int(args[-1]))
+        size = persistent_on_host.Grid(*grid, *block, shared_mem)
+        submit(lambda: self._launch(size, args))
+
+    def _launch(self, size, args):
+        cells = _cells(args)
+        fault = self._entry(_addresses(cells), ctypes.byref(size), ctypes.byref(FORWARDS))
+        assert fault is None, fault.decode()
+
+
+FORWARDS = persistent_on_host.Order(persistent_on_host.FORWARDS, 0, 0, persistent_on_host.NO_BARRIER, 2)
+
+
+@functools.cache
+def _compiled_grid(code, options, name):
+    """Return the function of a library that launches a kernel; it returns what went wrong, if anything."""
+    code = "\n".join([code, persistent_on_host.entry("run", name)])
+    options = [option for option in options if option.startswith("-D")]
+    with tempfile.TemporaryDirectory() as folder:
+        entry = persistent_on_host.library(code, pathlib.Path(folder), options).run
+    entry.restype = ctypes.c_char_p
+    return entry
+
+
 class _Device(contextlib.nullcontext):
     id = 0
 
@@ -115,8 +177,11 @@ def _make_cupy():
     cupy.zeros = lambda shape, dtype=float: own(numpy.zeros(shape, dtype))
     cupy.arange = lambda *args, **options: own(numpy.arange(*args, **options))
     cupy.asnumpy = numpy.array
+    cupy.RawModule = RawModule
     cupy.cuda = types.SimpleNamespace(
         runtime=types.SimpleNamespace(
+            **{f"cudaDevAttr{name}": name for name in ATTRIBUTES},
+            deviceGetAttribute=lambda name, device: ATTRIBUTES[name],
             getDevice=lambda: 0,
             streamPerThread=2,
             runtimeGetVersion=lambda: 13020,
@@ -163,6 +228,10 @@ def load(folder=FOLDER):
         "persistent.plan",
         "persistent.code",
         "persistent.fit",
+        "persistent.series",
+        "persistent.kernel",
+        "persistent.program",
+        "programs",
     )
     with mock.patch.dict(sys.modules):
         for name in [name for name in sys.modules if name.startswith("xpnet_cupy.")]:
@@ -217,11 +286,23 @@ def kernel_of(library):
 
 
 def _call(entry, grid, block, args):
-    # As CuPy passes them: an array by its address, an int as 64 bits, a NumPy scalar or struct as it is.
+    cells = _cells(args)
+    entry(_addresses(cells), *grid, *block)
+
+
+def _cells(args):
+    """Return arguments as CuPy passes them.
+
+    An array is its address, an int has 64 bits, and a NumPy scalar or struct is passed as it is.
+    """
     is_array = [isinstance(a, numpy.ndarray) and a.dtype.names is None for a in args]
     cells = [numpy.asarray(a.ctypes.data if by else a) for a, by in zip(args, is_array, strict=True)]
     assert all(cell.shape == () for cell in cells)
-    entry((ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells)), *grid, *block)
+    return cells
+
+
+def _addresses(cells):
+    return (ctypes.c_void_p * len(cells))(*(cell.ctypes.data for cell in cells))
 
 
 class NCCL:
@@ -263,8 +344,11 @@ class NCCL:
         submit(lambda: self._group and self._group.sum(x))
 
 
-def namespace(package, *, tf32=False):
-    """Return the backend's namespace on this processor."""
+def namespace(package, *, tf32=False, programs=None):
+    """Return the backend's namespace on this processor.
+
+    Steps are replayed by graphs, or as a module of the package does it.
+    """
     dense = package.dense.Dense(tf32=tf32)
     all_reduce = functools.partial(package.sums.all_reduce, package.cupy.cuda.Device())
     return xpnet.Namespace(
@@ -272,5 +356,5 @@ def namespace(package, *, tf32=False):
         package.cupy,
         fused=package.functions.functions(dense),
         device=xpnet.Device(all_reduce=all_reduce),
-        compile=lambda step: package.graphs.replayed(step, dense),
+        compile=lambda step: (programs or package.graphs).replayed(step, dense),
     )
