@@ -16,6 +16,7 @@ from xpnet_bench.limit import batch_products, is_on_cuda, multiplier
 
 DTYPES = ("float32", "float64")
 OPTIMIZERS = [xpnet.Momentum(lr=4.0), xpnet.Adam()]
+WARM = xpnet.schedules.Warmup(20, xpnet.schedules.Cosine(0.01, steps=100))
 
 WITHOUT_CUPY = """
 import sys
@@ -168,36 +169,100 @@ def test_linear_layers_on_a_gpu_match_their_twins(shape, dtype, xp):
 STEPS = 100
 
 
-def _training(xp, *, optimizer=OPTIMIZERS[0], sizes=(784, 64, 10)):
+@pytest.fixture
+def graphs(xp, monkeypatch):
+    """The namespace, with each step a graph."""
+    from xpnet_cupy import programs
+    from xpnet_cupy.persistent.calls import NotPersistent
+
+    def refuse(trace):
+        raise NotPersistent("graphs are tested")
+
+    monkeypatch.setattr(programs, "plan_of", refuse)
+    return xp
+
+
+def _training(xp, *, optimizer=OPTIMIZERS[0], sizes=(784, 64, 10), batch_size=128, dropout=0.0):
     """Return a trainer of 100 steps an epoch, with the parameters that it has on NumPy."""
     train, _ = xpnet.datasets.mnist()
     model = xpnet.mlp(*sizes, activation="sigmoid")
-    options = {"batch_size": 128, "seed": 138, "dtype": "float32"}
-    return steps.make_trainer(xp, model, train[: 128 * STEPS], optimizer=optimizer, **options)[0]
+    if dropout:
+        model = xpnet.Sequential(*model.layers[:2], xpnet.Dropout(dropout), *model.layers[2:])
+    options = {"batch_size": batch_size, "seed": 138, "dtype": "float32"}
+    return steps.make_trainer(xp, model, train[: batch_size * STEPS], optimizer=optimizer, **options)[0]
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["momentum", "adam"])
-def test_hundred_captured_steps_on_a_gpu_stay_near_numpy(optimizer, xp):
-    trainers = [_training(on, optimizer=optimizer) for on in (xp, xpnet.backend("numpy"))]
-    order = numpy.random.default_rng(0).permutation(128 * STEPS).astype("int32")
-    trainers[0].rehearse()
-    losses = [float(trainer.xp.to_host(trainer.epoch(order))) for trainer in trainers]
-    assert trainers[0].compiled.report == ""
-    assert abs(losses[0] / losses[1] - 1) < 1e-4
-    for name, p in trainers[1].params.items():
-        numpy.testing.assert_allclose(xp.to_host(trainers[0].params[name]), p, rtol=1e-3, atol=1e-4)
-
-
-@pytest.mark.gpu
-def test_a_captured_step_of_the_courses_network_has_at_most_eight_nodes(xp):
-    trainer = _training(xp)
+def _trained(trainer):
+    """Return the loss and the parameters after an epoch of 100 steps, on the host."""
+    order = numpy.random.default_rng(0).permutation(trainer.samples).astype("int32")
     trainer.rehearse()
-    trainer.epoch(numpy.arange(128 * STEPS, dtype="int32"))
+    loss = float(trainer.xp.to_host(trainer.epoch(order)))
+    assert trainer.compiled.report == ""
+    return loss, {name: trainer.xp.to_host(p) for name, p in trainer.params.items()}
+
+
+def _assert_near(found, expected):
+    assert abs(found[0] / expected[0] - 1) < 1e-4
+    for name, p in expected[1].items():
+        numpy.testing.assert_allclose(found[1][name], p, rtol=1e-3, atol=1e-4)
+
+
+TRAININGS = [
+    {"optimizer": OPTIMIZERS[0]},
+    {"optimizer": OPTIMIZERS[1], "batch_size": 32},
+    {"optimizer": xpnet.AdamW(WARM, weight_decay=0.1), "dropout": 0.2},
+    {"optimizer": xpnet.Momentum(1.0), "sizes": (784, 70, 33, 10)},
+]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("options", TRAININGS, ids=["momentum", "adam", "schedule and dropout", "deep"])
+def test_hundred_steps_of_one_kernel_on_a_gpu_stay_near_numpy_and_have_the_same_bits(options, xp):
+    trainers = [_training(xp, **options) for _ in range(3)]
+    found = [_trained(trainer) for trainer in trainers]
+    _assert_near(found[0], _trained(_training(xpnet.backend("numpy"), **options)))
+    bits = {(loss, *(p.tobytes() for p in params.values())) for loss, params in found}
+    assert len(bits) == 1
+    (program,) = trainers[0].compiled.programs
+    assert type(program).__name__ == "PersistentProgram", program.reason
+    assert program.nodes == program.captures == 0
+    assert program._kernel._function.local_size_bytes == 0, "registers were spilled"
+    assert int(program._kernel._barrier[0]) == program._kernel._arrived
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("options", TRAININGS[:3], ids=["momentum", "adam", "schedule and dropout"])
+def test_hundred_captured_steps_on_a_gpu_stay_near_numpy(options, graphs):
+    trainers = [_training(graphs, **options), _training(xpnet.backend("numpy"), **options)]
+    _assert_near(*map(_trained, trainers))
+    (program,) = trainers[0].compiled.programs
+    assert program.reason == "graphs are tested"
+    assert program.captures == 2
+
+
+@pytest.mark.gpu
+def test_a_captured_step_of_the_courses_network_has_at_most_eight_nodes(graphs):
+    trainer = _training(graphs)
+    _trained(trainer)
     (program,) = trainer.compiled.programs
     assert program._graph is not None
-    assert program.captures == 2
     assert len(program.tasks) <= program.nodes <= 8
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("sizes", [(784, 64, 10), (784, 1024, 1024, 10)], ids=["kernel", "graph"])
+def test_a_scan_on_a_gpu_returns_before_the_device_has_finished(sizes, xp, cupy):
+    trainer = _training(xp, sizes=sizes, batch_size=256)
+    _trained(trainer)
+    (program,) = trainer.compiled.programs
+    assert (program.nodes == 0) == (sizes == (784, 64, 10)), program.reason
+    carry = trainer.params, trainer._state, xp.zeros((), dtype=xp.float32), None
+    rows = xp.reshape(xp.arange(256 * STEPS, dtype=xp.int32), (STEPS, 256))
+    rows = xp.concat([rows] * 10)
+    xp.synchronize()
+    xp.scan(trainer.compiled, carry, rows, trainer._images.images, trainer._targets.arrays)
+    assert not cupy.cuda.get_current_stream().done
+    xp.synchronize()
 
 
 @pytest.mark.gpu
