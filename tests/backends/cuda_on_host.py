@@ -80,6 +80,21 @@ class Stream:
     def synchronize(self):
         assert self._launches is None, "a stream that captures cannot be waited for"
 
+    def wait_event(self, event):
+        assert self._launches is None
+        event.waits.append(self)
+
+
+class Event:
+    """Notes the streams that it was recorded on, and those that waited for it."""
+
+    def __init__(self, *, disable_timing):
+        assert disable_timing
+        self.records, self.waits = [], []
+
+    def record(self, stream):
+        self.records.append(stream)
+
 
 DEFAULT = Stream()
 
@@ -189,6 +204,7 @@ def _make_cupy():
         ),
         get_current_stream=current_stream,
         Stream=Stream,
+        Event=Event,
         Device=_Device,
         MemoryPool=lambda: types.SimpleNamespace(malloc=None, total_bytes=lambda: 512),
         using_allocator=lambda malloc: contextlib.nullcontext(),
@@ -225,6 +241,7 @@ def load(folder=FOLDER):
         "capture",
         "ways",
         "sums",
+        "persistent.numbers",
         "persistent.plan",
         "persistent.code",
         "persistent.fit",

@@ -1,6 +1,7 @@
 """Which steps one kernel does for a whole scan, and on how many blocks and threads; no device is needed."""
 
 import dataclasses
+import functools
 
 import cuda_on_host
 import numpy
@@ -8,54 +9,44 @@ import pytest
 import steps
 
 import xpnet
+from xpnet.batches import Scaling
 from xpnet.replay.tracing import trace
 
-fit = cuda_on_host.load().fit
+package = cuda_on_host.load()
+fit = package.fit
 H200 = fit.Facts(132, 232_448, is_cooperative=True)
 
 
-@dataclasses.dataclass
-class Plan:
-    """What the choice must know of a multilayer perceptron: each row reads its weights, forward and back."""
+@functools.cache
+def traced(sizes, batch, *, offset=0.0):
+    """Return the trace of a step of `fit`, whose images are 80 % zeros."""
+    data = xpnet.Dataset(steps.make_images("sparse", (batch, sizes[0])), numpy.arange(batch) % sizes[-1])
+    options = {"batch_size": batch, "dtype": "float32", "scaling": Scaling(1 / 255, offset)}
+    trainer, _ = steps.make_trainer(steps.PLAIN, xpnet.mlp(*sizes), data, **options)
+    carry = trainer.params, trainer._state, numpy.zeros((), numpy.float32), None
+    rows, constants = trainer._rehearsed(batch, 1)
+    return trace(steps.PLAIN, trainer._step, (*carry, rows[0], *constants), {})[1]
 
-    sizes: tuple
-    batch: int
-    bytes_of_shared: int = 40_000
-    barriers: int = 2
 
-    @property
-    def weights(self):
-        return sum((n_in + 1) * n_out for n_in, n_out in zip(self.sizes, self.sizes[1:], strict=False))
-
-    @property
-    def traffic(self):
-        first = (self.sizes[0] + 1) * self.sizes[1]
-        return 4 * self.batch * (2 * self.weights - first)
-
-    def shared(self, threads):
-        return self.bytes_of_shared * threads // 512
+def plan(sizes, batch):
+    return package.plan.plan_of(traced(sizes, batch))
 
 
 def graph(sizes, batch):
-    """Return the predicted time of a traced step of `fit` by a graph."""
-    data = xpnet.Dataset(numpy.zeros((batch, sizes[0]), numpy.uint8), numpy.arange(batch) % sizes[-1])
-    trainer, _ = steps.make_trainer(steps.PLAIN, xpnet.mlp(*sizes), data, batch_size=batch, dtype="float32")
-    carry = trainer.params, trainer._state, numpy.zeros((), numpy.float32), None
-    rows, constants = trainer._rehearsed(batch, 1)
-    _, traced = trace(steps.PLAIN, trainer._step, (*carry, rows[0], *constants), {})
-    return fit.graph_microseconds(traced)
+    return fit.graph_microseconds(traced(sizes, batch))
 
 
-def choice(sizes, batch, device=H200, **options):
-    skipped = int((1 - options.pop("kept", 1.0)) * sizes[0] * sizes[1] * 4 * batch)
-    return fit.choice(Plan(sizes, batch, **options), device, graph(sizes, batch), skipped=skipped)
+def choice(sizes, batch, device=H200, *, kept=1.0):
+    """Return the choice if a block reads this share of the weights of the first layer."""
+    skipped = int((1 - kept) * sizes[0] * sizes[1] * 4 * batch)
+    return fit.choice(plan(sizes, batch), device, graph(sizes, batch), skipped=skipped)
 
 
 @pytest.mark.parametrize("kept", [0.19, 1.0])
 @pytest.mark.parametrize("batch", [32, 128])
 def test_small_steps_are_one_kernel_of_a_block_on_each_multiprocessor(batch, kept):
     found = choice((784, 64, 10), batch, kept=kept)
-    assert found.size == (132, 512, 40_000)
+    assert found.size == (132, 512, plan((784, 64, 10), batch).shared(512))
     assert found.note == ""
     assert "us by the kernel" in found.reason
 
@@ -68,9 +59,8 @@ def test_large_steps_are_a_graph_without_a_fault():
 
 
 def test_predicted_time_of_the_measured_step_is_near_the_measured_one():
-    plan = Plan((784, 64, 10), 128)
-    skipped = int(0.81 * 784 * 64 * 4 * 128)
-    whole, half = (fit.kernel_microseconds(plan, blocks, skipped=skipped) for blocks in (132, 64))
+    found, skipped = plan((784, 64, 10), 128), int(0.81 * 784 * 64 * 4 * 128)
+    whole, half = (fit.kernel_microseconds(found, blocks, skipped=skipped) for blocks in (132, 64))
     assert whole == pytest.approx(6.3, rel=0.2)
     assert half > whole
 
@@ -82,16 +72,28 @@ def test_predicted_times_of_graphs_are_below_the_measured_ones_and_in_their_orde
         assert 0.4 * us < graph(sizes, batch) < us
 
 
-@pytest.mark.parametrize(("asked", "threads"), [(230_000, 512), (450_000, 256), (900_000, 128)])
-def test_block_has_as_many_threads_as_its_shared_memory_allows(asked, threads):
-    assert choice((784, 64, 10), 128, bytes_of_shared=asked).size.threads == threads
+@pytest.mark.parametrize("threads", [512, 256, 128])
+def test_block_has_as_many_threads_as_its_shared_memory_allows(threads):
+    needed = plan((784, 64, 10), 128).shared(threads)
+    exact = dataclasses.replace(H200, shared=needed)
+    assert choice((784, 64, 10), 128, exact).size == (132, threads, needed)
+    if threads > 128:
+        assert choice((784, 64, 10), 128, dataclasses.replace(H200, shared=needed - 1)).size.threads < threads
 
 
 def test_step_whose_blocks_need_more_shared_memory_than_there_is_becomes_a_graph_without_a_fault():
-    found = choice((784, 64, 10), 128, bytes_of_shared=4_000_000)
+    needed = plan((784, 64, 10), 128).shared(128)
+    found = choice((784, 64, 10), 128, dataclasses.replace(H200, shared=needed - 1))
     assert found.size is None
     assert found.note == ""
-    assert found.reason == "a block needs 1000000 bytes of shared memory, and can have 232448"
+    assert found.reason == f"a block needs {needed} bytes of shared memory, and can have {needed - 1}"
+
+
+def test_weights_of_pixels_that_are_0_are_not_read_unless_a_scaling_moves_0():
+    for offset, least, most in ((0.0, 0.75, 0.85), (-0.5, 0.0, 0.0)):
+        found = traced((784, 64, 10), 128, offset=offset)
+        share = package.programs._skipped(found, package.plan.plan_of(found)) / (784 * 64 * 4 * 128)
+        assert least <= share <= most
 
 
 def test_device_without_cooperative_launch_is_a_fault_that_is_reported():

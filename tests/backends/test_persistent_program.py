@@ -216,6 +216,15 @@ def test_training_continues_after_a_launch_that_fails(xp):
     assert int(kernel._barrier[0]) == kernel._arrived > 0
 
 
+def test_scan_on_another_stream_waits_for_the_one_before(xp):
+    trainer, program, carry = trained(xp, make_rows(4))
+    other, done = cuda_on_host.Stream(), program._kernel._done
+    with other:
+        carry = scan(trainer, carry, make_rows(4, 1))
+    scan(trainer, carry, make_rows(4, 2))
+    assert done.waits[-2:] == done.records[-2:] == [other, cuda_on_host.DEFAULT]
+
+
 def test_barrier_counts_on_where_its_number_wraps(xp):
     trainer, program, carry = trained(xp, make_rows(4))
     kernel = program._kernel

@@ -50,6 +50,8 @@ class Kernel:
         self._plan, self._size = plan, size
         self._scratch = cupy.empty((plan.scratch,), plan.dtype)
         self._barrier: Array = None
+        # Scans on two streams would share the scratch memory and the barrier.
+        self._done = cupy.cuda.Event(disable_timing=True)
 
     def scan(
         self,
@@ -73,6 +75,8 @@ class Kernel:
         steps : int
         """
         plan, on_device = self._plan, cupy.asarray(numbers) if numbers.size else None
+        stream = cupy.cuda.get_current_stream()
+        stream.wait_event(self._done)
         for done in range(0, steps, MOST_STEPS):
             offsets = (done * strides.get(value, 0) * value.dtype.itemsize for value in plan.arguments)
             addresses = [numpy.uintp(x.data.ptr + n) for x, n in zip(arrays, offsets, strict=True)]
@@ -85,6 +89,7 @@ class Kernel:
                 *(count + done for count in counts),
                 steps=min(MOST_STEPS, steps - done),
             )
+        self._done.record(stream)
 
     def _launch(self, *args: Any, steps: int) -> None:
         if self._barrier is None:

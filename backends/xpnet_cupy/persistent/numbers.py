@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 
+import numpy
+
 from xpnet.replay.trace import Call, Running
 from xpnet_cupy import source
 
@@ -30,6 +32,10 @@ class Unbias:
     def __call__(self, step: int) -> float:
         """Return it for the number of a step."""
         return float(1 - self.beta**step)
+
+    def each(self, steps: numpy.ndarray) -> numpy.ndarray:
+        """Return it for the numbers of several steps."""
+        return 1 - self.beta**steps
 
 
 def numbers_of(call: Call) -> list[Running]:
