@@ -10,7 +10,7 @@ import sys
 
 import numpy
 
-sys.path += [str(pathlib.Path(__file__).parents[1] / "backends")]
+sys.path += [str(pathlib.Path(__file__).parents[1] / name) for name in (".", "backends")]
 import cuda_on_host
 
 import xpnet
