@@ -35,9 +35,9 @@ struct Tap {
     int y, x, channel;
 };
 
-__device__ Pixel pixel_of(const Convolution& of, Index number)
+template <typename X> __device__ Pixel pixel_of(X images, const Convolution& of, Index number)
 {
-    Index row = number / of.columns.to, image = row / of.rows.to;
+    Index row = number / of.columns.to, image = images.place(row / of.rows.to);
     int y = int(row % of.rows.to), x = int(number % of.columns.to);
     return {image * of.rows.from * of.columns.from, y * of.rows.stride - of.rows.before,
             x * of.columns.stride - of.columns.before};
@@ -60,12 +60,13 @@ __device__ int inside(int place, const Axis& axis)
     return place < axis.from ? place : -1;
 }
 
-template <typename T> __device__ T at_tap(const T* x, const Convolution& of, Pixel pixel, Tap tap, int group)
+template <typename T, typename X>
+__device__ T at_tap(X x, const Convolution& of, Pixel pixel, Tap tap, int group)
 {
     int row = inside(pixel.y + tap.y, of.rows), column = inside(pixel.x + tap.x, of.columns);
     if (row < 0 || column < 0) return 0;
     Index place = pixel.before + static_cast<Index>(row) * of.columns.from + column;
-    return x[place * of.groups * of.channels + group * of.channels + tap.channel];
+    return x.number(x.raw(place * of.groups * of.channels + group * of.channels + tap.channel));
 }
 
 template <typename T>
@@ -79,9 +80,9 @@ __device__ T weight_at(const T* weight, const Convolution& of, int number, int o
 // The convolution of x, plus a bias unless that is null, and F of it: see finish_layer. A block has a tile of
 // PIXELS x OUTPUTS of the result, of one group. A thread keeps SHARE sums of one output in registers; for each
 // TAPS taps it fetches what one pixel has at some of them.
-template <typename F, typename T>
-__global__ void convolve(
-    const T* x, const T* weight, const T* bias, T* z, T* y, Index pixels, Convolution of)
+template <typename F, typename T, typename X>
+__device__ void convolve_tile(
+    X x, const T* weight, const T* bias, T* z, T* y, Index pixels, const Convolution& of)
 {
     constexpr int SHARE = PIXELS * OUTPUTS / MAX_THREADS, APART = PIXELS / SHARE;
     __shared__ T values[TAPS][PIXELS], weights[TAPS][OUTPUTS];
@@ -90,15 +91,15 @@ __global__ void convolve(
     int left = blockIdx.x % tiles * OUTPUTS, group = blockIdx.x / tiles % of.groups;
     Index top = static_cast<Index>(blockIdx.x / tiles / of.groups) * PIXELS;
     int fetched = threadIdx.x % PIXELS;
-    Pixel pixel = pixel_of(of, top + fetched);
     bool is_pixel = top + fetched < pixels;
+    Pixel pixel = pixel_of(x, of, is_pixel ? top + fetched : 0);
     int row = threadIdx.x / OUTPUTS, column = threadIdx.x % OUTPUTS, inner = of.taps();
     T sums[SHARE] = {};
     for (int begin = 0; begin < inner; begin += TAPS) {
         if (threadIdx.x < TAPS) near[threadIdx.x] = tap_of(of, begin + threadIdx.x);
         __syncthreads();
         for (int k = threadIdx.x / PIXELS; k < TAPS; k += MAX_THREADS / PIXELS) {
-            values[k][fetched] = is_pixel && begin + k < inner ? at_tap(x, of, pixel, near[k], group) : T(0);
+            values[k][fetched] = is_pixel && begin + k < inner ? at_tap<T>(x, of, pixel, near[k], group) : T(0);
         }
         for (int e = threadIdx.x; e < TAPS * OUTPUTS; e += MAX_THREADS) {
             int k = e / OUTPUTS, j = e % OUTPUTS;
@@ -120,11 +121,26 @@ __global__ void convolve(
     }
 }
 
+template <typename F, typename T>
+__global__ void convolve(
+    const T* x, const T* weight, const T* bias, T* z, T* y, Index pixels, Convolution of)
+{
+    convolve_tile<F>(Rows<T>{x}, weight, bias, z, y, pixels, of);
+}
+
+template <typename F, typename T>
+__global__ void convolve_of_stored(
+    const unsigned char* images, const int* indices, Index n, T scale, T offset, const T* weight,
+    const T* bias, T* z, T* y, Index pixels, Convolution of)
+{
+    convolve_tile<F>(Stored<T>{images, indices, n, scale, offset}, weight, bias, z, y, pixels, of);
+}
+
 // Parts of the gradients of a weight and of a bias, which is one more row of it, whose inputs are 1. A block has a
 // tile of ROWS taps x OUTPUTS outputs, of one group, and the sum over `share` pixels; a thread has one number.
-template <typename T>
-__global__ void weight_gradient_parts(
-    const T* x, const T* dy, T* parts, Index pixels, Index share, Convolution of)
+template <typename T, typename X>
+__device__ void weight_gradient_part(
+    X x, const T* dy, T* parts, Index pixels, Index share, const Convolution& of)
 {
     static_assert(ROWS * OUTPUTS == MAX_THREADS);
     constexpr int STEP = MAX_THREADS / OUTPUTS;  // pixels at a time, so that a thread fetches one gradient
@@ -142,11 +158,13 @@ __global__ void weight_gradient_parts(
     Tap tap = tap_of(of, number);
     T sum = 0;
     for (Index begin = part * share; begin < end; begin += STEP) {
-        if (threadIdx.x < STEP) near[threadIdx.x] = pixel_of(of, begin + threadIdx.x);
+        if (threadIdx.x < STEP && begin + threadIdx.x < end) {
+            near[threadIdx.x] = pixel_of(x, of, begin + threadIdx.x);
+        }
         __syncthreads();
         for (int k = threadIdx.x / ROWS; k < STEP; k += MAX_THREADS / ROWS) {
             bool is_tap = begin + k < end && number < inner;
-            values[k][fetched] = is_tap ? at_tap(x, of, near[k], tap, group) : T(number == inner);
+            values[k][fetched] = is_tap ? at_tap<T>(x, of, near[k], tap, group) : T(number == inner);
         }
         gradients[i][j] = begin + i < end && is_output ? dy[(begin + i) * n_out + output] : T(0);
         __syncthreads();
@@ -154,6 +172,21 @@ __global__ void weight_gradient_parts(
     }
     if (top + i > inner || !is_output) return;
     parts[(part * (inner + 1) + top + i) * n_out + output] = sum;
+}
+
+template <typename T>
+__global__ void weight_gradient_parts(
+    const T* x, const T* dy, T* parts, Index pixels, Index share, Convolution of)
+{
+    weight_gradient_part(Rows<T>{x}, dy, parts, pixels, share, of);
+}
+
+template <typename T>
+__global__ void weight_gradient_parts_of_stored(
+    const unsigned char* images, const int* indices, Index n, T scale, T offset, const T* dy, T* parts,
+    Index pixels, Index share, Convolution of)
+{
+    weight_gradient_part(Stored<T>{images, indices, n, scale, offset}, dy, parts, pixels, share, of);
 }
 
 // A step of a weight and a bias by their gradients, the sums of the parts above. A block has OUTPUTS numbers; of
@@ -182,7 +215,8 @@ template <typename T> __global__ void windows_of(const T* x, T* windows, Index n
 {
     for (Index i = first(); i < n; i += stride()) {
         Index pixel = i / of.taps();
-        windows[i] = at_tap(x, of, pixel_of(of, pixel), tap_of(of, int(i % of.taps())), 0);
+        Rows<T> images{x};
+        windows[i] = at_tap<T>(images, of, pixel_of(images, of, pixel), tap_of(of, int(i % of.taps())), 0);
     }
 }
 
@@ -193,7 +227,7 @@ __global__ void images_of(const T* d_windows, T* dx, Index n, int channels, Conv
 {
     int taps = of.rows.size * of.columns.size;
     for (Index i = first(); i < n; i += stride()) {
-        Pixel pixel = pixel_of(of, i / channels);
+        Pixel pixel = pixel_of(Rows<T>{dx}, of, i / channels);
         T sum = 0;
         for (int t = 0; t < taps; ++t) {
             Tap tap = tap_of(of, t * of.channels);

@@ -13,9 +13,10 @@ import cupy
 import numpy
 
 from xpnet.nn.windows import Around, Dilation, Groups, Stride
-from xpnet_cupy import blas, kernels, launch, rules
+from xpnet_cupy import blas, kernels, launch, rules, stored
 from xpnet_cupy.convolution_shapes import Shapes, shapes_of
 from xpnet_cupy.dense import Dense
+from xpnet_cupy.stored import Stored
 
 Array = Any
 
@@ -51,7 +52,7 @@ class Convolution:
         self,
         of: Shapes,
         activation: str | None,
-        x: Array,
+        x: Array | Stored,
         weight: Array,
         bias: Array,
         *,
@@ -64,14 +65,16 @@ class Convolution:
         of : Shapes
         activation, keep_z
             See `Dense.activated`.
-        x, weight, bias : array
+        x : array or Stored
+            If it is stored, the convolution must be small.
+        weight, bias : array
             See `xpnet.nn.conv2d`.
         """
         dtype = x.dtype
-        x, weight, bias = (kernels.ready(array, dtype) for array in (x, weight, bias))
+        weight, bias = kernels.ready(weight, dtype), kernels.ready(bias, dtype)
         shape = of.batch, of.over[0].out, of.over[1].out, weight.shape[3]
         if not of.is_small:
-            flat = _windows(of, x), weight.reshape((of.taps, -1)), bias
+            flat = _windows(of, kernels.ready(x, dtype)), weight.reshape((of.taps, -1)), bias
             y, z = self._dense.activated(activation, *flat, keep_z=keep_z)
             return y.reshape(shape), None if z is None else z.reshape(shape)
         y = cupy.empty(shape, dtype)
@@ -111,7 +114,7 @@ class Convolution:
         kernels.run("images_of", *size, d_windows, dx, *last, T=dtype)
         return dx
 
-    def gradient(self, of: Shapes, x: Array, dy: Array) -> tuple[Array, Array]:
+    def gradient(self, of: Shapes, x: Array | Stored, dy: Array) -> tuple[Array, Array]:
         """Return the gradients of a weight and of a bias."""
         (rows, columns), n_out = of.over, of.groups * of.outputs
         d_weight = cupy.empty((rows.size, columns.size, of.channels, n_out), x.dtype)
@@ -123,7 +126,7 @@ class Convolution:
         self,
         of: Shapes,
         name: str,
-        x: Array,
+        x: Array | Stored,
         dy: Array,
         of_weight: Sequence[Array],
         of_bias: Sequence[Array],
@@ -142,14 +145,22 @@ class Convolution:
         rules.in_place(change, [*of_weight, *of_bias])
 
     def _change(
-        self, name: str | None, of: Shapes, x: Array, dy: Array, weight: Array, bias: Array, *by: Any
+        self,
+        name: str | None,
+        of: Shapes,
+        x: Array | Stored,
+        dy: Array,
+        weight: Array,
+        bias: Array,
+        *by: Any,
     ) -> None:
         """Change a weight and a bias, which are contiguous, by rules and their gradients."""
         dtype = x.dtype
-        x, dy = kernels.ready(x, dtype), kernels.ready(dy, dtype)
+        dy = kernels.ready(dy, dtype)
         if of.is_small:
             rules.add_parts(name, *_gradient_parts(of.forward, of.taps, x, dy), weight, bias, *by)
             return
+        x = kernels.ready(x, dtype)
         factors = _windows(of, x), dy.reshape((of.pixels, -1))
         d_weight = blas.multiply(*factors, transposed="left", tf32=self._dense.tf32)
         only_bias = of.forward
@@ -166,16 +177,18 @@ def _windows(of: Shapes, x: Array) -> Array:
     return made
 
 
-def _convolve(activation: str | None, of: Array, x: Array, *others: Array | None) -> None:
+def _convolve(activation: str | None, of: Array, x: Array | Stored, *others: Array | None) -> None:
     """Launch `convolve`, whose last array is the result."""
+    suffix, read, x = stored.given(x, x.dtype)
     y: Array = others[-1]
     pixels = y.size // y.shape[3]
     tiles = int(of["groups"]) * -(-int(of["outputs"]) // launch.OUTPUTS)
     blocks = -(-pixels // launch.PIXELS) * tiles
-    kernels.run("convolve", blocks, launch.THREADS, x, *others, pixels, of, F=activation, T=y.dtype)
+    made_for = {"F": activation, "T": y.dtype}
+    kernels.run(f"convolve{suffix}", blocks, launch.THREADS, *read, *others, pixels, of, **made_for)
 
 
-def _gradient_parts(of: Array, taps: int, x: Array, dy: Array) -> tuple[Array, int]:
+def _gradient_parts(of: Array, taps: int, x: Array | Stored, dy: Array) -> tuple[Array, int]:
     """Return parts of the gradients of a weight and a bias, and how many."""
     n_out = dy.shape[3]
     tiles = int(of["groups"]) * -(-int(of["outputs"]) // launch.OUTPUTS) * -(-(taps + 1) // launch.ROWS)
@@ -183,5 +196,7 @@ def _gradient_parts(of: Array, taps: int, x: Array, dy: Array) -> tuple[Array, i
     count, share = launch.parts(pixels, tiles)
     parts = cupy.empty((count, taps + 1, n_out), x.dtype)
     size = count * tiles, launch.THREADS
-    kernels.run("weight_gradient_parts", *size, x, dy, parts, pixels, share, of, T=x.dtype)
+    suffix, read, _ = stored.given(x, x.dtype)
+    last = dy, parts, pixels, share, of
+    kernels.run(f"weight_gradient_parts{suffix}", *size, *read, *last, T=x.dtype)
     return parts, count

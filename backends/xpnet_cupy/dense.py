@@ -1,4 +1,4 @@
-"""Linear layers: kernels of `kernels.cu` for small products, cuBLAS for large ones.
+"""Linear layers: kernels of `products.cu` for small products, cuBLAS for large ones.
 
 A small product takes less time than starting a kernel, so its kernel does what follows too: it adds the bias,
 applies the activation, or takes the optimizer's step. After a large one that is a kernel of its own.
@@ -12,7 +12,8 @@ from typing import Any
 import cupy
 
 from xpnet import nn
-from xpnet_cupy import blas, kernels, launch, rules
+from xpnet_cupy import blas, kernels, launch, rules, stored
+from xpnet_cupy.stored import Stored
 
 Array = Any
 
@@ -39,7 +40,7 @@ class Dense:
         return self.activated(None, x, weight, bias)[0]
 
     def activated(
-        self, activation: str | None, x: Array, weight: Array, bias: Array, *, keep_z: bool = False
+        self, activation: str | None, x: Array | Stored, weight: Array, bias: Array, *, keep_z: bool = False
     ) -> tuple[Array, Array | None]:
         """Return ``f(z)`` for ``z = x weight + bias``, and `z` if it is to be kept, else None.
 
@@ -47,19 +48,23 @@ class Dense:
         ----------
         activation : str or None
             A function of `xpnet.nn` in `source.ACTIVATIONS`; None for ``f(z) = z``.
-        x, weight, bias : array
+        x : array or Stored
+            If it is stored, the product must be one of ours: see `is_small`.
+        weight, bias : array
             See `xpnet.nn.linear`.
         keep_z : bool
         """
         dtype = x.dtype
-        x, weight, bias = (kernels.ready(array, dtype) for array in (x, weight, bias))
+        suffix, read, x = stored.given(x, dtype)
+        weight, bias = kernels.ready(weight, dtype), kernels.ready(bias, dtype)
         (batch, n_in), n_out = x.shape, weight.shape[1]
         z, made_for = None, {"F": activation, "T": dtype}
-        if _is_small(batch, n_in, n_out):
+        if is_small(batch, n_in, n_out):
             y = cupy.empty((batch, n_out), dtype)
             z = cupy.empty((batch, n_out), dtype) if keep_z else None
             size = launch.tiles(batch, n_out), launch.THREADS
-            kernels.run("linear", *size, x, weight, bias, z, y, batch, n_in, n_out, **made_for)
+            name = "linear" + (suffix or ("_of_many_inputs" if n_in >= launch.MANY_INPUTS else ""))
+            kernels.run(name, *size, *read, weight, bias, z, y, batch, n_in, n_out, **made_for)
             return y, z
         y = product = blas.multiply(x, weight, tf32=self.tf32)
         if keep_z:
@@ -97,7 +102,7 @@ class Dense:
         kept = None if kept is None else kernels.ready(kept, dtype)
         (batch, n_out), n_in = dy.shape, weight.shape[0]
         made_for = {"F": activation, "T": dtype}
-        if _is_small(batch, n_in, n_out):
+        if is_small(batch, n_in, n_out):
             dz = cupy.empty((batch, n_in), dtype)
             size = launch.tiles(batch, n_in), launch.THREADS
             kernels.run("linear_backward", *size, dy, weight, kept, dz, batch, n_in, n_out, **made_for)
@@ -108,14 +113,15 @@ class Dense:
             kernels.run("activate_backward", *size, kept, dz, dz, dz.size, **made_for)
         return dz
 
-    def gradient(self, x: Array, dy: Array) -> tuple[Array, Array]:
+    def gradient(self, x: Array | Stored, dy: Array) -> tuple[Array, Array]:
         """Return the gradients of a weight and of a bias: see `xpnet.nn.linear_backward`."""
         dtype, n_in, n_out = x.dtype, x.shape[1], dy.shape[1]
-        x, dy = kernels.ready(x, dtype), kernels.ready(dy, dtype)
+        dy = kernels.ready(dy, dtype)
         d_bias, store = cupy.empty((n_out,), dtype), rules.rule(None, dtype)
-        if _is_small(len(x), n_in, n_out):
+        if is_small(len(dy), n_in, n_out):
             d_weight, rows = cupy.empty((n_in, n_out), dtype), n_in
         else:
+            x = kernels.ready(x, dtype)
             d_weight = blas.multiply(x, dy, transposed="left", tf32=self.tf32)
             rows = 0  # With no inputs there is only the row of the bias.
         _step(None, x, dy, rows, d_weight, d_bias, store, store)
@@ -124,7 +130,7 @@ class Dense:
     def step(
         self,
         name: str,
-        x: Array,
+        x: Array | Stored,
         dy: Array,
         of_weight: Sequence[Array],
         of_bias: Sequence[Array],
@@ -136,7 +142,7 @@ class Dense:
         ----------
         name : str
             A step of `xpnet.nn` in `source.RULES`.
-        x : array, shape (batch, n_in)
+        x : array or Stored, shape (batch, n_in)
             The input of the layer.
         dy : array, shape (batch, n_out)
             The gradient at its output.
@@ -146,8 +152,8 @@ class Dense:
             See `rules.rule`.
         """
         dtype, n_in = x.dtype, x.shape[1]
-        x, dy = kernels.ready(x, dtype), kernels.ready(dy, dtype)
-        if not _is_small(len(x), n_in, dy.shape[1]):
+        dy = kernels.ready(dy, dtype)
+        if not is_small(len(dy), n_in, dy.shape[1]):
             changed = nn.FUNCTIONS[name].changed
             for arrays, grad in zip((of_weight, of_bias), self.gradient(x, dy), strict=True):
                 rules.step(name, {**dict(zip(changed, arrays, strict=True)), "grad": grad, **numbers})
@@ -161,11 +167,14 @@ class Dense:
         rules.in_place(change, [*of_weight, *of_bias])
 
 
-def _step(name: str | None, x: Array, dy: Array, n_in: int, *args: Any) -> None:
+def _step(name: str | None, x: Array | Stored, dy: Array, n_in: int, *args: Any) -> None:
     batch, n_out = dy.shape
+    suffix, read, _ = stored.given(x, x.dtype)
     size = launch.tiles(n_in + 1, n_out), launch.THREADS
-    kernels.run("linear_step", *size, x, dy, batch, n_in, n_out, *args, Rule=name, T=x.dtype)
+    last = dy, batch, n_in, n_out, *args
+    kernels.run(f"linear_step{suffix}", *size, *read, *last, Rule=name, T=x.dtype)
 
 
-def _is_small(batch: int, n_in: int, n_out: int) -> bool:
+def is_small(batch: int, n_in: int, n_out: int) -> bool:
+    """Return whether kernels of ours compute the products of a layer."""
     return batch * n_in * n_out <= LARGEST_PRODUCT

@@ -4,7 +4,7 @@
 // CuPy compiles each kernel with NVRTC at its first use; the tests compile all files for the host too, so they
 // include nothing. launch.py defines MAX_THREADS, TILE and DEPTH and chooses the grids:
 // - an elementwise function strides over n numbers with as many blocks as the device holds;
-// - a function of rows has one block per row, with a power of two of threads;
+// - a function of rows has one block per row, with a power of two of threads; a loss, some threads of a warp;
 // - a matrix product has one block of MAX_THREADS per tile of its result.
 // No two threads add to one number, so the same arguments give the same bits.
 //
@@ -378,6 +378,30 @@ __device__ Index row_of(Index index, Index n)
     return row < 0 ? 0 : row < n ? row : n - 1;
 }
 
+// The input of a layer, which is an array: row i begins at place(i) * width. What is loaded is raw, so that a thread
+// can load more before it waits for a number; `one` is what becomes a 1.
+template <typename T> struct Rows {
+    using Raw = T;
+    const T* x;
+    __device__ Index place(Index i) const { return i; }
+    __device__ Raw raw(Index at) const { return x[at]; }
+    __device__ T number(Raw raw) const { return raw; }
+    static __device__ Raw one() { return 1; }
+};
+
+// The same for images that are stored: rows at the indices of a batch, scaled where they are read.
+template <typename T> struct Stored {
+    using Raw = int;
+    const unsigned char* images;
+    const int* indices;
+    Index n;
+    T scale, offset;
+    __device__ Index place(Index i) const { return row_of(indices[i], n); }
+    __device__ Raw raw(Index at) const { return images[at]; }
+    __device__ T number(Raw raw) const { return raw < 0 ? T(1) : T(raw) * scale + offset; }
+    static __device__ Raw one() { return -1; }
+};
+
 template <typename S, typename T, typename I>
 __global__ void gather_batch(
     const S* images, const I* indices, T* x, Index features, T scale, T offset, const I* labels, I* batch,
@@ -413,6 +437,19 @@ template <typename N> __global__ void fetch(const N** address, N* copy, Index n)
     for (Index i = threadIdx.x; i < n; i += blockDim.x) copy[i] = from[i];
     __syncthreads();
     if (threadIdx.x == 0) *address = from + n;
+}
+
+// Fetches indices, and gathers their labels.
+template <typename I>
+__global__ void fetch_labels(const I** address, I* copy, Index size, const I* labels, I* batch, Index n)
+{
+    const I* from = *address;
+    for (Index i = threadIdx.x; i < size; i += blockDim.x) {
+        copy[i] = from[i];
+        batch[i] = labels[row_of(from[i], n)];
+    }
+    __syncthreads();
+    if (threadIdx.x == 0) *address = from + size;
 }
 
 template <typename T> __global__ void count(Index* steps, T* unbias, double beta1, double beta2)
@@ -611,102 +648,4 @@ template <template <typename> class Rule, typename T>
 __global__ void step(T* param, const T* grad, Index n, Rule<T> rule)
 {
     for (Index i = first(); i < n; i += stride()) rule(param, i, grad[i]);
-}
-
-// Matrix products so small that starting a kernel takes most of the time: so the same kernel does the tail of a
-// layer, or the step of its parameters.
-
-// Which number of the result a thread computes: the one at i, j of the tile that begins at `top`, `left`.
-struct Element {
-    Index top, left;
-    int i, j, split;
-    __device__ explicit Element(Index columns)
-        : top(blockIdx.x / tiles(columns) * TILE), left(blockIdx.x % tiles(columns) * TILE),
-          i(threadIdx.x / TILE % TILE), j(threadIdx.x % TILE), split(threadIdx.x / (TILE * TILE))
-    {
-    }
-    static __device__ Index tiles(Index n) { return (n + TILE - 1) / TILE; }
-    __device__ Index row() const { return top + i; }
-    __device__ Index column() const { return left + j; }
-};
-
-// Returns to the threads of split 0 the sum over k < inner of a(row, k) * b(k, column), which are 0 outside.
-// Neighbouring threads fetch neighbours in memory: along k if A_BY_K, or B_BY_K, else across.
-template <typename T, bool A_BY_K, bool B_BY_K, typename A, typename B>
-__device__ T product(Element at, Index inner, A a, B b)
-{
-    constexpr int SPLITS = MAX_THREADS / (TILE * TILE);  // threads per number of the result
-    constexpr int LOADS = TILE * DEPTH / MAX_THREADS;    // numbers of a factor that a thread fetches at once
-    __shared__ T rows[TILE][DEPTH + 1], columns[DEPTH][TILE + 1], sums[MAX_THREADS];
-    T from_a[LOADS], from_b[LOADS];
-    auto along = [](int e, bool by_k) { return by_k ? e % DEPTH : e / TILE; };
-    auto across = [](int e, bool by_k) { return by_k ? e / DEPTH : e % TILE; };
-    auto fetch = [&](Index begin) {
-        for (int q = 0; q < LOADS; ++q) {
-            int e = threadIdx.x + q * MAX_THREADS;
-            Index k = begin + along(e, A_BY_K), l = begin + along(e, B_BY_K);
-            from_a[q] = k < inner ? a(at.top + across(e, A_BY_K), k) : T(0);
-            from_b[q] = l < inner ? b(l, at.left + across(e, B_BY_K)) : T(0);
-        }
-    };
-    T sum = 0;
-    fetch(0);
-    for (Index begin = 0; begin < inner; begin += DEPTH) {
-        for (int q = 0; q < LOADS; ++q) {
-            int e = threadIdx.x + q * MAX_THREADS;
-            rows[across(e, A_BY_K)][along(e, A_BY_K)] = from_a[q];
-            columns[along(e, B_BY_K)][across(e, B_BY_K)] = from_b[q];
-        }
-        __syncthreads();
-        fetch(begin + DEPTH);  // in flight while the sums below are formed
-        for (int k = at.split; k < DEPTH; k += SPLITS) sum += rows[at.i][k] * columns[k][at.j];
-        __syncthreads();
-    }
-    sums[threadIdx.x] = sum;
-    __syncthreads();
-    if (at.split > 0) return T(0);
-    for (int s = 1; s < SPLITS; ++s) sum += sums[threadIdx.x + s * TILE * TILE];
-    return sum;
-}
-
-template <typename F, typename T>
-__global__ void linear(
-    const T* x, const T* weight, const T* bias, T* z, T* y, Index batch, Index n_in, Index n_out)
-{
-    Element at(n_out);
-    T sum = product<T, true, false>(
-        at, n_in, [=](Index i, Index k) { return i < batch ? x[i * n_in + k] : T(0); },
-        [=](Index k, Index j) { return j < n_out ? weight[k * n_out + j] : T(0); });
-    if (at.split > 0 || at.row() >= batch || at.column() >= n_out) return;
-    finish_layer<F>(sum + bias[at.column()], z, y, at.row() * n_out + at.column());
-}
-
-// The gradient at the argument of F, whose result is the layer's input.
-template <typename F, typename T>
-__global__ void linear_backward(
-    const T* dy, const T* weight, const T* kept, T* dz, Index batch, Index n_in, Index n_out)
-{
-    Element at(n_in);
-    T dx = product<T, true, true>(
-        at, n_out, [=](Index i, Index k) { return i < batch ? dy[i * n_out + k] : T(0); },
-        [=](Index k, Index j) { return j < n_in ? weight[j * n_out + k] : T(0); });
-    if (at.split > 0 || at.row() >= batch || at.column() >= n_in) return;
-    Index i = at.row() * n_in + at.column();
-    dz[i] = F::backward(kept[i], dx);
-}
-
-// A step of a layer's weight and bias by their gradients. The bias is row n_in of the weight, whose inputs are 1.
-template <template <typename> class Rule, typename T>
-__global__ void linear_step(
-    const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias,
-    Rule<T> on_weight, Rule<T> on_bias)
-{
-    Element at(n_out);
-    T g = product<T, false, false>(
-        at, batch,
-        [=](Index i, Index k) { return i < n_in ? x[k * n_in + i] : T(i == n_in); },
-        [=](Index k, Index j) { return j < n_out ? dy[k * n_out + j] : T(0); });
-    if (at.split > 0 || at.row() > n_in || at.column() >= n_out) return;
-    if (at.row() < n_in) on_weight(weight, at.row() * n_out + at.column(), g);
-    else on_bias(bias, at.column(), g);
 }

@@ -184,7 +184,7 @@ def gather(
         # The kernel keeps an index in the range of both: see `row_of` in the source.
         n = min(n, labels.size)
         labels, batch = _ready_indices(labels, indices.dtype), cupy.empty(indices.shape, indices.dtype)
-    _check_not_empty(n, indices)
+    check_not_empty(n, indices)
     x, features = cupy.empty((indices.size, *further), dtype), math.prod(further)
     numbers = features, dtype.type(scale), dtype.type(offset)
     made_for = {"S": images.dtype, "T": dtype, "I": indices.dtype}
@@ -193,7 +193,8 @@ def gather(
     return x, batch
 
 
-def _check_not_empty(n: int, indices: Array) -> None:
+def check_not_empty(n: int, indices: Array) -> None:
+    """Raise an `IndexError` if rows are to be gathered of none."""
     if n == 0 and indices.size:
         raise IndexError(f"{indices.size} rows are to be gathered, but there are none")
 
@@ -202,7 +203,7 @@ def gather_labels(labels: Array, indices: Array) -> Array:
     """See `xpnet.nn.gather_labels`."""
     if labels.dtype not in _INDICES:
         return cupy.take(labels, indices, axis=0)
-    _check_not_empty(labels.size, indices)
+    check_not_empty(labels.size, indices)
     batch = cupy.empty(indices.shape, labels.dtype)
     inputs = _ready_indices(labels), _ready_indices(indices, labels.dtype)
     size = launch.blocks(batch.size), launch.THREADS
@@ -259,6 +260,17 @@ def fetch(address: Array, shape: tuple[int, ...], dtype: numpy.dtype) -> Array:
     copy = cupy.empty(shape, dtype)
     run("fetch", 1, launch.THREADS, address, copy, copy.size, N=dtype)
     return copy
+
+
+def fetch_labels(
+    address: Array, labels: Array, *, shape: tuple[int, ...], dtype: numpy.dtype
+) -> tuple[Array, Array]:
+    """Return what `fetch` does of indices, and the labels at these."""
+    copy, batch = cupy.empty(shape, dtype), cupy.empty(shape, dtype)
+    check_not_empty(labels.size, copy)
+    last = _ready_indices(labels, dtype), batch, labels.size
+    run("fetch_labels", 1, launch.THREADS, address, copy, copy.size, *last, I=dtype)
+    return copy, batch
 
 
 def count(steps: Array, beta1: float, beta2: float, dtype: numpy.dtype) -> Array:

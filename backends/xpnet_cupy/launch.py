@@ -10,10 +10,10 @@ THREADS = 256
 MAX_BLOCKS = 1024
 WARP = 32
 
-# How many numbers of an array a thread of a loss has at once. Counted, not measured: 10 classes are two threads
-# a row, so a batch of 128 is one block, which waits for memory once and for no other block.
+# How many numbers of an array a thread of a loss has at once. Counted, not measured: 10 classes are two
+# threads a row, so a batch of 128 is one block, which waits for memory once and for no other block.
 AT_ONCE = 8
-# So many weights each block of a loss adds up itself, in the time of a few loads, instead of a kernel before it.
+# So many weights each block of a loss adds up itself, in the time of a few loads; a kernel adds up more.
 FEW_WEIGHTS = 2**14
 
 # A matrix product has a block of THREADS for each tile of TILE x TILE numbers, and takes DEPTH of the inner
@@ -22,6 +22,12 @@ FEW_WEIGHTS = 2**14
 # with a depth of 128, 7.7 and 6.9 (NVIDIA H200).
 TILE = 8
 DEPTH = 64
+
+# In a layer of at least so many inputs, the threads of a block divide these, and load AHEAD of their pieces
+# at once. Counted, not measured: 128 x 784 x 64 waits for memory twice, not 13 times, and needs no shared
+# memory until the end; but to add up what the threads have costs as much as 200 inputs.
+MANY_INPUTS = 512
+AHEAD = 4
 
 # A convolution has a block of THREADS for each tile of PIXELS x OUTPUTS numbers, and takes TAPS of the inner
 # dimension at a time; the gradient of its weight has tiles of ROWS x OUTPUTS. Counted, not measured: the
@@ -38,6 +44,7 @@ _DEFINED = {
     "AT_ONCE": AT_ONCE,
     "TILE": TILE,
     "DEPTH": DEPTH,
+    "AHEAD": AHEAD,
     "PIXELS": PIXELS,
     "OUTPUTS": OUTPUTS,
     "TAPS": TAPS,

@@ -19,6 +19,7 @@ from xpnet import nn
 FILES = (
     "kernels.cu",
     "losses.cu",
+    "products.cu",
     "convolution.cu",
     "pooling.cu",
     "normalisation.cu",

@@ -221,6 +221,7 @@ def load(folder=FOLDER):
         "launch",
         "kernels",
         "rules",
+        "stored",
         "dense",
         "convolution",
         "convolution_shapes",
