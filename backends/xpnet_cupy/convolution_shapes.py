@@ -83,3 +83,9 @@ def shapes_of(x: Array, weight: Array, *, groups: int, **options: Any) -> Shapes
     """Return the whole numbers of the convolution of images with a weight; see `xpnet.nn.conv2d`."""
     over = windows.windows(windows.lengths_of(x.shape), weight.shape[:2], **options)
     return Shapes(over, groups, weight.shape[2], weight.shape[3] // groups, x.shape[0])
+
+
+def shapes_of_call(call: Any) -> Shapes:
+    """Return the whole numbers of a convolution that a step calls, or of its gradients."""
+    options = {name: number for name, number in call.numbers.items() if name != "input_gradient"}
+    return shapes_of(call.arrays["x"], call.arrays["weight"], **options)

@@ -1,18 +1,17 @@
 """From the calls of a step to tasks: fewer and larger launches, with the same results.
 
-- Images and their labels are gathered together.
+- Images that kernels of ours read first stay stored; others and their labels are gathered together.
 - An activation is done by the linear layer or the convolution before it; its gradient, by the gradient of the
   linear layer after it.
 - The step of a weight and its bias is done where their gradients are formed.
 - A loss adds itself to a total.
 
-Other calls stay as they were recorded. A step of a multilayer perceptron with n layers is 3 n + 2 launches.
+Other calls stay as they were recorded. A step of a multilayer perceptron with n layers is 3 n + 1 launches.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,8 +19,9 @@ from xpnet import nn
 from xpnet.replay.lower import Lowering, Rule, Task, lower
 from xpnet.replay.trace import Call, NotReplayableError, Running, Trace, Value
 from xpnet_cupy import kernels, losses, rules, source
+from xpnet_cupy.batches import Batches
 from xpnet_cupy.convolution import Convolution
-from xpnet_cupy.convolution_shapes import Shapes, shapes_of
+from xpnet_cupy.convolution_shapes import shapes_of_call
 from xpnet_cupy.counts import Counts
 from xpnet_cupy.dense import Dense
 from xpnet_cupy.table import Table
@@ -29,7 +29,6 @@ from xpnet_cupy.together import (
     are_alike,
     can_wait,
     draws,
-    gathers_labels,
     if_constant,
     if_declared,
     is_declared,
@@ -64,8 +63,8 @@ class Fusion:
 
     def __init__(self, trace: Trace, dense: Dense) -> None:
         self._dense, self._convolution = dense, Convolution(dense)
-        self._fetched: set[Value] = set()
         self.table = Table()
+        self._batches = Batches(self.table)
         self._counts = Counts(self.table)
         self.totals: dict[Value, Value] = {}
         self.tasks = lower(trace, self._rules())
@@ -80,8 +79,8 @@ class Fusion:
             **{name: self._draw for name, function in nn.FUNCTIONS.items() if draws(function)},
             "conv2d": self._conv2d,
             "conv2d_backward": self._conv2d_backward,
-            "gather_batch": self._gather_batch,
-            "gather_labels": self._gather_labels,
+            "gather_batch": self._batches.gather,
+            "gather_labels": self._batches.gather_labels,
             "linear": self._linear,
             "linear_backward": self._linear_backward,
             "scaled": self._scaled,
@@ -96,37 +95,9 @@ class Fusion:
             for name, rule in rules.items()
         }
 
-    def _gather_batch(self, lowering: Lowering, call: Call) -> bool:
-        """Gather images, and their labels if the step does so too."""
-        self._fetch(lowering, call.arrays["indices"])
-        of_labels = gathers_labels(lowering, call)
-        if of_labels is None:
-            lowering.add_call(call)
-            return True
-        lowering.take(of_labels)
-        gather = functools.partial(kernels.gather, **call.numbers)
-        inputs = call.arrays["images"], call.arrays["indices"], of_labels.arrays["labels"]
-        lowering.add(Task("gather", gather, inputs, (*call.results, *of_labels.results)), at=call)
-        return True
-
-    def _gather_labels(self, lowering: Lowering, call: Call) -> bool:
-        self._fetch(lowering, call.arrays["indices"])
-        lowering.add_call(call)
-        return True
-
-    def _fetch(self, lowering: Lowering, argument: Value) -> None:
-        """Copy an argument that is not changed, before all else, from wherever a call has it."""
-        if argument.leaf is None or argument in lowering.trace.changed | self._fetched:
-            return
-        self._fetched.add(argument)
-        shape, dtype = argument.shape, argument.dtype
-        address = self.table.add(argument.leaf, advance=math.prod(shape) * dtype.itemsize)
-        fetch = functools.partial(kernels.fetch, shape=shape, dtype=dtype)
-        lowering.add_first(Task("fetch", fetch, (address,), (argument,)))
-
     def _scaled(self, lowering: Lowering, call: Call) -> bool:
         """Scale by a number that each call may have elsewhere, as the share of a process in a batch."""
-        self._fetch(lowering, call.arrays["factor"])
+        self._batches.fetch(lowering, call.arrays["factor"])
         lowering.add_call(call)
         return True
 
@@ -135,7 +106,7 @@ class Fusion:
         return True
 
     def _conv2d(self, lowering: Lowering, call: Call) -> bool:
-        activated = functools.partial(self._convolution.activated, _shapes_of(call))
+        activated = functools.partial(self._convolution.activated, shapes_of_call(call))
         self._activated(lowering, call, activated)
         return True
 
@@ -148,8 +119,9 @@ class Fusion:
         if users and z not in trace.changed:
             lowering.take(users[0])
             name, results = users[0].name, (*users[0].results, None if trace.only_user(z) else z)
-        run = functools.partial(activated, name, keep_z=results[1] is not None)
-        lowering.add(Task(_named(call.name, name), run, (*call.arrays.values(),), results), at=call)
+        activated = functools.partial(activated, name, keep_z=results[1] is not None)
+        run, inputs = self._batches.reading(activated, *call.arrays.values())
+        lowering.add(Task(_named(call.name, name), run, inputs, results), at=call)
 
     def _linear_backward(self, lowering: Lowering, call: Call) -> bool:
         self._input_gradient(lowering, call)
@@ -157,7 +129,7 @@ class Fusion:
         return True
 
     def _conv2d_backward(self, lowering: Lowering, call: Call) -> bool:
-        of, convolution, dx = _shapes_of(call), self._convolution, call.result("dx")
+        of, convolution, dx = shapes_of_call(call), self._convolution, call.result("dx")
         if dx is not None:
             inputs = call.arrays["weight"], call.arrays["dy"]
             run = functools.partial(convolution.input_gradient, of)
@@ -176,7 +148,7 @@ class Fusion:
     ) -> None:
         """Form the gradients of a weight and a bias, or step these by them."""
         if not self._fuse_steps(lowering, call, layer, step):
-            inputs = call.arrays["x"], call.arrays["dy"]
+            gradient, inputs = self._batches.reading(gradient, call.arrays["x"], call.arrays["dy"])
             lowering.add(Task(f"{layer}_gradient", gradient, inputs, call.results[1:]), at=call)
 
     def _input_gradient(self, lowering: Lowering, call: Call) -> None:
@@ -215,9 +187,9 @@ class Fusion:
         lowering.take(*steps)
         counts = self._counts.of(lowering, first)
         numbers = {name: number for name, number in first.numbers.items() if name not in counts}
-        run = functools.partial(_step, step, first.name, numbers, [*counts])
+        step = functools.partial(_step, step, first.name, numbers, [*counts])
         changed = (value for step in steps for value in step.changed)
-        inputs = x, dy, *counts.values(), *changed
+        run, inputs = self._batches.reading(step, x, dy, *counts.values(), *changed)
         lowering.add(Task(f"{layer}_{first.name}", run, inputs), at=last)
         return True
 
@@ -263,12 +235,6 @@ class Fusion:
         inputs = outputs, *others, self.table.add(total.leaf)
         lowering.add(Task(f"{call.name} accumulate", add, inputs, call.results[1:]), at=call)
         return True
-
-
-def _shapes_of(call: Call) -> Shapes:
-    """Return the whole numbers of a convolution."""
-    options = {name: number for name, number in call.numbers.items() if name != "input_gradient"}
-    return shapes_of(call.arrays["x"], call.arrays["weight"], **options)
 
 
 def _named(*parts: str | None) -> str:

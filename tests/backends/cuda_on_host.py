@@ -234,6 +234,7 @@ def load(folder=FOLDER):
         "shapes",
         "functions",
         "together",
+        "batches",
         "fusion",
         "table",
         "graphs",
