@@ -16,7 +16,7 @@ import cupy
 import numpy
 
 from xpnet import BackendUnavailableError
-from xpnet_cupy import scratch
+from xpnet_cupy import failures, scratch
 
 Array = Any
 
@@ -131,8 +131,12 @@ def _library() -> Any:
 
 @functools.cache
 def _handle(device: int) -> Any:
+    """Return the handle of a device, made by the first product that needs it."""
     handle = ctypes.c_void_p()
-    _ask("cublasCreate_v2", ctypes.byref(handle))
+    try:
+        _ask("cublasCreate_v2", ctypes.byref(handle))
+    except Exception as e:
+        raise failures.explain(e) from e
     return handle
 
 

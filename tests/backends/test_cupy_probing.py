@@ -1,9 +1,17 @@
-"""Which errors of CUDA and CuPy mean what: no GPU is needed, CuPy is."""
+"""What a probe does, and which errors of CUDA and CuPy mean what; no GPU is needed."""
 
+import contextlib
+
+import cuda_on_host
 import numpy
 import pytest
 
-from xpnet import BackendUnavailableError, nn
+from xpnet import BackendUnavailableError
+
+
+@pytest.fixture
+def failures(package):
+    return package.failures
 
 
 @pytest.mark.parametrize(
@@ -20,8 +28,8 @@ from xpnet import BackendUnavailableError, nn
         ("something else", 13000, "cannot be used: ", "--force-reinstall 'cupy-cuda13x[ctk]'"),
     ],
 )
-def test_each_known_failure_has_its_own_text_and_a_remedy(error, driver, cause, remedy, probing):
-    found = probing.describe(RuntimeError(error), built=13020, driver=driver)
+def test_each_known_failure_has_its_own_text_and_a_remedy(error, driver, cause, remedy, failures):
+    found = failures.describe(RuntimeError(error), built=13020, driver=driver)
     assert cause in found.cause
     assert error in found.cause
     assert remedy in found.remedy
@@ -40,8 +48,8 @@ def test_each_known_failure_has_its_own_text_and_a_remedy(error, driver, cause, 
         "CUSOLVER_STATUS_ALLOC_FAILED",
     ],
 )
-def test_exhausted_memory_is_the_cause_and_not_cupy(error, probing):
-    found = probing.describe(RuntimeError(error), built=13020, driver=13000)
+def test_exhausted_memory_is_the_cause_and_not_cupy(error, failures):
+    found = failures.describe(RuntimeError(error), built=13020, driver=13000)
     assert found.cause == f"found no free memory on the device (RuntimeError: {error})"
     assert "`nvidia-smi`" in found.remedy
     assert "XLA_PYTHON_CLIENT_PREALLOCATE=false" in found.remedy
@@ -49,9 +57,9 @@ def test_exhausted_memory_is_the_cause_and_not_cupy(error, probing):
     assert found.remedy.endswith("or choose 'numpy' or 'numba'")
 
 
-def test_cupys_own_errors_of_memory_name_what_is_exhausted(cupy, probing):
+def test_cupys_own_errors_of_memory_name_what_is_exhausted(cupy, failures):
     def cause(error):
-        return probing.describe(error, built=13020, driver=13000).cause
+        return failures.describe(error, built=13020, driver=13000).cause
 
     short = cupy.cuda.memory.OutOfMemoryError
     assert cause(short(512, 0)).startswith("found no free memory on the device")
@@ -74,30 +82,34 @@ def test_cupys_own_errors_of_memory_name_what_is_exhausted(cupy, probing):
         ("cudaErrorInitializationError: initialization error", "cannot start CUDA", "'spawn'"),
     ],
 )
-def test_a_device_that_is_taken_or_lost_is_the_cause_and_not_cupy(error, cause, remedy, probing):
-    found = probing.describe(RuntimeError(error), built=13020, driver=13000)
+def test_a_device_that_is_taken_or_lost_is_the_cause_and_not_cupy(error, cause, remedy, failures):
+    found = failures.describe(RuntimeError(error), built=13020, driver=13000)
     assert cause in found.cause
     assert error in found.cause
     assert remedy in found.remedy
     assert "reinstall" not in found.remedy
 
 
-def test_a_wrong_value_fails_the_probe(probing, monkeypatch):
-    monkeypatch.setattr(probing, "cupy", _numpy_as_cupy())
-    monkeypatch.setattr(probing.kernels, "each", lambda name, z, F: z)
+def test_a_wrong_value_fails_the_probe(package, kernels_on_host, monkeypatch):
+    monkeypatch.setattr(package.dense.Dense, "linear", lambda self, x, weight, bias: x)
     with pytest.raises(BackendUnavailableError, match="computes wrongly on"):
-        probing.probe(numpy.errstate())
+        package.probing.probe(contextlib.nullcontext())
 
 
-def test_a_right_value_passes_the_probe(probing, monkeypatch):
-    monkeypatch.setattr(probing, "cupy", _numpy_as_cupy())
-    monkeypatch.setattr(probing.kernels, "each", lambda name, z, F: nn.relu(numpy, z))
-    probing.probe(numpy.errstate())
+def test_the_probe_needs_one_kernel_and_not_cublas(package, library, monkeypatch):
+    kernel, symbols = cuda_on_host.kernel_of(library), []
+    monkeypatch.setattr(package.kernels, "_kernel", lambda symbol: symbols.append(symbol) or kernel(symbol))
+    monkeypatch.setattr(package.blas, "_ask", None)
+    monkeypatch.setattr(package.cupy, "matmul", None)
+    package.probing.probe(contextlib.nullcontext())
+    assert symbols == ["linear<Identity, float>"]  # the last layer of any network has it too
 
 
-def _numpy_as_cupy():
-    class Stub:
-        asarray, matmul, float32 = numpy.asarray, numpy.matmul, numpy.float32
-        asnumpy = numpy.asarray
+def test_a_cublas_that_cannot_start_is_explained_by_the_first_product(package, monkeypatch):
+    def fail(name, *args):
+        raise RuntimeError(f"cuBLAS: {name} failed: CUBLAS_STATUS_ALLOC_FAILED")
 
-    return Stub
+    monkeypatch.setattr(package.blas, "_ask", fail)
+    x = package.cupy.asarray(numpy.eye(3))
+    with pytest.raises(BackendUnavailableError, match=r"found no free memory on the device .*cublasCreate"):
+        package.blas.multiply(x, x)
