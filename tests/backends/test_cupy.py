@@ -166,6 +166,30 @@ def test_linear_layers_on_a_gpu_match_their_twins(shape, dtype, xp):
         assert_returns_what_its_twin_does(xp, nn.FUNCTIONS[name], arguments)
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_a_first_layer_on_a_gpu_reads_stored_images(dtype, xp, cupy):
+    from xpnet_cupy.dense import Dense
+    from xpnet_cupy.stored import Stored
+
+    dense, random = Dense(tf32=False), numpy.random.default_rng(0)
+    images, indices = random.integers(0, 256, (300, 784), "uint8"), random.integers(0, 300, 130, "int32")
+    weight, bias, dy = (_draw(*shape, dtype=dtype) for shape in ((784, 66), (66,), (130, 66)))
+    how = {"scale": 1 / 255, "offset": -0.5, "dtype": numpy.dtype(dtype)}
+    x = Stored(cupy.asarray(images), cupy.asarray(indices), shape=(130, 784), **how)
+    gathered = nn.gather_batch(numpy, images, indices, **how)
+    found = (
+        dense.activated(None, x, xp.asarray(weight), xp.asarray(bias))[0],
+        *dense.gradient(x, xp.asarray(dy)),
+    )
+    expected = nn.linear(numpy, gathered, weight, bias), *nn.linear_backward(numpy, gathered, weight, dy)[1:]
+    for one, other in zip(found, expected, strict=True):
+        size = abs(other).max()
+        numpy.testing.assert_allclose(
+            cupy.asnumpy(one), other, rtol=0, atol=16 * numpy.finfo(dtype).eps * size
+        )
+
+
 STEPS = 100
 
 
