@@ -13,8 +13,9 @@ from typing import Any
 
 from xpnet.replay.lower import Lowering, Task
 from xpnet.replay.trace import Call, Trace, Value
-from xpnet_cupy import dense, kernels, stored
+from xpnet_cupy import kernels, stored
 from xpnet_cupy.convolution_shapes import shapes_of_call
+from xpnet_cupy.dense import Dense, is_small
 from xpnet_cupy.table import Table
 from xpnet_cupy.together import gathers_labels, is_declared
 
@@ -27,16 +28,17 @@ class Batches:
     Parameters
     ----------
     table : Table
+    dense : Dense
     """
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self, table: Table, dense: Dense) -> None:
+        self._table, self._dense = table, dense
         self._fetched: set[Value] = set()
         self._gathers: dict[Value, Call] = {}  # of batches that stay stored
 
     def gather(self, lowering: Lowering, call: Call) -> bool:
         """Gather images, and their labels if the step does so too."""
-        of_labels, batches = gathers_labels(lowering, call), stored_batches(lowering.trace, call)
+        of_labels, batches = gathers_labels(lowering, call), stored_batches(lowering.trace, call, self._dense)
         if batches:
             self._gathers |= dict.fromkeys(batches, call)
             lowering.take(*filter(None, map(lowering.trace.maker, batches[1:])))
@@ -89,7 +91,7 @@ class Batches:
         return stored.reading(run, shape=x.shape, **gather.numbers), (*rows, *others)
 
 
-def stored_batches(trace: Trace, gather: Call) -> list[Value]:
+def stored_batches(trace: Trace, gather: Call, dense: Dense) -> list[Value]:
     """Return the batch of a call, and its other shapes, if only layers that read it stored use it."""
     images, indices = gather.arrays["images"], gather.arrays["indices"]
     if images.dtype != "uint8" or indices.dtype != "int32" or not trace.changed.isdisjoint((images, indices)):
@@ -101,17 +103,16 @@ def stored_batches(trace: Trace, gather: Call) -> list[Value]:
         for user, argument in trace.users(value):
             if user.name in RESHAPING and argument == "x" and is_declared(user):
                 found += [result for result in user.results if result is not None]
-            elif not (argument == "x" and _reads_stored(user)):
+            elif not (argument == "x" and _reads_stored(user, dense)):
                 return []
     return found
 
 
-def _reads_stored(call: Call) -> bool:
+def _reads_stored(call: Call, dense: Dense) -> bool:
     """Return whether a call is of a layer whose kernels can read stored images."""
     if not is_declared(call) or (call.name.endswith("_backward") and call.result("dx") is not None):
         return False
     if call.name in ("conv2d", "conv2d_backward"):
         return shapes_of_call(call).is_small
-    if call.name not in ("linear", "linear_backward"):
-        return False
-    return dense.is_small(call.arrays["x"].shape[0], *call.arrays["weight"].shape)
+    is_own = {"linear": dense.is_own, "linear_backward": is_small}.get(call.name)
+    return is_own is not None and is_own(call.arrays["x"].shape[0], *call.arrays["weight"].shape)

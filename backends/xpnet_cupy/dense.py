@@ -22,6 +22,11 @@ Array = Any
 LARGEST_PRODUCT = 12_000_000
 """Multiplications in the largest product by a kernel of ours; cuBLAS computes larger ones."""
 
+# Counted, not measured: the product of 1000 rows of 784 inputs by 64 columns, as in an evaluation, is four
+# waves of two tiles a multiprocessor. So a training of such a network never starts cuBLAS.
+LARGEST_FORWARD = 2**26
+"""The same of the product forward of a layer of many inputs."""
+
 
 class Dense:
     """The functions of linear layers.
@@ -34,6 +39,12 @@ class Dense:
 
     def __init__(self, *, tf32: bool) -> None:
         self.tf32 = tf32
+
+    def is_own(self, batch: int, n_in: int, n_out: int) -> bool:
+        """Return whether a kernel of ours computes the product of a layer forward; see `is_small`."""
+        if is_small(batch, n_in, n_out):
+            return True
+        return not self.tf32 and n_in >= launch.MANY_INPUTS and batch * n_in * n_out <= LARGEST_FORWARD
 
     def linear(self, x: Array, weight: Array, bias: Array) -> Array:
         """See `xpnet.nn.linear`."""
@@ -49,7 +60,7 @@ class Dense:
         activation : str or None
             A function of `xpnet.nn` in `source.ACTIVATIONS`; None for ``f(z) = z``.
         x : array or Stored
-            If it is stored, the product must be one of ours: see `is_small`.
+            If it is stored, the product must be one of ours: see `is_own`.
         weight, bias : array
             See `xpnet.nn.linear`.
         keep_z : bool
@@ -59,7 +70,7 @@ class Dense:
         weight, bias = kernels.ready(weight, dtype), kernels.ready(bias, dtype)
         (batch, n_in), n_out = x.shape, weight.shape[1]
         z, made_for = None, {"F": activation, "T": dtype}
-        if is_small(batch, n_in, n_out):
+        if self.is_own(batch, n_in, n_out):
             y = cupy.empty((batch, n_out), dtype)
             z = cupy.empty((batch, n_out), dtype) if keep_z else None
             size = launch.tiles(batch, n_out), launch.THREADS
@@ -176,5 +187,5 @@ def _step(name: str | None, x: Array | Stored, dy: Array, n_in: int, *args: Any)
 
 
 def is_small(batch: int, n_in: int, n_out: int) -> bool:
-    """Return whether kernels of ours compute the products of a layer."""
+    """Return whether kernels of ours compute all products of a layer."""
     return batch * n_in * n_out <= LARGEST_PRODUCT

@@ -64,7 +64,7 @@ class Fusion:
     def __init__(self, trace: Trace, dense: Dense) -> None:
         self._dense, self._convolution = dense, Convolution(dense)
         self.table = Table()
-        self._batches = Batches(self.table)
+        self._batches = Batches(self.table, dense)
         self._counts = Counts(self.table)
         self.totals: dict[Value, Value] = {}
         self.tasks = lower(trace, self._rules())
