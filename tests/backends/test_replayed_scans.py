@@ -684,19 +684,25 @@ def scans(draw):
     carry = tuple(
         5 if kind == "count" else numpy.full(shape, i, numpy.float32) for i, kind in enumerate(kinds)
     )
-    return step, carry, draw(st.lists(st.integers(0, 7), min_size=1, max_size=4)), forms, is_tuple
+    lengths = [
+        (draw(st.integers(0, 7)), i > 0 and draw(st.booleans())) for i in range(draw(st.integers(1, 5)))
+    ]
+    return step, carry, lengths, forms, is_tuple
 
 
 @settings(max_examples=60, deadline=None)
 @given(drawn=scans())
 def test_drawn_steps_are_scanned_like_folds(replaying, drawn):
+    """Scans begin with the same carry, or go on with what the one before returned."""
     xp, (step, carry, lengths, forms, is_tuple) = replaying, drawn
     scanned, folded, constant = xp.compile(step), xp.compile(step), numbers(*forms[0][0])
-    for n in lengths:
+    for n, goes_on in lengths:
         found = [LAYOUTS[layout](numbers(n, *shape, dtype=dtype)) for shape, dtype, layout in forms]
         rows = tuple(found) if is_tuple else found[0]
-        expected = looped(xp, step, carry, rows, (constant,))
-        result = xp.scan(scanned, copied(carry), rows, constant)
-        other = xp.fold(folded, copied(carry), items_of(rows, (constant,)))
+        if not goes_on:
+            result, other = copied(carry), copied(carry)
+        expected = looped(xp, step, result, rows, (constant,))
+        result = xp.scan(scanned, result, rows, constant)
+        other = xp.fold(folded, other, items_of(rows, (constant,)))
         assert_same(result, expected, factor=FACTOR)
         assert bits(result) == bits(other)
