@@ -109,8 +109,15 @@ template <typename T, typename S, typename I> struct Gathered {
     const I* indices;
     Index n;
     T scale, offset;
-    __device__ Index place(Index row) const { return indices ? row_of(__ldg(indices + row), n) : row; }
-    template <int WIDTH> __device__ const S* row(Index row) const { return from + place(row) * WIDTH; }
+    // The row that an index means.
+    template <int WIDTH> __device__ const S* at(Index index) const
+    {
+        return from + (indices ? row_of(index, n) : index) * WIDTH;
+    }
+    template <int WIDTH> __device__ const S* row(Index row) const
+    {
+        return at<WIDTH>(indices ? __ldg(indices + row) : row);
+    }
     __device__ T value(const S* at) const { return T(__ldg(at)) * scale + offset; }
 };
 
@@ -127,14 +134,9 @@ template <typename T> struct Ones {
     __device__ T value(const T*) const { return T(1); }
 };
 
-template <typename I> __device__ Index label_of(const I* labels, const I* indices, Index n, Index row)
+template <int WIDTH, typename T, typename Source>
+__device__ void gather_row(T* x, Source source, const typename Source::Stored* from)
 {
-    return __ldg(labels + (indices ? row_of(__ldg(indices + row), n) : row));
-}
-
-template <int WIDTH, typename T, typename Source> __device__ void gather_row(T* x, Source source, Index row)
-{
-    const auto* from = source.template row<WIDTH>(row);
     for (int k = thread_of(); k < WIDTH; k += THREADS) x[k] = source.value(from + k);
 }
 
@@ -590,32 +592,38 @@ __device__ void stage_inputs(T* inputs, Source source, int top, int begin)
     }
 }
 
-// Adds the gradient of a tile over some rows of the batch to the sums of a lane.
-template <int WIDTH, int R, int PACK, int SPLITS, typename T>
-__device__ void add_products(T (&sums)[R][PACK], const T* inputs, const T* dy, int column, int split, int begin)
-{
-    constexpr int TURNS = ceiling(SAMPLES, SPLITS), TOGETHER = TURNS < IN_FLIGHT ? TURNS : IN_FLIGHT;
-    for (int i = split; i < SAMPLES; i += TOGETHER * SPLITS) {
-        Pack<T, PACK> slopes[TOGETHER];
+// Gradients at the output of a layer that a lane has at once: rows of the batch that are SPLITS apart.
+template <typename T, int WIDTH, int PACK, int SPLITS> struct Slopes {
+    static constexpr int TURNS = ceiling(SAMPLES, SPLITS), COUNT = TURNS < IN_FLIGHT ? TURNS : IN_FLIGHT;
+    Pack<T, PACK> at[COUNT];
+
+    // Loads those of row `first`, of the SAMPLES from `begin` on, and others; 0 where there is no row.
+    __device__ void load(const T* dy, int begin, int first, int column)
+    {
 #pragma unroll
-        for (int q = 0; q < TOGETHER; ++q) {
-            const int row = i + q * SPLITS;
-            slopes[q] = {};
-            if (row < SAMPLES && begin + row < BATCH) {
-                slopes[q] = fetch<PACK>(dy + static_cast<Index>(begin + row) * WIDTH + column);
-            }
-        }
-#pragma unroll
-        for (int q = 0; q < TOGETHER; ++q) {
-            const T* x = inputs + min(i + q * SPLITS, SAMPLES - 1) * R;
-#pragma unroll
-            for (int r = 0; r < R; ++r) {
-#pragma unroll
-                for (int c = 0; c < PACK; ++c) sums[r][c] += x[r] * slopes[q].at[c];
+        for (int q = 0; q < COUNT; ++q) {
+            const int row = first + q * SPLITS;
+            at[q] = {};
+            if (row < SAMPLES && begin + row < BATCH && column < WIDTH) {
+                at[q] = fetch<PACK>(dy + static_cast<Index>(begin + row) * WIDTH + column);
             }
         }
     }
-}
+
+    // Adds products with the inputs to the sums of a lane.
+    template <int R> __device__ void add(T (&sums)[R][PACK], const T* inputs, int first) const
+    {
+#pragma unroll
+        for (int q = 0; q < COUNT; ++q) {
+            const T* x = inputs + min(first + q * SPLITS, SAMPLES - 1) * R;
+#pragma unroll
+            for (int r = 0; r < R; ++r) {
+#pragma unroll
+                for (int c = 0; c < PACK; ++c) sums[r][c] += x[r] * at[q].at[c];
+            }
+        }
+    }
+};
 
 // Steps a tile of a parameter. IS_KEPT: the tile, and its states in the rule, are in shared memory; IS_STAGED: so are
 // its inputs.
@@ -625,13 +633,18 @@ __device__ void step_tile(int number, T* param, T* kept, Rule rule, Source sourc
     constexpr int PACK = WIDTH % 2 || C % 2 ? 1 : 2, LANES = power_of_two(C / PACK, WARP), SPLITS = WARPS * (WARP / LANES);
     const Tiles<HEIGHT, WIDTH, R, C> tile(number);
     const int lane = lane_of(), column = lane % LANES * PACK, split = warp_of() * (WARP / LANES) + lane / LANES;
+    const int left = column < C ? tile.left + column : WIDTH;
     T sums[R][PACK] = {};
     for (int begin = 0; begin < BATCH; begin += SAMPLES) {
+        Slopes<T, WIDTH, PACK, SPLITS> slopes;
+        slopes.load(dy, begin, split, left);
         if (begin > 0) __syncthreads();
         if (!IS_STAGED) stage_inputs<HEIGHT, R>(inputs, source, tile.top, begin);
         if (!IS_STAGED) __syncthreads();
-        if (column < C && tile.left + column < WIDTH) {
-            add_products<WIDTH, R, PACK, SPLITS>(sums, inputs, dy, tile.left + column, split, begin);
+        slopes.add(sums, inputs, split);
+        for (int first = split + slopes.COUNT * SPLITS; first < SAMPLES; first += slopes.COUNT * SPLITS) {
+            slopes.load(dy, begin, first, left);
+            slopes.add(sums, inputs, first);
         }
     }
 #pragma unroll

@@ -12,14 +12,14 @@ from xpnet_cupy import source
 from xpnet_cupy.launch import WARP
 from xpnet_cupy.persistent import memory
 from xpnet_cupy.persistent.calls import width_of
-from xpnet_cupy.persistent.names import Names, c_type, real
+from xpnet_cupy.persistent.names import Names, c_type
 from xpnet_cupy.persistent.planned import Plan
 from xpnet_cupy.persistent.rows import Rows
+from xpnet_cupy.persistent.sources import Sources
 from xpnet_cupy.persistent.tiles import TileLines
 
 FUNCTIONS = pathlib.Path(__file__).parents[1].joinpath("persistent.cu").read_text(encoding="utf-8")
 INDENT = "    "
-OWN_ROW = "min(int(blockIdx.x), BATCH - 1)"
 
 
 def source_of(plan: Plan, *, blocks: int, threads: int) -> str:
@@ -46,10 +46,11 @@ class _Kernel:
     """Writes the kernel of a plan."""
 
     def __init__(self, plan: Plan, blocks: int, threads: int) -> None:
-        self._plan, self._blocks = plan, blocks
+        self._plan = plan
         self._names = Names(plan)
         self._layout = memory.layout_of(plan, threads)
-        self._rows = Rows(plan, self._names, self._layout, blocks)
+        self._rows = Rows(plan, self._names, self._layout)
+        self._sources = Sources(plan, self._names, self._layout, blocks)
         self._tiles = TileLines(plan, self._names, memory.tiles_of(plan, blocks, threads), threads)
 
     def lines(self) -> Iterator[str]:
@@ -76,32 +77,19 @@ class _Kernel:
         yield from ("unsigned* barrier", "unsigned base", "int steps")
 
     def _body(self) -> Iterator[str]:
-        yield "// Rows of arguments, by the number of a step"
-        yield from self._sources()
         yield "// In shared memory"
         yield from self._memory()
+        yield "// Rows of arguments, by the number of a step"
+        yield from self._sources.declared()
         yield ""
         yield from self._tiles.load()
-        yield from self._first()
+        yield from self._sources.first()
+        yield from self._tiles.stage("0")
+        yield "__syncthreads();"
         yield "for (int step = 0; step < steps; ++step) {"
         yield from _indented(self._step())
         yield "}"
         yield from self._tiles.save()
-
-    def _sources(self) -> Iterator[str]:
-        plan, names = self._plan, self._names
-        for value in self._rows.numbers_of_rows():
-            found = plan.sources[value]
-            rows = f"{names.argument(found.rows)} + step * {names.stride(found.rows)}"
-            indices, kind = "nullptr", "int"
-            if found.indices is not None:
-                indices = f"{names.argument(found.indices)} + step * {names.stride(found.indices)}"
-                kind = c_type(found.indices.dtype)
-            yield f"auto {names[value]}_rows = [=](Index step) {{"
-            yield f"{INDENT}return Gathered<T, {c_type(found.rows.dtype)}, {kind}>{{"
-            numbers = f"{found.rows.shape[0]}, {real(found.scale)}, {real(found.offset)}"
-            yield f"{INDENT * 2}{rows}, {indices}, {numbers}}};"
-            yield "};"
 
     def _memory(self) -> Iterator[str]:
         plan, names, at = self._plan, self._names, self._layout
@@ -109,13 +97,12 @@ class _Kernel:
             yield f"T* const all_kept = shared_at<T>({at.kept});"
         if plan.listed:
             yield f"int* const counts = shared_at<int>({at.counts});"
-        if self._rows.needs_slots:
+        if self._rows.needs_slots or self._sources.needs_slots:
             yield f"T* const slots = shared_at<T>({at.slots});"
         for value, place in at.places.items():
             name = names[value]
             yield f"int* const {name}_places = shared_at<int>({place});"
             yield f"T* const {name}_values = shared_at<T>({at.values[value]});"
-            yield f"Listed<T> {name}{{}};"
         for value, place in at.rows.items():
             yield f"T* const {names[value]} = shared_at<T>({place});  // {width_of(value)}"
         if any(call.name == "linear" for call in plan.calls):
@@ -127,71 +114,26 @@ class _Kernel:
         yield f"T* const inputs = shared_at<T>({at.inputs});"
         yield f"T* const tile_parts = shared_at<T>({at.tile_parts});"
 
-    def _first(self) -> Iterator[str]:
-        """Yield what reads the rows of the first step, and asks for those of the second."""
-        rows = self._rows
-        for value in self._plan.listed_in_order:
-            name = self._names[value]
-            yield f"const auto* {name}_next = {rows.row_at(value, '0', OWN_ROW)};"
-            yield f"if (blockIdx.x < BATCH) {rows.list_line(value, '0', f'{name}_next')}"
-            yield f"{name}_next = {rows.row_at(value, 'min(1, steps - 1)', OWN_ROW)};"
-            yield f"prefetch_row<{width_of(value)}>({name}_next);"
-        yield from self._tiles.stage("0")
-        yield "__syncthreads();"
-
     def _step(self) -> Iterator[str]:
-        plan, names, rows = self._plan, self._names, self._rows
+        plan, names, sources = self._plan, self._names, self._sources
         if plan.numbers:
             yield f"const T* now = numbers + static_cast<Index>(step) * {len(plan.numbers)};"
         for value in names.plain_strided():
             at = f"{names.argument(value)} + step * {names.stride(value)}"
             yield f"const {c_type(value.dtype)}* {names[value]} = {at};"
-        yield from rows.holds()
-        for value in plan.listed_in_order:
-            at = rows.row_at(value, "min(step + 2, steps - 1)", OWN_ROW)
-            yield f"const auto* {names[value]}_after = {at};"
-        yield from rows.wholes()
+        yield from self._rows.holds()
+        yield from sources.step()
         yield "for (Index row = renewed(blockIdx.x); row < BATCH; row += BLOCKS) {"
-        yield from _indented(rows.lines())
+        yield from _indented([*sources.others(), *self._rows.lines()])
         yield "}"
         yield "grid_arrive(barrier);"
-        yield from self._list_next()
+        yield from sources.ahead()
         yield "grid_wait(barrier, base += BLOCKS);"
         yield from self._tiles.step()
         yield "grid_arrive(barrier);"
-        yield "if (step + 1 < steps) {"
-        yield from _indented([*self._tiles.stage("step + 1"), *self._prefetched()])
-        yield "}"
+        yield from self._tiles.stage_next()
+        yield from sources.ask()
         yield "grid_wait(barrier, base += BLOCKS);"
-
-    def _list_next(self) -> Iterator[str]:
-        """Yield what lists the rows of the next step while the block would only wait."""
-        listed = self._plan.listed_in_order
-        for value in listed:
-            name = self._names[value]
-            yield f"prefetch_row<{width_of(value)}>({name}_after);"
-            line = self._rows.list_line(value, "step + 1", f"{name}_next")
-            yield f"if (step + 1 < steps && blockIdx.x < BATCH) {line}"
-            yield f"{name}_next = {name}_after;"
-
-    def _prefetched(self) -> Iterator[str]:
-        """Yield what asks for the rows after the next ones, and for the indices of those after them."""
-        plan, names, lines = self._plan, self._names, []
-        for value in self._rows.numbers_of_rows():
-            first = "blockIdx.x" if value not in plan.listed else "blockIdx.x + BLOCKS"
-            if value not in plan.listed or plan.batch > self._blocks:
-                lines.append(f"prefetch_rows<{width_of(value)}>({names[value]}_rows(step + 2), {first});")
-        if lines:
-            yield "if (step + 2 < steps) {"
-            yield from _indented(lines)
-            yield "}"
-        indices = dict.fromkeys(s.indices for s in plan.sources.values() if s.indices in plan.strided)
-        if indices:
-            yield "if (step + 3 < steps) {"
-            for value in indices:
-                at = f"{names.argument(value)} + (step + 3) * {names.stride(value)}"
-                yield f"{INDENT}prefetch_indices({at});"
-            yield "}"
 
 
 def _indented(lines: Iterator[str] | list[str]) -> Iterator[str]:

@@ -45,7 +45,7 @@ class Layout:
     places, values : dict of Value to int
         Lists of rows.
     rows : dict of Value to int
-        Rows of the first stage; those that are not needed at the same time share memory.
+        Rows of the first stage; of those that are made there, some share memory.
     held : dict of Value to int
         Copies of weights in the first stage, as many as make the whole no larger.
     parts, inputs, tile_parts : int
@@ -91,6 +91,8 @@ def layout_of(plan: Plan, threads: int) -> Layout:
     for value in plan.listed_in_order:
         places[value] = stay.take(width_of(value), 4)
         values[value] = stay.take(width_of(value), size)
+    arrays = dict.fromkeys(value for call in plan.calls for value in row_arrays(plan, call))
+    given = {value: stay.take(width_of(value), size) for value in arrays if value in plan.sources}
     most = {step: most_rows(step, threads, size) for step in plan.steps}
     samples = min(plan.batch, SAMPLES)
     ahead = stay.take(
@@ -99,7 +101,7 @@ def layout_of(plan: Plan, threads: int) -> Layout:
     first, second = _Bytes(stay.end), _Bytes(stay.end)
     inputs = second.take(samples * max(most.values()), size)
     tile_parts = second.take(warps * max(rows * columns_of(step) for step, rows in most.items()), size)
-    rows = _rows(plan, first, size)
+    rows = given | _rows(plan, first, size)
     columns = [call.arrays["bias"].shape[0] for call in plan.calls if call.name == "linear"]
     parts = first.take(max((_parts(n, warps, size) for n in columns), default=0), size)
     held = _held(plan, first, second.end, size)
@@ -148,11 +150,9 @@ def _rows(plan: Plan, memory: _Bytes, size: int) -> dict[Value, int]:
     found: dict[Value, int] = {}
     free: list[tuple[int, int]] = []  # lengths in bytes, and places
     taken: dict[Value, tuple[int, int]] = {}
-    # Rows of arguments are there before all else.
-    given = [value for call in plan.calls for value in row_arrays(plan, call) if value in plan.sources]
     for i, call in enumerate(plan.calls):
-        for value in (*(given if i == 0 else ()), *row_arrays(plan, call)):
-            if value not in found:
+        for value in row_arrays(plan, call):
+            if value not in found and value not in plan.sources:
                 needed = -(-width_of(value) * size // ALIGNMENT) * ALIGNMENT
                 fits = min((piece for piece in free if piece[0] >= needed), default=None)
                 if fits is None:

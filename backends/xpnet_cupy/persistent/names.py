@@ -58,7 +58,7 @@ class Names:
     def argument(self, value: Value) -> str:
         """Return the name of an argument of the kernel."""
         is_plain = value in self.plain_strided()
-        if value in self._plan.sources or is_plain:
+        if value in self._plan.sources or is_plain:  # The name is that of its rows.
             return f"all_{self._found[value]}"
         return self._found[value]
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import numpy
-
 from xpnet import nn
 from xpnet.replay.trace import Call, Running, Value
 from xpnet_cupy import source
@@ -35,40 +33,18 @@ class Rows:
     plan : Plan
     names : Names
     layout : Layout
-    blocks : int
     """
 
-    def __init__(self, plan: Plan, names: Names, layout: Layout, blocks: int) -> None:
-        self._plan, self._names, self._layout, self._blocks = plan, names, layout, blocks
-        used = [plan.same_as(v) for call in plan.calls for v in call.arrays.values()]
-        used += [plan.same_as(step.x) for step in plan.steps if step.x is not None]
-        used += [call.arrays["weights"] for call in plan.sums if "weights" in call.arrays]
-        self._sources = [value for value in dict.fromkeys(used) if value in plan.sources]
+    def __init__(self, plan: Plan, names: Names, layout: Layout) -> None:
+        self._plan, self._names, self._layout = plan, names, layout
         biases = [call.arrays["bias"] for call in plan.calls if call.name == "linear"]
         self._early = list(dict.fromkeys(biases)) if len(biases) <= MOST_EARLY else []
-        self._weights = list(
-            dict.fromkeys(c.arrays["weights"] for c in (*plan.calls, *plan.sums) if "weights" in c.arrays)
-        )
 
     @property
     def needs_slots(self) -> bool:
         """Whether the threads of a block combine numbers."""
         calls = self._plan.calls
-        return bool(self._weights) or any(c.function.is_loss or c.name in _OF_WHOLE_ROWS for c in calls)
-
-    def numbers_of_rows(self) -> list[Value]:
-        """Return the rows of arguments that are floating-point numbers."""
-        return [value for value in self._sources if numpy.dtype(value.dtype).kind == "f"]
-
-    def list_line(self, value: Value, step: str, at: str) -> str:
-        """Return the line that lists a row at an address."""
-        name = self._names[value]
-        lists = f"{name}_places, {name}_values, counts"
-        return f"{name} = list_row<{width_of(value)}>({lists}, {name}_rows({step}), {at});"
-
-    def row_at(self, value: Value, step: str, row: str) -> str:
-        """Return the address of a row of an argument."""
-        return f"{self._names[value]}_rows({step}).template row<{width_of(value)}>({row})"
+        return any(c.function.is_loss or c.name in _OF_WHOLE_ROWS for c in calls)
 
     def holds(self) -> Iterator[str]:
         """Yield what begins to read weights and biases that are needed after the first layer."""
@@ -78,23 +54,9 @@ class Rows:
         for value in self._early:
             yield f"const T {names[value]}_own = own_of<{value.shape[0]}>({names[value]});"
 
-    def wholes(self) -> Iterator[str]:
-        """Yield what sums the weights of the batch."""
-        for value in self._weights:
-            name = self._names[value]
-            yield f"const T {name}_sum = whole_of<T>({name}_rows(step), slots);"
-
     def lines(self) -> Iterator[str]:
         """Yield what is done for a row."""
-        listed = self._plan.listed_in_order
-        if listed and self._plan.batch > self._blocks:
-            yield "if (row >= BLOCKS) {"
-            for value in listed:
-                yield f"    {self.list_line(value, 'step', self.row_at(value, 'step', 'row'))}"
-            yield f"    {BARRIER}"
-            yield "}"
-        yield from filter(None, map(self._given, self._sources))
-        is_open = any(value in self._layout.rows for value in self._sources)
+        is_open = False
         awaits = bool(self._layout.held)
         for call in self._plan.calls:
             if awaits and call.arrays.get("weight") in self._layout.held:
@@ -109,23 +71,6 @@ class Rows:
                     self._plan.same_as, filter(None, call.results)
                 ):
                     yield self._keep(value)
-
-    def _given(self, value: Value) -> str:
-        """Return the line that reads a row of an argument; empty if it is listed or not needed."""
-        name, found = self._names[value], self._plan.sources[value]
-        if value in self._layout.rows:
-            return f"gather_row<{width_of(value)}>({name}, {name}_rows(step), row);"
-        is_read = any(value in call.arrays.values() for call in self._plan.calls)
-        if value in self._plan.listed or len(value.shape) > 1 or not is_read:
-            return ""
-        if numpy.dtype(value.dtype).kind == "f":
-            return f"const T {name} = {name}_rows(step).value({name}_rows(step).template row<1>(row));"
-        labels = self._at(found.rows)
-        indices = "static_cast<const int*>(nullptr)" if found.indices is None else self._at(found.indices)
-        return f"const Index {name} = label_of({labels}, {indices}, {found.rows.shape[0]}, row);"
-
-    def _at(self, argument: Value) -> str:
-        return f"{self._names.argument(argument)} + step * {self._names.stride(argument)}"
 
     def _keep(self, value: Value) -> str:
         width = width_of(value)

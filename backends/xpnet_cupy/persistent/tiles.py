@@ -54,18 +54,21 @@ class TileLines:
 
     def stage(self, number: str) -> Iterator[str]:
         """Yield what reads the inputs for the second stage of a step that come from arguments."""
-        if self.is_staged:
-            yield "{"
-            yield "    const int tile = renewed(blockIdx.x);"
-            for step in filter(self._plan.is_given, self._plan.steps):
-                first, (height, width) = self._tiles.first[step], step.shape
-                rows, columns = self._tiles.rows[step], self._tiles.columns[step]
-                count = -(-height // rows) * -(-width // columns)
-                yield f"    if ({first} <= tile && tile < {first + count}) {{"
-                top = f"Tiles<{self._tile(step)}>({self._number(step)}).top"
-                inputs = f"ahead, {self._source(step, number)}"
-                yield f"        stage_inputs<{height}, {rows}>({inputs}, {top}, 0);"
-                yield "    }"
+        for step in filter(self._plan.is_given, self._plan.steps if self.is_staged else ()):
+            first, (height, width) = self._tiles.first[step], step.shape
+            rows, columns = self._tiles.rows[step], self._tiles.columns[step]
+            end = first + -(-height // rows) * -(-width // columns)
+            source, top = self._source(step, number), f"Tiles<{self._tile(step)}>(blockIdx.x - {first}).top"
+            yield f"if ({first} <= int(blockIdx.x) && blockIdx.x < {end}) {{"
+            yield f"    stage_inputs<{height}, {rows}>(ahead, {source}, {top}, 0);"
+            yield "}"
+
+    def stage_next(self) -> Iterator[str]:
+        """Yield the same of the next step, if there is one."""
+        lines = [*self.stage("step + 1")]
+        if lines:
+            yield "if (step + 1 < steps) {"
+            yield from (f"    {line}" for line in lines)
             yield "}"
 
     def _turns(self, lines: Callable[[Step], list[str]], *, with_sums: bool) -> Iterator[str]:
