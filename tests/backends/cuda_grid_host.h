@@ -14,6 +14,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <memory>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -87,7 +88,7 @@ struct Memory {
 inline std::vector<Thread> threads;
 inline std::vector<Warp> warps;
 inline std::vector<Block> blocks;
-inline std::vector<char> stacks;
+inline std::unique_ptr<char[]> stacks;  // no page of memory is touched that no thread needs
 inline unsigned current;
 inline jmp_buf scheduler;
 inline Order order;
@@ -266,6 +267,7 @@ inline bool run_block(unsigned block)
 inline const char* run()
 {
     while (take_turns(of_blocks, gridDim.x, run_block)) {}
+    stacks.reset();
     for (const Thread& each : threads) {
         if (each.state != State::done && !fault) fault = "threads wait for others for ever";
     }
@@ -329,7 +331,7 @@ const char* launch(void (*kernel)(Parameters...), void** args, const Grid& size,
     const Bytes seen(global.begin, global.begin + global.size);
     blocks.assign(size.blocks, {{}, Bytes(size.shared + guard, unwritten), seen, seen});
     warps.assign((all + warp - 1) / warp, {});
-    stacks.resize(std::max(stacks.size(), all * stack));
+    stacks = std::make_unique_for_overwrite<char[]>(all * stack);
     threads.resize(all);
     for (std::size_t t = 0; t < all; ++t) {
         threads[t].state = State::ready;

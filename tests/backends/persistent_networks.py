@@ -107,22 +107,37 @@ def _numbers(random, shape, loss):
 
 def large():
     """Return steps with wide layers, whose parameters are too many to keep, and with a long batch."""
-    random = numpy.random.default_rng(0)
     wide = xpnet.Sequential(
         xpnet.Linear(300, 150), xpnet.Softmax(), xpnet.Linear(150, 70), xpnet.ReLU(), xpnet.Linear(70, 40)
     )
     images, labels = make_images("sparse", (19, 300)), numpy.arange(19) * 2
     long = xpnet.Sequential(xpnet.Linear(20, 33), xpnet.Tanh(), xpnet.Linear(33, 3))
-    others = make_images("float", (201, 20)), numpy.arange(201) % 3
-    found = []
-    for model, data, dtype, optimizer, batch in (
-        (wide, (images, labels), "float32", Adam(0.01, eps=1e-3), 9),
-        (long, others, "float64", Momentum(0.1), 150),
-    ):
-        problem = Problem(model, SoftmaxCrossEntropy(), Scaling(), dtype)
-        rows = random.integers(0, len(data[0]), (4, batch)).astype(numpy.int32)
-        found.append(trained(problem, xpnet.Dataset(*data), optimizer, rows))
-    return found
+    others = xpnet.Dataset(make_images("float", (201, 20)), numpy.arange(201) % 3)
+    return [
+        classified(wide, xpnet.Dataset(images, labels), Adam(0.01, eps=1e-3), batch=9, dtype="float32"),
+        classified(long, others, Momentum(0.1), batch=150, dtype="float64"),
+    ]
+
+
+def course():
+    """Return steps of the network of the course, on images as sparse as digits."""
+    data = xpnet.Dataset(make_images("sparse", (300, 784)), numpy.arange(300) % 10)
+    return classified(xpnet.mlp(784, 64, 10), data, Momentum(0.1), batch=128, dtype="float32")
+
+
+def shaped():
+    """Return steps of a network that changes the shape of rows, and adds layers to their inputs."""
+    layers = xpnet.Flatten(), xpnet.Residual(xpnet.Linear(12, 12), xpnet.Tanh()), xpnet.Unflatten(2, 3, 2)
+    model = xpnet.Sequential(*layers, xpnet.ReLU(), xpnet.Flatten(), xpnet.Linear(12, 3))
+    data = xpnet.Dataset(make_images("dense", (20, 3, 4)), numpy.arange(20) % 3)
+    return classified(model, data, SGD(0.1), batch=5, dtype="float64")
+
+
+def classified(model, data, optimizer, *, batch, dtype):
+    """Return four steps of a model that tells classes apart."""
+    problem = Problem(model, SoftmaxCrossEntropy(), Scaling(), dtype)
+    rows = numpy.random.default_rng(0).integers(0, len(data), (4, batch))
+    return trained(problem, data, optimizer, rows.astype(numpy.int32))
 
 
 def gathered_step(xp, params, total, rows, images, labels):
@@ -142,15 +157,15 @@ def gathered_step(xp, params, total, rows, images, labels):
     return params, xp.nn.accumulate(total, loss, 2.5)
 
 
-def given_step(xp, params, rows, frozen):
+def given_step(xp, params, number, rows, frozen):
     """Step a layer behind one that stays, by rows that are whole batches."""
     x, targets = rows
     y = xp.nn.tanh(xp.nn.linear(x, *frozen))
+    y = xp.nn.dropout(y, 2**63 + 2**31 + 5, number, 0.25, first=2**33 + 5)
     _, d_outputs = xp.nn.squared_error(xp.nn.linear(y, *params), targets)
     _, *grads = xp.nn.linear_backward(y, params[0], d_outputs, input_gradient=False)
-    return (
-        tuple(xp.nn.sgd_step(p, grad, 0.1, weight_decay=0.1) for p, grad in zip(params, grads, strict=True)),
-    )
+    both = zip(params, grads, strict=True)
+    return tuple(xp.nn.sgd_step(p, grad, 0.1, weight_decay=0.1) for p, grad in both), number + 1
 
 
 def own(dtype, integer):
@@ -164,9 +179,6 @@ def own(dtype, integer):
     indices, labels = random.integers(-20, 20, (9, 5)), random.integers(-1, 45, 20)
     rows = indices.astype(integer), numbers(9, 40)
     gathered = (params, numbers()), rows, (numbers(20, 6), labels.astype(integer))
-    given = (
-        ((numbers(8, 3), numbers(3)),),
-        (numbers(9, 7, 5), numbers(9, 7, 3)),
-        ((numbers(5, 8), numbers(8)),),
-    )
+    layer, frozen = (numbers(8, 3), numbers(3)), (numbers(5, 8), numbers(8))
+    given = (layer, 2**32 - 4), (numbers(9, 7, 5), numbers(9, 7, 3)), (frozen,)
     return [Steps(gathered_step, *gathered), Steps(given_step, *given)]
