@@ -1,8 +1,9 @@
 """The backend `cupy`: CuPy's arrays, resident on a CUDA device, with `kernels.cu` for the functions of `nn`.
 
-`compile` captures whole steps: `fusion` turns the calls of a trace into tasks, and `graphs` captures their
-launches as a CUDA graph. `functions` has the functions of `nn`, from `kernels`, `rules` and `dense`; `source`
-reads `kernels.cu`; `blas` calls cuBLAS; `sums` adds gradients up over processes by NCCL.
+`compile` replays steps: those of a scan are one kernel if they are small (`persistent`), else `fusion` turns
+the calls of a trace into tasks, and `graphs` captures their launches as a CUDA graph; `programs` chooses.
+`functions` has the functions of `nn`, from `kernels`, `rules` and `dense`; `source` reads `kernels.cu`;
+`blas` calls cuBLAS; `sums` adds gradients up over processes by NCCL.
 
 A thread works on one device at a time, and uses an array on the device that it was made on:
 ``xpnet.backend("cupy:1")`` makes the second device current for the thread that calls it, and

@@ -133,6 +133,29 @@ def test_rows_that_are_apart_are_strided_over_by_the_kernel(xp):
     assert program.captures == 0
 
 
+def test_rows_may_be_the_examples_themselves(xp):
+    def step(xp, w, b, total, row):
+        x, y = row
+        loss, d_y = xp.nn.squared_error(xp.nn.linear(x, w, b), y)
+        _, d_w, d_b = xp.nn.linear_backward(x, w, d_y, input_gradient=False)
+        w, b = xp.nn.sgd_step(w, d_w, 0.1), xp.nn.sgd_step(b, d_b, 0.1)
+        return w, b, xp.nn.accumulate(total, loss, 0.5)
+
+    random = numpy.random.default_rng(0)
+    start = [random.normal(size=shape) for shape in ((4, 3), (3,), ())]
+    rows = tuple(random.normal(size=(12, 5, n)) for n in (4, 3))
+    carry, compiled = tuple(map(xp.asarray, start)), xp.compile(step)
+    for _ in range(2):
+        carry = xp.scan(compiled, carry, tuple(map(xp.asarray, rows)))
+    expected = tuple(start)
+    for _ in range(2):
+        expected = steps.PLAIN.scan(step, expected, rows)
+    for mine, plain in zip(carry, expected, strict=True):
+        numpy.testing.assert_allclose(mine, plain, rtol=1e-12)
+    assert compiled.report == ""
+    assert Cooperative.launches == [1, 10, 12]
+
+
 def test_arrays_that_the_kernel_cannot_read_are_left_to_the_graph(xp):
     """It reads several neighbours of a parameter at once, and their number must have the address for that."""
     trainer, program, carry = trained(xp, make_rows(3))
