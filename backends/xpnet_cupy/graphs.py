@@ -68,6 +68,7 @@ class CuPyProgram:
         self._given = trace.given
         self._arrays: dict[Value, Array] = {}  # the arguments
         self._copies: dict[Value, Array] = {}
+        self._staged: dict[int, Array] = {}  # by place: what differs from step to step of a scan
         tasks = Tasks(self.tasks, trace.arguments)
         self._launch_each, self._values, self._slots = tasks.run, tasks.values, tasks.slots
         in_table = self._table.leaves
@@ -124,6 +125,7 @@ class CuPyProgram:
         self._graph = None
         self._arrays.clear()
         self._copies.clear()
+        self._staged.clear()
         self._table.forget()
         for slot in self._fixed.values():
             self._values[slot] = None
@@ -154,29 +156,38 @@ class CuPyProgram:
         """See `xpnet.replay.program.Program`.
 
         If the table holds all that differs from step to step, the graph is launched again and again, and
-        Python does nothing else in between.
+        Python does nothing else in between. Other arrays are copied to where the graph reads them.
         """
-        if not self._can_loop(loop):
+        if any(self._given[place] in self.changed for place in loop.rows):
             scan_by_runs(self, leaves, moved, loop)
             return
+        in_place = {value: total.leaf for value, total in self._totals.items()}
+        made = {place: self.getter(v) for place, v in loop.carried.items() if in_place.get(v) != place}
+        copied = [place for place in (*made, *loop.rows) if place in self._fixed]
         added = loop.counted | {place: rows.strides[0] for place, rows in loop.rows.items()}
         first, done = [*leaves], 0
         while done < loop.steps:
             _go_to(done, leaves, first, loop)
-            self.run(leaves, [] if done else moved)
+            if done:
+                for place, get in made.items():
+                    leaves[place] = get()
+            self._copy(leaves, copied)
+            self.run(leaves, [*made, *copied] if done else moved)
             done += 1
-            if self._graph is not None:
+            if self._graph is not None and not made and not copied:
                 more = min(self._table.ahead(leaves, added), loop.steps - done)
                 self._launch_again(more)
                 done += more
         _go_to(done - 1, leaves, first, loop)
 
-    def _can_loop(self, loop: Loop) -> bool:
-        """Return whether the table holds all arrays that differ from step to step."""
-        in_place = {value: total.leaf for value, total in self._totals.items()}
-        return self._table.leaves.issuperset(loop.rows) and all(
-            in_place.get(value) == place for place, value in loop.carried.items()
-        )
+    def _copy(self, leaves: list[Any], places: list[int]) -> None:
+        """Replace arrays by copies that are in the same place each time."""
+        with self._device:
+            for place in places:
+                if place not in self._staged:
+                    self._staged[place] = cupy.empty(leaves[place].shape, leaves[place].dtype)
+                self._staged[place][...] = leaves[place]
+                leaves[place] = self._staged[place]
 
     def _launch_again(self, times: int) -> None:
         with self._device:

@@ -290,6 +290,22 @@ def test_a_scan_on_a_gpu_returns_before_the_device_has_finished(sizes, xp, cupy)
 
 
 @pytest.mark.gpu
+def test_a_scan_on_a_gpu_carries_what_a_step_makes(xp):
+    def step(xp, h, w, b, x):
+        return xp.nn.tanh(xp.nn.add(xp.nn.linear(h, w, b), x)), w, b
+
+    carry = [_draw(*shape, dtype="float32") / 9 for shape in ((5, 4), (4, 4), (4,))]
+    rows, compiled = _draw(50, 5, 4, dtype="float32"), xp.compile(step)
+    found, expected = tuple(map(xp.asarray, carry)), tuple(carry)
+    for _ in range(2):
+        found = xp.scan(compiled, found, xp.asarray(rows))
+        expected = xpnet.backend("numpy").scan(step, expected, rows)
+    numpy.testing.assert_allclose(xp.to_host(found[0]), expected[0], rtol=1e-4, atol=1e-5)
+    assert compiled.report == ""
+    assert compiled.programs[0].captures == 2
+
+
+@pytest.mark.gpu
 def test_a_model_trained_on_a_gpu_predicts_the_same_on_numpy_and_back(tmp_path, xp):
     train, test = xpnet.datasets.mnist()
     model = xpnet.mlp(784, 64, 10, activation="sigmoid")

@@ -92,7 +92,20 @@ def test_scan_of_rows_that_are_apart_is_that_of_copies(xp):
     assert mine.compiled.report == ""
 
 
-def test_rows_that_no_table_holds_are_bound_one_by_one(xp):
+def scan_like_the_twins(xp, step, carry, rows):
+    """Scan twice by a compiled step and by the twins, compare, and return how often a graph was captured."""
+    compiled = xp.compile(step)
+    mine, plain = tuple(map(xp.asarray, carry)), tuple(x.copy() for x in carry)
+    for _ in range(2):
+        mine = xp.scan(compiled, mine, tuple(map(xp.asarray, rows)))
+        plain = steps.PLAIN.scan(step, plain, rows)
+        for one, other in zip(mine, plain, strict=True):
+            numpy.testing.assert_allclose(one, other, rtol=1e-10)
+    assert compiled.report == ""
+    return compiled.programs[0].captures
+
+
+def test_rows_that_no_table_holds_are_copied_to_where_the_graph_reads_them(xp):
     def step(xp, w, b, total, row):
         x, y = row
         loss, d_y = xp.nn.squared_error(xp.nn.linear(x, w, b), y)
@@ -100,12 +113,37 @@ def test_rows_that_no_table_holds_are_bound_one_by_one(xp):
         return xp.nn.sgd_step(w, d_w, 0.1), xp.nn.sgd_step(b, d_b, 0.1), xp.nn.accumulate(total, loss, 0.5)
 
     random = numpy.random.default_rng(0)
-    start = [random.normal(size=shape) for shape in ((4, 3), (3,), ())]
+    carry = [random.normal(size=shape) for shape in ((4, 3), (3,), ())]
     rows = tuple(random.normal(size=(12, 5, n)) for n in (4, 3))
-    found = xp.scan(compiled := xp.compile(step), tuple(map(xp.asarray, start)), tuple(map(xp.asarray, rows)))
-    for mine, plain in zip(found, steps.PLAIN.scan(step, tuple(start), rows), strict=True):
-        numpy.testing.assert_allclose(mine, plain, rtol=1e-12)
-    assert compiled.report == ""
+    assert scan_like_the_twins(xp, step, carry, rows) == 2
+
+
+def test_what_a_step_makes_for_the_next_is_copied_to_where_the_graph_reads_it(xp):
+    """A recurrent network, whose states also change places."""
+
+    def step(xp, h, g, w, b, row):
+        z = xp.nn.add(xp.nn.linear(h, w, b), row[0])
+        return xp.nn.tanh(z), xp.nn.sigmoid(xp.nn.add(z, g)), w, b
+
+    random = numpy.random.default_rng(0)
+    carry = [random.normal(size=shape) for shape in ((5, 4), (5, 4), (4, 4), (4,))]
+    assert scan_like_the_twins(xp, step, carry, (random.normal(size=(12, 5, 4)),)) == 2
+
+
+def test_rows_that_a_step_changes_are_changed(xp):
+    def step(xp, total, row):
+        p, grad = row
+        loss, _ = xp.nn.squared_error(p, grad)
+        xp.nn.sgd_step(p, grad, 0.5)
+        return (xp.nn.accumulate(total, loss, 0.5),)
+
+    compiled = xp.compile(step)
+    p, grad = (xp.asarray(numpy.random.default_rng(seed).normal(size=(9, 4, 3))) for seed in (0, 1))
+    expected = numpy.array(p)
+    for _ in range(2):
+        xp.scan(compiled, (xp.asarray(0.0),), (p, grad))
+        expected -= 0.5 * numpy.asarray(grad)
+        numpy.testing.assert_allclose(p, expected, rtol=1e-12)
 
 
 def test_scan_by_graphs_waits_for_nothing_and_reads_nothing(xp, monkeypatch):
