@@ -6,12 +6,12 @@ applies the activation, or takes the optimizer's step. After a large one that is
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import cupy
 
-from xpnet import nn
 from xpnet_cupy import blas, kernels, launch, rules, stored
 from xpnet_cupy.stored import Stored
 
@@ -127,16 +127,18 @@ class Dense:
     def gradient(self, x: Array | Stored, dy: Array) -> tuple[Array, Array]:
         """Return the gradients of a weight and of a bias: see `xpnet.nn.linear_backward`."""
         dtype, n_in, n_out = x.dtype, x.shape[1], dy.shape[1]
-        dy = kernels.ready(dy, dtype)
-        d_bias, store = cupy.empty((n_out,), dtype), rules.rule(None, dtype)
+        dy, store = kernels.ready(dy, dtype), rules.rule(None, dtype)
+        d_bias = cupy.empty((n_out,), dtype)
         if is_small(len(dy), n_in, n_out):
-            d_weight, rows = cupy.empty((n_in, n_out), dtype), n_in
-        else:
-            x = kernels.ready(x, dtype)
-            d_weight = blas.multiply(x, dy, transposed="left", tf32=self.tf32)
-            rows = 0  # With no inputs there is only the row of the bias.
-        _step(None, x, dy, rows, d_weight, d_bias, store, store)
+            d_weight = cupy.empty((n_in, n_out), dtype)
+            _step(None, x, dy, d_weight, d_bias, store, store)
+            return d_weight, d_bias
+        d_weight = self._weight_gradient(x, dy)
+        _step_by_gradient(None, d_weight[:0], dy, d_weight, d_bias, store, store)
         return d_weight, d_bias
+
+    def _weight_gradient(self, x: Array, dy: Array) -> Array:
+        return blas.multiply(kernels.ready(x, dy.dtype), dy, transposed="left", tf32=self.tf32)
 
     def step(
         self,
@@ -162,28 +164,34 @@ class Dense:
         numbers : mapping
             See `rules.rule`.
         """
-        dtype, n_in = x.dtype, x.shape[1]
+        dtype = x.dtype
         dy = kernels.ready(dy, dtype)
-        if not is_small(len(dy), n_in, dy.shape[1]):
-            changed = nn.FUNCTIONS[name].changed
-            for arrays, grad in zip((of_weight, of_bias), self.gradient(x, dy), strict=True):
-                rules.step(name, {**dict(zip(changed, arrays, strict=True)), "grad": grad, **numbers})
-            return
+        if is_small(len(dy), x.shape[1], dy.shape[1]):
+            take = functools.partial(_step, name, x, dy)
+        else:
+            take = functools.partial(_step_by_gradient, name, self._weight_gradient(x, dy), dy)
 
         def change(*arrays: Array) -> None:
             (weight, *of_weight), (bias, *of_bias) = arrays[: len(arrays) // 2], arrays[len(arrays) // 2 :]
             by = [rules.rule(name, dtype, state, numbers) for state in (of_weight, of_bias)]
-            _step(name, x, dy, n_in, weight, bias, *by)
+            take(weight, bias, *by)
 
         rules.in_place(change, [*of_weight, *of_bias])
 
 
-def _step(name: str | None, x: Array | Stored, dy: Array, n_in: int, *args: Any) -> None:
-    batch, n_out = dy.shape
+def _step(name: str | None, x: Array | Stored, dy: Array, *args: Any) -> None:
+    (batch, n_out), n_in = dy.shape, x.shape[1]
     suffix, read, _ = stored.given(x, x.dtype)
     size = launch.tiles(n_in + 1, n_out), launch.THREADS
     last = dy, batch, n_in, n_out, *args
     kernels.run(f"linear_step{suffix}", *size, *read, *last, Rule=name, T=x.dtype)
+
+
+def _step_by_gradient(name: str | None, d_weight: Array, dy: Array, *args: Any) -> None:
+    batch, n_out = dy.shape
+    size = launch.tiles(1, n_out) + launch.blocks(d_weight.size), launch.THREADS
+    last = d_weight, d_weight.size, dy, batch, n_out, *args
+    kernels.run("step_by_gradient", *size, *last, Rule=name, T=dy.dtype)
 
 
 def is_small(batch: int, n_in: int, n_out: int) -> bool:

@@ -208,3 +208,31 @@ __global__ void linear_step_of_stored(
     Stored<T> x{images, indices, n, scale, offset};
     step_layer(x, dy, batch, n_in, n_out, weight, bias, on_weight, on_bias);
 }
+
+// Steps of a weight and a bias after a product of cuBLAS: of the weight by a gradient in memory, of the bias by the
+// rows of dy, which the first blocks add up, each for TILE columns. The other blocks have the weight.
+template <template <typename> class Rule, typename T>
+__global__ void step_by_gradient(
+    const T* d_weight, Index n, const T* dy, Index batch, Index n_out, T* weight, T* bias, Rule<T> on_weight,
+    Rule<T> on_bias)
+{
+    constexpr int APART = MAX_THREADS / TILE;  // threads that divide the rows of a column
+    __shared__ T sums[MAX_THREADS];
+    Index blocks = Element::tiles(n_out);
+    if (blockIdx.x >= blocks) {
+        Index i = (blockIdx.x - blocks) * MAX_THREADS + threadIdx.x;
+        for (; i < n; i += (gridDim.x - blocks) * MAX_THREADS) on_weight(weight, i, d_weight[i]);
+        return;
+    }
+    Index j = blockIdx.x * static_cast<Index>(TILE) + threadIdx.x % TILE;
+    T sum = 0;
+    if (j < n_out) {
+        Index begin = threadIdx.x / TILE * n_out;
+        each_number(dy + j, begin, APART * n_out, batch * n_out, [&](Index, T g) { sum += g; });
+    }
+    sums[threadIdx.x] = sum;
+    __syncthreads();
+    if (threadIdx.x >= TILE || j >= n_out) return;
+    for (int from = threadIdx.x + TILE; from < MAX_THREADS; from += TILE) sum += sums[from];
+    on_bias(bias, j, sum);
+}

@@ -249,7 +249,7 @@ def test_layers_with_an_activation_match_two_twins(function, shape, largest, den
 @pytest.mark.parametrize("dtype", DTYPES)
 @steps
 def test_steps_of_layers_match_their_twins(function, dtype, largest, dense):
-    x, weight, _, dy = _layer(9, 70, 8, dtype)
+    x, weight, _, dy = _layer(9, 70, 11, dtype)
     changed, expected = [], []
     for grad in nn.linear_backward(numpy, x, weight, dy)[1:]:
         given, stepped = _stepped(function, dtype, grad)
@@ -258,6 +258,17 @@ def test_steps_of_layers_match_their_twins(function, dtype, largest, dense):
     numbers = {key: value for key, value in given.items() if key not in function.arrays}
     dense(largest).step(function.name, x, dy, *changed, numbers)
     _check((*changed[0], *changed[1]), tuple(expected), dtype)
+
+
+@by_both
+def test_gradients_of_many_rows_match_their_twin(largest, dense, launch, monkeypatch):
+    monkeypatch.setattr(launch, "MAX_BLOCKS", 1)
+    x, weight, _, dy = _layer(700, 3, 19, "float64")
+    _check(dense(largest).gradient(x, dy), nn.linear_backward(numpy, x, weight, dy)[1:], "float64")
+    bias, d_bias = own(numpy.zeros(19)), dy.sum(axis=0)
+    mine = own(weight.copy())
+    dense(largest).step("sgd_step", x, dy, [mine], [bias], {"lr": 0.5})
+    _check((mine, bias), (weight - 0.5 * x.T @ dy, -0.5 * d_bias), "float64")
 
 
 @pytest.mark.parametrize("layout", ["C", "F"])
