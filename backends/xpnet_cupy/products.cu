@@ -60,16 +60,29 @@ __device__ T product(Element at, Index inner, A a, B b, Number number = {})
     return sum;
 }
 
+// The sums below are functions of their own, so that they are compiled once for all activations and rules.
+
+template <typename T>
+__device__ T forward_sum(Element at, const T* x, const T* weight, Index batch, Index n_in, Index n_out)
+{
+    return product<T, true, false>(
+        at, n_in, [=](Index i, Index k) { return i < batch ? x[i * n_in + k] : T(0); },
+        [=](Index k, Index j) { return j < n_out ? weight[k * n_out + j] : T(0); });
+}
+
+template <typename F, typename T>
+__device__ void finish_element(Element at, T sum, const T* bias, T* z, T* y, Index batch, Index n_out)
+{
+    if (at.split > 0 || at.row() >= batch || at.column() >= n_out) return;
+    finish_layer<F>(sum + bias[at.column()], z, y, at.row() * n_out + at.column());
+}
+
 template <typename F, typename T>
 __global__ void linear(
     const T* x, const T* weight, const T* bias, T* z, T* y, Index batch, Index n_in, Index n_out)
 {
     Element at(n_out);
-    T sum = product<T, true, false>(
-        at, n_in, [=](Index i, Index k) { return i < batch ? x[i * n_in + k] : T(0); },
-        [=](Index k, Index j) { return j < n_out ? weight[k * n_out + j] : T(0); });
-    if (at.split > 0 || at.row() >= batch || at.column() >= n_out) return;
-    finish_layer<F>(sum + bias[at.column()], z, y, at.row() * n_out + at.column());
+    finish_element<F>(at, forward_sum(at, x, weight, batch, n_in, n_out), bias, z, y, batch, n_out);
 }
 
 // What a thread loads at once.
@@ -102,14 +115,12 @@ template <int COUNT, int APART, int LAST, typename T> __device__ void add_up(T* 
 
 // A layer of many inputs: the threads of a block divide these among themselves, each for a piece of each row of the
 // tile, and add up at the end. So all is loaded once, in few waits and without shared memory.
-template <typename F, typename T, typename X>
-__device__ void linear_of_many(
-    X x, const T* weight, const T* bias, T* z, T* y, Index batch, Index n_in, Index n_out)
+template <typename T, typename X>
+__device__ T forward_sum_of_many(Element at, X x, const T* weight, Index batch, Index n_in, Index n_out)
 {
     constexpr int SIZE = Piece<T>::SIZE, ACROSS = TILE / SIZE, APART = MAX_THREADS / ACROSS;
     constexpr int EACH = TILE * TILE / WARP;  // numbers of the tile that a lane has at the end
     __shared__ T sums[MAX_THREADS / WARP][TILE * TILE];
-    Element at(n_out);
     int lane = threadIdx.x % WARP, j = lane % ACROSS * SIZE;
     Index left = at.left + j;
     bool is_whole = n_out % SIZE == 0 && reinterpret_cast<unsigned long long>(weight) % sizeof(Piece<T>) == 0;
@@ -140,17 +151,19 @@ __device__ void linear_of_many(
         sums[threadIdx.x / WARP][number / SIZE * TILE + j + number % SIZE] = mine[e];
     }
     __syncthreads();
-    if (at.split > 0 || at.row() >= batch || at.column() >= n_out) return;
     T sum = 0;
+    if (at.split > 0) return sum;
     for (int warp = 0; warp < MAX_THREADS / WARP; ++warp) sum += sums[warp][threadIdx.x];
-    finish_layer<F>(sum + bias[at.column()], z, y, at.row() * n_out + at.column());
+    return sum;
 }
 
 template <typename F, typename T>
 __global__ void linear_of_many_inputs(
     const T* x, const T* weight, const T* bias, T* z, T* y, Index batch, Index n_in, Index n_out)
 {
-    linear_of_many<F>(Rows<T>{x}, weight, bias, z, y, batch, n_in, n_out);
+    Element at(n_out);
+    T sum = forward_sum_of_many(at, Rows<T>{x}, weight, batch, n_in, n_out);
+    finish_element<F>(at, sum, bias, z, y, batch, n_out);
 }
 
 template <typename F, typename T>
@@ -158,7 +171,17 @@ __global__ void linear_of_stored(
     const unsigned char* images, const int* indices, Index n, T scale, T offset, const T* weight,
     const T* bias, T* z, T* y, Index batch, Index n_in, Index n_out)
 {
-    linear_of_many<F>(Stored<T>{images, indices, n, scale, offset}, weight, bias, z, y, batch, n_in, n_out);
+    Element at(n_out);
+    T sum = forward_sum_of_many(at, Stored<T>{images, indices, n, scale, offset}, weight, batch, n_in, n_out);
+    finish_element<F>(at, sum, bias, z, y, batch, n_out);
+}
+
+template <typename T>
+__device__ T backward_sum(Element at, const T* dy, const T* weight, Index batch, Index n_in, Index n_out)
+{
+    return product<T, true, true>(
+        at, n_out, [=](Index i, Index k) { return i < batch ? dy[i * n_out + k] : T(0); },
+        [=](Index k, Index j) { return j < n_in ? weight[j * n_out + k] : T(0); });
 }
 
 // The gradient at the argument of F, whose result is the layer's input.
@@ -167,26 +190,27 @@ __global__ void linear_backward(
     const T* dy, const T* weight, const T* kept, T* dz, Index batch, Index n_in, Index n_out)
 {
     Element at(n_in);
-    T dx = product<T, true, true>(
-        at, n_out, [=](Index i, Index k) { return i < batch ? dy[i * n_out + k] : T(0); },
-        [=](Index k, Index j) { return j < n_in ? weight[j * n_out + k] : T(0); });
+    T dx = backward_sum(at, dy, weight, batch, n_in, n_out);
     if (at.split > 0 || at.row() >= batch || at.column() >= n_in) return;
     Index i = at.row() * n_in + at.column();
     dz[i] = F::backward(kept[i], dx);
 }
 
-// A step of a layer's weight and bias by their gradients. The bias is row n_in of the weight, whose inputs are 1.
-template <template <typename> class Rule, typename T, typename X>
-__device__ void step_layer(
-    X x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias, Rule<T> on_weight,
-    Rule<T> on_bias)
+// The gradient of a weight and of a bias, which is row n_in of the weight, whose inputs are 1.
+template <typename T, typename X>
+__device__ T gradient_sum(Element at, X x, const T* dy, Index batch, Index n_in, Index n_out)
 {
-    Element at(n_out);
-    T g = product<T, false, false>(
-        at, batch,
-        [=](Index i, Index k) { return i < n_in ? x.raw(x.place(k) * n_in + i) : x.one(); },
+    return product<T, false, false>(
+        at, batch, [=](Index i, Index k) { return i < n_in ? x.raw(x.place(k) * n_in + i) : x.one(); },
         [=](Index k, Index j) { return j < n_out ? dy[k * n_out + j] : T(0); },
         [=](typename X::Raw raw) { return x.number(raw); });
+}
+
+template <template <typename> class Rule, typename T>
+__device__ void step_element(
+    Element at, T g, Index n_in, Index n_out, T* weight, T* bias, const Rule<T>& on_weight,
+    const Rule<T>& on_bias)
+{
     if (at.split > 0 || at.row() > n_in || at.column() >= n_out) return;
     if (at.row() < n_in) on_weight(weight, at.row() * n_out + at.column(), g);
     else on_bias(bias, at.column(), g);
@@ -197,7 +221,9 @@ __global__ void linear_step(
     const T* x, const T* dy, Index batch, Index n_in, Index n_out, T* weight, T* bias,
     Rule<T> on_weight, Rule<T> on_bias)
 {
-    step_layer(Rows<T>{x}, dy, batch, n_in, n_out, weight, bias, on_weight, on_bias);
+    Element at(n_out);
+    T g = gradient_sum(at, Rows<T>{x}, dy, batch, n_in, n_out);
+    step_element(at, g, n_in, n_out, weight, bias, on_weight, on_bias);
 }
 
 template <template <typename> class Rule, typename T>
@@ -205,8 +231,9 @@ __global__ void linear_step_of_stored(
     const unsigned char* images, const int* indices, Index n, T scale, T offset, const T* dy, Index batch,
     Index n_in, Index n_out, T* weight, T* bias, Rule<T> on_weight, Rule<T> on_bias)
 {
-    Stored<T> x{images, indices, n, scale, offset};
-    step_layer(x, dy, batch, n_in, n_out, weight, bias, on_weight, on_bias);
+    Element at(n_out);
+    T g = gradient_sum(at, Stored<T>{images, indices, n, scale, offset}, dy, batch, n_in, n_out);
+    step_element(at, g, n_in, n_out, weight, bias, on_weight, on_bias);
 }
 
 // Steps of a weight and a bias after a product of cuBLAS: of the weight by a gradient in memory, of the bias by the
