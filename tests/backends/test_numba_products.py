@@ -9,6 +9,7 @@ numba = pytest.importorskip("numba", reason="numba is not installed")
 
 from xpnet_numba.images import compress  # noqa: E402
 from xpnet_numba.kernels.compiled import FLAGS  # noqa: E402
+from xpnet_numba.kernels.operations import transpose  # noqa: E402
 from xpnet_numba.kernels.products import (  # noqa: E402
     add_offset,
     add_partials,
@@ -314,3 +315,12 @@ def test_product_without_room_lists_nothing(batch, columns):
     lists = numpy.empty(images.shape[1] * n, numpy.uint32)
     fill_partials(listed, columns, starts, entries, indices, 0, blocks, weight.ravel(), one, lists, n, counts)
     numpy.testing.assert_array_equal(partials, listed)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (9, 30), (16, 8), (20, 3), (3, 20)])
+def test_transposed_matrix_has_rows_and_columns_exchanged(shape):
+    x = numpy.random.default_rng(0).normal(size=shape).astype(numpy.float32)
+    out = numpy.zeros(shape[::-1], numpy.float32)
+    for first, end in ((0, 1), (1, shape[1])):
+        transpose(x, out, first, end)
+    numpy.testing.assert_array_equal(out, x.T)

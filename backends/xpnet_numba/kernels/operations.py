@@ -11,6 +11,10 @@ from xpnet_numba.kernels.products import product, sparse_gradient, sparse_produc
 
 Array = Any
 
+_ROWS = 8
+"""Rows that are transposed at a time: columns of more would evict each other from the cache, if the number of
+columns is a power of two."""
+
 
 @operation
 def gather(
@@ -52,8 +56,15 @@ def multiply(
 @operation
 def transpose(x: Array, out: Array, first: int, end: int) -> None:
     """Fill rows of `out` with the columns of `x`."""
+    begin, rows = 0, out.shape[1]
+    if end - first >= _ROWS:
+        while begin + _ROWS <= rows:
+            for i in range(first, end):
+                for j in range(_ROWS):
+                    out[i, begin + j] = x[begin + j, i]
+            begin += _ROWS
     for i in range(first, end):
-        for j in range(out.shape[1]):
+        for j in range(begin, rows):
             out[i, j] = x[j, i]
 
 
