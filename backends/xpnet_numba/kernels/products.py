@@ -22,6 +22,9 @@ _VALUE = numpy.uint32(255)
 _PIXEL = numpy.uint8(0)
 _LINE = 16
 """Elements of uint32 in a cache line."""
+_NEAR, _FAR = 8, 24
+"""How many images ahead entries are prefetched, and before them where they begin: those of a batch are far
+apart."""
 _INNER = 128
 """Rows of the right factor that are used at a time: if the number of columns is a power of two, more than 256
 would evict each other from the cache."""
@@ -168,12 +171,19 @@ def block_of(length: int, i: int, count: int) -> tuple[int, int]:
 
 
 @part
-def _fetch(starts: Array, entries: Array, indices: Array, i: int, b: int, blocks: int) -> None:
-    """Prefetch an image: those of a batch are far apart."""
+def _fetch_start(starts: Array, indices: Array, i: int, b: int, blocks: int) -> None:
+    """Prefetch where the entries of an image begin."""
     if i < indices.size:
-        at = indices[i] * blocks + b
-        for k in range(starts[at], starts[at + 1], _LINE):
-            prefetch(entries, k)
+        prefetch(starts, indices[i] * blocks + b)
+
+
+@part
+def _fetch(starts: Array, entries: Array, indices: Array, i: int, b: int, blocks: int, lines: int) -> None:
+    """Prefetch entries of an image, as many for all: a branch that waits for their number takes longer."""
+    if i < indices.size:
+        begin = get(starts, indices[i] * blocks + b)
+        for line in range(lines):
+            prefetch(entries, begin + line * _LINE)
 
 
 def _make_sparse_product(size: int) -> Any:
@@ -201,12 +211,18 @@ def _make_sparse_product(size: int) -> Any:
         if listing:
             for pixel in range(*block_of(counts.size, b, blocks)):
                 counts[pixel] = 0
+        fetching = start == 0 and are_rows
+        lines = get(starts, starts.size - 1) // starts.size // _LINE + 2  # those of most images
+        if fetching:
+            for i in range(_FAR):
+                _fetch_start(starts, indices, i, b, blocks)
         for i in range(indices.size):
-            if start == 0 and are_rows:
-                _fetch(starts, entries, indices, i + 8, b, blocks)
+            if fetching:
+                _fetch_start(starts, indices, i + _FAR, b, blocks)
+                _fetch(starts, entries, indices, i + _NEAR, b, blocks, lines)
             at = (indices[i] if are_rows else row_of(indices[i], images)) * blocks + b
             y = splat(out.dtype.type(0), size)
-            for k in range(starts[at], starts[at + 1]):
+            for k in range(get(starts, at), get(starts, at + 1)):
                 entry = get(entries, k)
                 p, value = numpy.int64(entry >> _VALUE_BITS), entry & _VALUE
                 if listing:
