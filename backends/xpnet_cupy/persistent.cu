@@ -160,17 +160,10 @@ template <typename I> __device__ void prefetch_indices(const I* indices)
     for (int row = thread_of() * LINE; row < BATCH; row += THREADS * LINE) prefetch(indices + row);
 }
 
-// Combines a number of each lane and returns the result to all lanes of the warp.
-template <typename T, T (*op)(T, T)> __device__ T over_warp(T mine)
-{
-    for (int other = WARP / 2; other > 0; other /= 2) mine = op(mine, __shfl_xor_sync(~0u, mine, other));
-    return mine;
-}
-
 // Combines a number of each thread that owns one of N elements; returns the result to these threads.
 template <int N, typename T, T (*op)(T, T)> __device__ T over_row(T mine, T* slots)
 {
-    mine = over_warp<T, op>(mine);
+    mine = over_lanes<T, op>(mine, power_of_two(N, WARP));
     if (N <= WARP) return mine;
     if (lane_of() == 0) slots[warp_of()] = mine;
     __syncthreads();
@@ -304,16 +297,17 @@ template <typename T, int COLUMNS> struct Bands {
 constexpr int IN_FLIGHT = 8;  // loads of a thread
 
 // Adds up rows of a weight, each times an input, for the columns of a lane.
-template <int N_OUT, typename T, typename Inputs, typename Weight>
+template <int N_IN, int N_OUT, typename T, typename Inputs, typename Weight>
 __device__ Pack<T, Bands<T, N_OUT>::PACK> sum_of_rows(Inputs x, Weight weight, int column, int split)
 {
     using At = Bands<T, N_OUT>;
+    constexpr int TURNS = ceiling(N_IN, At::SPLITS), COUNT = TURNS < IN_FLIGHT ? TURNS : IN_FLIGHT;
     Pack<T, At::PACK> sum{};
-    for (int i = split; i < x.count; i += IN_FLIGHT * At::SPLITS) {
-        Pack<T, At::PACK> rows[IN_FLIGHT];
-        T values[IN_FLIGHT];
+    for (int i = split; i < x.count; i += COUNT * At::SPLITS) {
+        Pack<T, At::PACK> rows[COUNT];
+        T values[COUNT];
 #pragma unroll
-        for (int q = 0; q < IN_FLIGHT; ++q) {
+        for (int q = 0; q < COUNT; ++q) {
             int at = i + q * At::SPLITS;
             bool has = at < x.count;
             values[q] = has ? x.value(at) : T(0);
@@ -321,7 +315,7 @@ __device__ Pack<T, Bands<T, N_OUT>::PACK> sum_of_rows(Inputs x, Weight weight, i
             if (has) rows[q] = weight.template pack<At::PACK>(static_cast<Index>(x.place(at)) * N_OUT + column);
         }
 #pragma unroll
-        for (int q = 0; q < IN_FLIGHT; ++q) {
+        for (int q = 0; q < COUNT; ++q) {
 #pragma unroll
             for (int c = 0; c < At::PACK; ++c) sum.at[c] += values[q] * rows[q].at[c];
         }
@@ -330,7 +324,7 @@ __device__ Pack<T, Bands<T, N_OUT>::PACK> sum_of_rows(Inputs x, Weight weight, i
 }
 
 // z = x weight + bias, of which `first` is the thread's own; reads all of x. `parts` has PARTS * N_OUT elements.
-template <int N_OUT, typename T, typename Inputs, typename Weight>
+template <int N_IN, int N_OUT, typename T, typename Inputs, typename Weight>
 __device__ void linear_row(T* z, Inputs x, Weight weight, const T* bias, T first, T* parts)
 {
     using At = Bands<T, N_OUT>;
@@ -341,7 +335,7 @@ __device__ void linear_row(T* z, Inputs x, Weight weight, const T* bias, T first
         const int column = (band * At::LANES + lane % At::LANES) * At::PACK;
         const bool has = column < N_OUT;
         Pack<T, At::PACK> sum{};
-        if (has) sum = sum_of_rows<N_OUT, T>(x, weight, column, split);
+        if (has) sum = sum_of_rows<N_IN, N_OUT, T>(x, weight, column, split);
 #pragma unroll
         for (int c = 0; c < At::PACK; ++c) {
             for (int other = At::LANES; other < WARP; other *= 2) {
@@ -385,286 +379,4 @@ __device__ void input_gradient_row(T* dx, const T* dy, Weight weight)
         if (k < N_IN && thread % LANES == 0) dx[k] = sum;
     }
     __syncthreads();
-}
-
-// Elements of rows
-
-template <int N, typename T> __device__ void keep_row(T* to, const T* x)
-{
-    for (int j = thread_of(); j < N; j += THREADS) __stcg(to + j, x[j]);
-}
-
-template <typename F, int N, typename T> __device__ void activate_row(T* y, const T* z)
-{
-    for (int j = thread_of(); j < N; j += THREADS) y[j] = F::of(z[j]);
-}
-
-template <typename F, int N, typename T> __device__ void activate_backward_row(T* dz, const T* kept, const T* dy)
-{
-    for (int j = thread_of(); j < N; j += THREADS) dz[j] = F::backward(kept[j], dy[j]);
-}
-
-template <int N, typename T> __device__ void leaky_relu_row(T* y, const T* z, T slope)
-{
-    for (int j = thread_of(); j < N; j += THREADS) y[j] = z[j] > 0 ? z[j] : slope * z[j];
-}
-
-template <int N, typename T> __device__ void leaky_relu_backward_row(T* dz, const T* z, const T* dy, T slope)
-{
-    for (int j = thread_of(); j < N; j += THREADS) dz[j] = z[j] > 0 ? dy[j] : slope * dy[j];
-}
-
-template <int N, typename T> __device__ void add_row(T* z, const T* x, const T* y)
-{
-    for (int j = thread_of(); j < N; j += THREADS) z[j] = x[j] + y[j];
-}
-
-// The bits are those of the element's number in the batch, see `dropout`.
-template <int N, typename T>
-__device__ void dropout_row(
-    T* y, const T* x, Index row, Index begin, unsigned low, unsigned high, Index step, unsigned below, T factor)
-{
-    for (int j = thread_of(); j < N; j += THREADS) {
-        Index number = begin + row * N + j;
-        unsigned words[] = {unsigned(number / 4), 0, unsigned(step), 0};
-        philox(words, low, high);
-        unsigned word = number % 4 < 2 ? (number % 4 ? words[1] : words[0]) : number % 4 < 3 ? words[2] : words[3];
-        y[j] = word < below ? T(0) : x[j] * factor;
-    }
-}
-
-template <int N, typename T> __device__ void one_hot_row(T* targets, Index label)
-{
-    for (int j = thread_of(); j < N; j += THREADS) targets[j] = N > 1 ? T(label == j) : T(label);
-}
-
-template <int N, typename T> __device__ void smooth_labels_row(T* smoothed, const T* targets, T kept, T added)
-{
-    for (int j = thread_of(); j < N; j += THREADS) smoothed[j] = targets[j] * kept + added;
-}
-
-// Rows whose elements need each other; `slots` has WARPS elements.
-
-template <int N, typename T> __device__ T maximum_of(const T* z, T* slots)
-{
-    T top = log(T(0));  // minus infinity: a thread must read no element of another one
-    for (int j = thread_of(); j < N; j += THREADS) top = larger(top, z[j]);
-    return over_row<N, T, larger<T>>(top, slots);
-}
-
-// Writes exp(z - top) to e and returns its sum.
-template <int N, typename T> __device__ T exponentials_of(T* e, const T* z, T top, T* slots)
-{
-    T sum = 0;
-    for (int j = thread_of(); j < N; j += THREADS) sum += e[j] = exp(z[j] - top);
-    return over_row<N, T, plus<T>>(sum, slots);
-}
-
-template <int N, typename T> __device__ void softmax_row(T* y, const T* z, T* slots)
-{
-    T total = exponentials_of<N>(y, z, maximum_of<N>(z, slots), slots);
-    for (int j = thread_of(); j < N; j += THREADS) y[j] /= total;
-}
-
-template <int N, typename T> __device__ void softmax_backward_row(T* dz, const T* y, const T* dy, T* slots)
-{
-    T sum = 0;
-    for (int j = thread_of(); j < N; j += THREADS) sum += dy[j] * y[j];
-    sum = over_row<N, T, plus<T>>(sum, slots);
-    for (int j = thread_of(); j < N; j += THREADS) dz[j] = y[j] * (dy[j] - sum);
-}
-
-template <int N, typename T> __device__ void log_softmax_row(T* y, const T* z, T* slots)
-{
-    T top = maximum_of<N>(z, slots);
-    T log_total = log(exponentials_of<N>(y, z, top, slots));
-    for (int j = thread_of(); j < N; j += THREADS) y[j] = z[j] - top - log_total;
-}
-
-template <int N, typename T> __device__ void log_softmax_backward_row(T* dz, const T* y, const T* dy, T* slots)
-{
-    T sum = 0;
-    for (int j = thread_of(); j < N; j += THREADS) sum += dy[j];
-    sum = over_row<N, T, plus<T>>(sum, slots);
-    for (int j = thread_of(); j < N; j += THREADS) dz[j] = dy[j] - exp(y[j]) * sum;
-}
-
-// Losses: each writes the loss of a row, times its share, to `loss`, and the gradient, too.
-
-template <int N, typename T>
-__device__ void softmax_cross_entropy_row(T* d_logits, const T* logits, Index label, T share, T* loss, T* slots)
-{
-    T top = maximum_of<N>(logits, slots);
-    T sum = exponentials_of<N>(d_logits, logits, top, slots);
-    bool is_class = 0 <= label && label < N;
-    for (int j = thread_of(); j < N; j += THREADS) {
-        d_logits[j] = (d_logits[j] / sum - T(j == label)) * share;
-        // A label that is no class has no column, as in the twin.
-        if (j == (is_class ? label : 0)) __stcg(loss, share * (log(sum) - (is_class ? logits[j] - top : T(0))));
-    }
-}
-
-template <int N, typename T>
-__device__ void soft_cross_entropy_row(T* d_logits, const T* logits, const T* targets, T share, T* loss, T* slots)
-{
-    T top = maximum_of<N>(logits, slots);
-    T sum = exponentials_of<N>(d_logits, logits, top, slots);
-    T mine = 0, wanted = 0;
-    for (int j = thread_of(); j < N; j += THREADS) {
-        mine += targets[j] * (log(sum) - (logits[j] - top));
-        wanted += targets[j];
-    }
-    mine = over_row<N, T, plus<T>>(mine, slots);
-    wanted = over_row<N, T, plus<T>>(wanted, slots);
-    for (int j = thread_of(); j < N; j += THREADS) d_logits[j] = share * (d_logits[j] / sum * wanted - targets[j]);
-    if (thread_of() == 0) __stcg(loss, share * mine);
-}
-
-// A row has the mean of the losses of its elements.
-template <int N, typename T, typename Error>
-__device__ void error_row(
-    Error error, T* d_outputs, const T* outputs, const T* targets, T share, T* loss, T* slots)
-{
-    T sum = 0;
-    for (int j = thread_of(); j < N; j += THREADS) {
-        T slope;
-        sum += error(outputs[j], targets[j], slope);
-        d_outputs[j] = share * (slope / T(N));
-    }
-    sum = over_row<N, T, plus<T>>(sum, slots);
-    if (thread_of() == 0) __stcg(loss, share * (sum / T(N)));
-}
-
-// The sum of the weights of a batch.
-template <typename T, typename Source> __device__ T whole_of(Source weights, T* slots)
-{
-    T sum = 0;
-    for (int row = thread_of(); row < BATCH; row += THREADS) sum += weights.value(weights.template row<1>(row));
-    return over_row<THREADS + WARP, T, plus<T>>(sum, slots);
-}
-
-// The share of a row in the mean by weight; 0 if all weights are 0.
-template <typename T> __device__ T share_of(T weight, T whole) { return weight / (whole > 0 ? whole : T(1)); }
-
-// Adds the losses of the rows, each with its share, to a total.
-template <typename T> __device__ void add_losses(T* total, const T* losses, T weight)
-{
-    if (warp_of() > 0) return;
-    T sum = 0;
-    for (int row = lane_of(); row < BATCH; row += WARP) sum += __ldcg(losses + row);
-    sum = over_warp<T, plus<T>>(sum);
-    if (lane_of() == 0) *total += weight * sum;
-}
-
-// Tiles of parameters
-
-// A parameter of HEIGHT x WIDTH as tiles of R x C.
-template <int HEIGHT, int WIDTH, int R, int C> struct Tiles {
-    static constexpr int ACROSS = ceiling(WIDTH, C), SIZE = R * C;
-    int top, left;
-    __device__ explicit Tiles(int tile) : top(tile / ACROSS * R), left(tile % ACROSS * C) {}
-    __device__ bool has(int e) const { return top + e / C < HEIGHT && left + e % C < WIDTH; }
-    __device__ Index place(int e) const { return static_cast<Index>(top + e / C) * WIDTH + left + e % C; }
-};
-
-template <typename Tile, typename T> __device__ void load_tile(Tile tile, T* kept, const T* from)
-{
-    for (int e = thread_of(); e < Tile::SIZE; e += THREADS) kept[e] = tile.has(e) ? __ldcg(from + tile.place(e)) : T(0);
-}
-
-template <typename Tile, typename T> __device__ void save_tile(Tile tile, const T* kept, T* to)
-{
-    for (int e = thread_of(); e < Tile::SIZE; e += THREADS) {
-        if (tile.has(e)) __stcg(to + tile.place(e), kept[e]);
-    }
-}
-
-// Rows of the batch whose inputs are in shared memory at once.
-constexpr int SAMPLES = BATCH < 128 ? BATCH : 128;
-
-template <int HEIGHT, int R, typename T, typename Source>
-__device__ void stage_inputs(T* inputs, Source source, int top, int begin)
-{
-#pragma unroll 4
-    for (int e = thread_of(); e < SAMPLES * R; e += THREADS) {
-        const int row = begin + e / R, k = top + e % R;
-        inputs[e] = row < BATCH && k < HEIGHT ? source.value(source.template row<HEIGHT>(row) + k) : T(0);
-    }
-}
-
-// Gradients at the output of a layer that a lane has at once: rows of the batch that are SPLITS apart.
-template <typename T, int WIDTH, int PACK, int SPLITS> struct Slopes {
-    static constexpr int TURNS = ceiling(SAMPLES, SPLITS), COUNT = TURNS < IN_FLIGHT ? TURNS : IN_FLIGHT;
-    Pack<T, PACK> at[COUNT];
-
-    // Loads those of row `first`, of the SAMPLES from `begin` on, and others; 0 where there is no row.
-    __device__ void load(const T* dy, int begin, int first, int column)
-    {
-#pragma unroll
-        for (int q = 0; q < COUNT; ++q) {
-            const int row = first + q * SPLITS;
-            at[q] = {};
-            if (row < SAMPLES && begin + row < BATCH && column < WIDTH) {
-                at[q] = fetch<PACK>(dy + static_cast<Index>(begin + row) * WIDTH + column);
-            }
-        }
-    }
-
-    // Adds products with the inputs to the sums of a lane.
-    template <int R> __device__ void add(T (&sums)[R][PACK], const T* inputs, int first) const
-    {
-#pragma unroll
-        for (int q = 0; q < COUNT; ++q) {
-            const T* x = inputs + min(first + q * SPLITS, SAMPLES - 1) * R;
-#pragma unroll
-            for (int r = 0; r < R; ++r) {
-#pragma unroll
-                for (int c = 0; c < PACK; ++c) sums[r][c] += x[r] * at[q].at[c];
-            }
-        }
-    }
-};
-
-// Steps a tile of a parameter. IS_KEPT: the tile, and its states in the rule, are in shared memory; IS_STAGED: so are
-// its inputs.
-template <bool IS_KEPT, bool IS_STAGED, int HEIGHT, int WIDTH, int R, int C, typename T, typename Source, typename Rule>
-__device__ void step_tile(int number, T* param, T* kept, Rule rule, Source source, const T* dy, T* inputs, T* parts)
-{
-    constexpr int PACK = WIDTH % 2 || C % 2 ? 1 : 2, LANES = power_of_two(C / PACK, WARP), SPLITS = WARPS * (WARP / LANES);
-    const Tiles<HEIGHT, WIDTH, R, C> tile(number);
-    const int lane = lane_of(), column = lane % LANES * PACK, split = warp_of() * (WARP / LANES) + lane / LANES;
-    const int left = column < C ? tile.left + column : WIDTH;
-    T sums[R][PACK] = {};
-    for (int begin = 0; begin < BATCH; begin += SAMPLES) {
-        Slopes<T, WIDTH, PACK, SPLITS> slopes;
-        slopes.load(dy, begin, split, left);
-        if (begin > 0) __syncthreads();
-        if (!IS_STAGED) stage_inputs<HEIGHT, R>(inputs, source, tile.top, begin);
-        if (!IS_STAGED) __syncthreads();
-        slopes.add(sums, inputs, split);
-        for (int first = split + slopes.COUNT * SPLITS; first < SAMPLES; first += slopes.COUNT * SPLITS) {
-            slopes.load(dy, begin, first, left);
-            slopes.add(sums, inputs, first);
-        }
-    }
-#pragma unroll
-    for (int r = 0; r < R; ++r) {
-#pragma unroll
-        for (int c = 0; c < PACK; ++c) {
-            for (int other = LANES; other < WARP; other *= 2) {
-                sums[r][c] += __shfl_xor_sync(~0u, sums[r][c], other);
-            }
-            if (lane < LANES && column < C) parts[warp_of() * R * C + r * C + column + c] = sums[r][c];
-        }
-    }
-    __syncthreads();
-    for (int e = thread_of(); e < R * C; e += THREADS) {
-        if (!tile.has(e)) continue;
-        T gradient = parts[e];
-#pragma unroll
-        for (int w = 1; w < WARPS; ++w) gradient += parts[w * R * C + e];
-        const Index at = tile.place(e);
-        rule(IS_KEPT ? kept : param, IS_KEPT ? e : at, gradient);
-        if (IS_KEPT) __stcg(param + at, kept[e]);
-    }
 }

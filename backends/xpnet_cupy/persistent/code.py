@@ -18,7 +18,11 @@ from xpnet_cupy.persistent.rows import Rows
 from xpnet_cupy.persistent.sources import Sources
 from xpnet_cupy.persistent.tiles import TileLines
 
-FUNCTIONS = pathlib.Path(__file__).parents[1].joinpath("persistent.cu").read_text(encoding="utf-8")
+FILES = "persistent.cu", "persistent_rows.cu", "persistent_tiles.cu"
+
+FUNCTIONS = "\n".join(
+    (pathlib.Path(__file__).parents[1] / name).read_text(encoding="utf-8") for name in FILES
+)
 INDENT = "    "
 
 

@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
 ALIGNMENT = 16
 LISTED = 4  # as in persistent.cu
-SAMPLES = 128  # as in persistent.cu
-MOST_LANES = 4  # bytes of 16: the widest load
+SAMPLES = 128  # as in persistent_tiles.cu
 PER_THREAD = 2
 """Elements of a tile that a thread steps, at most."""
 KEPT = 4

@@ -100,9 +100,8 @@ class Rows:
         (z,), weight, bias = call.results, call.arrays["weight"], call.arrays["bias"]
         assert z is not None
         own = f"{names[bias]}_own" if bias in self._early else f"own_of<{n_out}>({names[bias]})"
-        return (
-            f"linear_row<{n_out}>({names[z]}, {inputs}, {self._weight(weight)}, {names[bias]}, {own}, parts);"
-        )
+        parameters = f"{self._weight(weight)}, {names[bias]}, {own}"
+        return f"linear_row<{n_in}, {n_out}>({names[z]}, {inputs}, {parameters}, parts);"
 
     def _weight(self, value: Value) -> str:
         """Return what a weight is read from."""
