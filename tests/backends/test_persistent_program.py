@@ -175,6 +175,27 @@ def test_arrays_that_the_kernel_cannot_read_are_left_to_the_graph(xp):
     assert trainer.compiled.report == ""
 
 
+@pytest.mark.parametrize("width", [3, 4])
+def test_weights_that_are_rows_are_left_to_the_graph_unless_all_can_be_read(xp, width):
+    """Those of an odd number of elements are read where they are by the step, but not by the kernel."""
+
+    def step(xp, params, weight, x, bias, targets):
+        y = xp.nn.linear(x, weight, bias)
+        _, d_outputs = xp.nn.squared_error(xp.nn.linear(y, *params), targets)
+        _, *grads = xp.nn.linear_backward(y, params[0], d_outputs, input_gradient=False)
+        return (tuple(xp.nn.sgd_step(p, grad, 0.1) for p, grad in zip(params, grads, strict=True)),)
+
+    random = numpy.random.default_rng(0)
+    shapes = (width, 2), (2,), (9, 5, width), (7, 5), (width,), (7, 2)
+    first, second, *given = (cuda_on_host.own(random.standard_normal(shape)) for shape in shapes)
+    expected = steps.PLAIN.scan(step, ((first.copy(), second.copy()),), *map(numpy.array, given))
+    compiled = xp.compile(step)
+    found = xp.scan(compiled, ((first, second),), *given)
+    steps.assert_same(found, expected, dtype="float64")
+    assert compiled.report == ""
+    assert (max(Cooperative.launches) > 1) == (width == 4)
+
+
 NOTE = "each step is a CUDA graph, since a whole scan cannot be one kernel: "
 
 

@@ -126,7 +126,10 @@ class PersistentProgram:
             return True
         return (
             self._fixed.isdisjoint(loop.rows)
-            and all(rows.strides[0] % rows.dtype.itemsize == 0 for rows in loop.rows.values())
+            and all(
+                rows.strides[0] % (_ALIGNMENT if place in self._aligned else rows.dtype.itemsize) == 0
+                for place, rows in loop.rows.items()
+            )
             and all(self._in_place.get(value) == place for place, value in loop.carried.items())
             and all(loop.counted.get(count.leaf) == 1 for count in self._plan.counts)
         )
