@@ -48,6 +48,24 @@ __device__ void grid_wait(unsigned* barrier, unsigned target)
 // Brings the memory at an address into the L2 cache.
 __device__ void prefetch(const void* at) { asm volatile("prefetch.global.L2 [%0];" ::"l"(at)); }
 
+// Copies 16 bytes from global to shared memory, perhaps only when the same thread calls await_copies().
+__device__ void copy_later(void* to, const void* from)
+{
+#if __CUDA_ARCH__ >= 800
+    const unsigned place = static_cast<unsigned>(__cvta_generic_to_shared(to));
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(from) : "memory");
+#else
+    *static_cast<uint4*>(to) = __ldcg(static_cast<const uint4*>(from));
+#endif
+}
+
+__device__ void await_copies()
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+}
+
 #endif
 
 // Returns a number of which the compiler does not know that it is always the same. Otherwise it computes the addresses
@@ -254,27 +272,12 @@ template <typename T> struct Held {
     }
 };
 
-// Begins to copy a weight of N elements to shared memory; `await_held` and a barrier must follow.
+// Begins to copy a weight of N elements to shared memory; `await_copies` and a barrier must follow.
 template <int N, typename T> __device__ void hold(T* held, const T* weight)
 {
     constexpr int PACK = 16 / sizeof(T);
-    for (int i = thread_of() * PACK; i < N / PACK * PACK; i += THREADS * PACK) {
-#if defined(XPNET_HOST) || __CUDA_ARCH__ < 800
-        *reinterpret_cast<Pack<T, PACK>*>(held + i) = fetch<PACK>(weight + i);
-#else
-        const unsigned to = static_cast<unsigned>(__cvta_generic_to_shared(held + i));
-        asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(weight + i) : "memory");
-#endif
-    }
+    for (int i = thread_of() * PACK; i < N / PACK * PACK; i += THREADS * PACK) copy_later(held + i, weight + i);
     for (int i = N / PACK * PACK + thread_of(); i < N; i += THREADS) held[i] = __ldcg(weight + i);
-}
-
-// Waits for what this thread copies.
-__device__ void await_held()
-{
-#if !defined(XPNET_HOST) && __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.wait_all;" ::: "memory");
-#endif
 }
 
 // Returns a thread's first element of a bias, so that it is there when the sums are.

@@ -12,6 +12,7 @@
 #include <ucontext.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
 #include <memory>
@@ -44,12 +45,20 @@ constexpr unsigned char unwritten = 0xff;  // of a float that is a nan
 struct Order {
     enum Kind : unsigned { forwards, backwards, lockstep, random } kind;
     unsigned seed;
-    int without_line;     // of a __syncthreads() or __syncwarp() at which no thread waits; 0 for none
+    int without_line;     // of a __syncthreads(), __syncwarp() or await_copies() where no thread waits; 0 for none
     int without_barrier;  // of the grid, counted in each step, at which no block waits; -1 for none
     int barriers;         // of the grid, in a step
 };
 
 enum class State { ready, waits, polls, done };
+
+// What one copy_later() copies.
+using Bits = std::array<std::uint64_t, 2>;
+
+struct Copy {
+    void* to;
+    const void* from;
+};
 
 struct Thread {
     ucontext_t entry;
@@ -58,6 +67,7 @@ struct Thread {
     bool has_begun;
     const unsigned* counter;
     unsigned target, waited;
+    std::vector<Copy> copies;
 };
 
 // Threads that wait for each other.
@@ -218,6 +228,20 @@ inline void await(const unsigned* counter, unsigned target)
     leave();
 }
 
+inline void finish_copies(Thread& thread)
+{
+    for (auto [to, from] : thread.copies) {
+        const auto found = read(static_cast<const Bits*>(from));
+        std::memcpy(to, &found, sizeof(found));
+    }
+    thread.copies.clear();
+}
+
+inline void wait_for_copies(int line)
+{
+    if (line != order.without_line) finish_copies(threads[current]);
+}
+
 // Runs a thread until it waits, and returns whether it could.
 inline bool resume(unsigned t)
 {
@@ -337,6 +361,7 @@ const char* launch(void (*kernel)(Parameters...), void** args, const Grid& size,
         threads[t].state = State::ready;
         threads[t].has_begun = false;
         threads[t].waited = 0;
+        threads[t].copies.clear();
         getcontext(&threads[t].entry);
         threads[t].entry.uc_stack.ss_sp = &stacks[t * stack];
         threads[t].entry.uc_stack.ss_size = stack;
@@ -350,6 +375,7 @@ const char* launch(void (*kernel)(Parameters...), void** args, const Grid& size,
 // What a kernel calls. A macro knows its line.
 #define __syncthreads() grid::wait_for_block(__LINE__)
 #define __syncwarp() grid::wait_for_warp(__LINE__)
+#define await_copies() grid::wait_for_copies(__LINE__)
 #define __shfl_sync(mask, mine, lane) grid::exchange(mask, mine, lane, __LINE__)
 #define __shfl_xor_sync(mask, mine, other) grid::exchange(mask, mine, threadIdx.x ^ (other), __LINE__)
 #define __shfl_down_sync(mask, mine, by) \
@@ -373,6 +399,14 @@ template <typename V> V __ldg(const V* at) { return *at; }
 template <typename V> V __ldcg(const V* at) { return grid::read(at); }
 template <typename V> void __stcg(V* at, V value) { *at = value; }
 inline void prefetch(const void*) {}
+
+// Copies in one of the orders at once, in the others only when that is waited for.
+inline void copy_later(void* to, const void* from)
+{
+    auto& mine = grid::threads[grid::current];
+    mine.copies.push_back({to, from});
+    if (grid::order.kind == grid::Order::backwards) grid::finish_copies(mine);
+}
 
 inline void grid_arrive(unsigned* counter)
 {

@@ -60,7 +60,7 @@ class Rows:
         awaits = bool(self._layout.held)
         for call in self._plan.calls:
             if awaits and call.arrays.get("weight") in self._layout.held:
-                yield "await_held();"
+                yield "await_copies();"
                 awaits, is_open = False, True
             if is_open and call.name in ("linear", "linear_backward"):
                 yield BARRIER
