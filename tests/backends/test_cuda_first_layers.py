@@ -116,19 +116,28 @@ def test_a_batch_for_products_of_cublas_is_gathered(xp, package, monkeypatch):
     assert check(xp, make_step("linear"), pixels(23, 11), SHAPES) == GATHERED
 
 
-def test_a_batch_with_other_users_is_gathered(xp):
-    def returned(xp, images, indices, labels, weight, bias, dy):
-        x = xp.nn.gather_batch(images, indices, dtype=weight.dtype, **SCALING)
-        y = xp.nn.linear(x, weight, bias)
-        return xp.nn.sgd_step(weight, xp.nn.linear_backward(x, weight, dy)[1], 0.5), bias, y, x
+def returned(xp, x, weight, bias, dy):
+    _, d_weight, d_bias = xp.nn.linear_backward(x, weight, dy, input_gradient=False)
+    return xp.nn.sgd_step(weight, d_weight, 0.5), xp.nn.sgd_step(bias, d_bias, 0.5), x
 
-    def dropped(xp, images, indices, labels, weight, bias, dy):
-        x = xp.nn.gather_batch(images, indices, dtype=weight.dtype, **SCALING)
-        y = xp.nn.linear(xp.nn.dropout(x, 3, 1, 0.5), weight, bias)
-        return weight, xp.nn.sgd_step(bias, bias, 0.5), y
 
-    for step in (returned, dropped):
-        assert "gather_batch" in check(xp, step, pixels(23, 11), SHAPES)
+def differentiated(xp, x, weight, bias, dy):
+    dx, d_weight, d_bias = xp.nn.linear_backward(x, weight, dy)
+    return xp.nn.sgd_step(weight, d_weight, 0.5), xp.nn.sgd_step(bias, d_bias, 0.5), dx
+
+
+def dropped(xp, x, weight, bias, dy):
+    y = xp.nn.linear(xp.nn.dropout(x, 3, 1, 0.5), weight, bias)
+    return xp.nn.sgd_step(weight, weight, 0.5), xp.nn.sgd_step(bias, bias, 0.5), y
+
+
+@pytest.mark.parametrize("layer", [returned, differentiated, dropped])
+def test_a_batch_with_other_users_is_gathered(layer, xp):
+    def step(xp, images, indices, labels, weight, bias, dy):
+        x = xp.nn.gather_batch(images, indices, dtype=weight.dtype, **SCALING)
+        return layer(xp, x, weight, bias, dy)
+
+    assert "gather_batch" in check(xp, step, pixels(23, 11), SHAPES)
 
 
 def test_gradients_of_stored_images_are_formed_for_other_uses(xp):
