@@ -36,11 +36,16 @@ except xpnet.BackendUnavailableError as e:
 """
 
 IMPORT_ONLY = """
+import pathlib
 import sys
 import xpnet_cupy
 assert xpnet_cupy.xp.name == "cupy"
 assert "relu" in xpnet_cupy.xp.fused
 assert not xpnet_cupy.kernels._kernel.cache_info().currsize
+assert "scipy" not in sys.modules
+maps = pathlib.Path("/proc/self/maps")
+loaded = maps.read_text(encoding="utf-8") if maps.exists() else ""
+assert not [name for name in ("libcublas", "libnvrtc", "libnccl", "libcusolver") if name in loaded]
 """
 
 
@@ -74,7 +79,7 @@ def test_without_cupy_the_error_names_both_ways_to_install_it():
     assert "`pip install 'xpnet[cupy12]'` if it serves CUDA 12" in remedy
 
 
-def test_importing_the_package_compiles_nothing_and_needs_no_device(cupy):
+def test_importing_the_package_compiles_nothing_loads_no_library_of_cuda_and_needs_no_device(cupy):
     assert _run(IMPORT_ONLY) == []
 
 
