@@ -207,9 +207,10 @@ template <typename T, int N> struct Dense {
     __device__ T value(int i) const { return values[i]; }
 };
 
-// Lists the row of a source that is at an address; `counts` has LISTED * WARPS elements. A barrier must follow.
+// Lists the row of a source that is at an address, and returns how many elements are listed; `counts` has
+// LISTED * WARPS elements. A barrier must follow.
 template <int WIDTH, typename T, typename Source>
-__device__ Listed<T> list_row(
+__device__ int list_row(
     int* places, T* values, int* counts, Source source, const typename Source::Stored* from)
 {
     constexpr int LISTED = 4, CHUNKS = ceiling(WIDTH, THREADS) < LISTED ? ceiling(WIDTH, THREADS) : LISTED;
@@ -252,7 +253,7 @@ __device__ Listed<T> list_row(
         }
         if (begin + CHUNKS * THREADS < WIDTH) __syncthreads();
     }
-    return {places, values, count};
+    return count;
 }
 
 // Linear layers

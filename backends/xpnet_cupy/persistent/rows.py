@@ -96,7 +96,11 @@ class Rows:
     def _linear(self, call: Call) -> str:
         names, x = self._names, self._plan.same_as(call.arrays["x"])
         n_in, n_out = call.arrays["weight"].shape
-        inputs = names[x] if x in self._plan.listed else f"Dense<T, {n_in}>{{{names[x]}}}"
+        inputs = f"Dense<T, {n_in}>{{{names[x]}}}"
+        if x in self._plan.listed:
+            inputs = (
+                "Listed<T>{" + ", ".join(f"{names[x]}_{part}" for part in ("places", "values", "count")) + "}"
+            )
         (z,), weight, bias = call.results, call.arrays["weight"], call.arrays["bias"]
         assert z is not None
         own = f"{names[bias]}_own" if bias in self._early else f"own_of<{n_out}>({names[bias]})"

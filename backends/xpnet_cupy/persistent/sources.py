@@ -59,7 +59,7 @@ class Sources:
             yield "};"
         for value in self._read:
             if value in plan.listed:
-                yield f"Listed<T> {names[value]}{{}};"
+                yield f"int {names[value]}_count;"
             elif len(value.shape) == 1:
                 yield f"{'T' if _is_float(value) else 'Index'} {names[value]};"
         for value in self._weights:
@@ -128,7 +128,8 @@ class Sources:
             rows = f"{name}_rows({step})"
             at = f"{rows}.at<{width}>({self._index(value, when)})"
             if value in self._plan.listed:
-                yield f"{name} = list_row<{width}>({name}_places, {name}_values, counts, {rows}, {at});"
+                lists = f"{name}_places, {name}_values, counts"
+                yield f"{name}_count = list_row<{width}>({lists}, {rows}, {at});"
             elif len(value.shape) > 1:
                 yield f"gather_row<{width}>({name}, {rows}, {at});"
             else:
