@@ -24,13 +24,18 @@ template <typename Tile, typename T> __device__ void save_tile(Tile tile, const 
 // Rows of the batch whose inputs are in shared memory at once.
 constexpr int SAMPLES = BATCH < 128 ? BATCH : 128;
 
+// The inputs of R rows of a parameter are loaded by packs.
+template <typename T, int R> struct Inputs {
+    static constexpr int PACK = R > 2 ? 16 / sizeof(T) : R, WIDTH = ceiling(R, PACK) * PACK;
+};
+
 template <int HEIGHT, int R, typename T, typename Source>
 __device__ void stage_inputs(T* inputs, Source source, int top, int begin)
 {
 #pragma unroll 4
     for (int e = thread_of(); e < SAMPLES * R; e += THREADS) {
         const int row = begin + e / R, k = top + e % R;
-        inputs[e] = row < BATCH && k < HEIGHT ? source.value(source.template row<HEIGHT>(row) + k) : T(0);
+        inputs[e / R * Inputs<T, R>::WIDTH + e % R] = row < BATCH && k < HEIGHT ? source.value(source.template row<HEIGHT>(row) + k) : T(0);
     }
 }
 
@@ -57,11 +62,17 @@ template <typename T, int WIDTH, int PACK, int SPLITS> struct Slopes {
     {
 #pragma unroll
         for (int q = 0; q < COUNT; ++q) {
-            const T* x = inputs + min(first + q * SPLITS, SAMPLES - 1) * R;
+            using Own = Inputs<T, R>;
+            const T* from = inputs + min(first + q * SPLITS, SAMPLES - 1) * Own::WIDTH;
+            Pack<T, Own::PACK> x[Own::WIDTH / Own::PACK];
+#pragma unroll
+            for (int r = 0; r < Own::WIDTH; r += Own::PACK) {
+                x[r / Own::PACK] = *reinterpret_cast<const Pack<T, Own::PACK>*>(from + r);
+            }
 #pragma unroll
             for (int r = 0; r < R; ++r) {
 #pragma unroll
-                for (int c = 0; c < PACK; ++c) sums[r][c] += x[r] * at[q].at[c];
+                for (int c = 0; c < PACK; ++c) sums[r][c] += x[r / Own::PACK].at[r % Own::PACK] * at[q].at[c];
             }
         }
     }
@@ -91,13 +102,16 @@ __device__ void step_tile(int number, T* param, T* kept, Rule rule, Source sourc
     }
 #pragma unroll
     for (int r = 0; r < R; ++r) {
+        Pack<T, PACK> sum;
 #pragma unroll
         for (int c = 0; c < PACK; ++c) {
             for (int other = LANES; other < WARP; other *= 2) {
                 sums[r][c] += __shfl_xor_sync(~0u, sums[r][c], other);
             }
-            if (lane < LANES && column < C) parts[warp_of() * R * C + r * C + column + c] = sums[r][c];
+            sum.at[c] = sums[r][c];
         }
+        T* to = parts + warp_of() * R * C + r * C + column;
+        if (lane < LANES && column < C) *reinterpret_cast<Pack<T, PACK>*>(to) = sum;
     }
     __syncthreads();
     for (int e = thread_of(); e < R * C; e += THREADS) {

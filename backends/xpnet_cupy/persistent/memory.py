@@ -94,11 +94,11 @@ def layout_of(plan: Plan, threads: int) -> Layout:
     given = {value: stay.take(width_of(value), size) for value in arrays if value in plan.sources}
     most = {step: most_rows(step, threads, size) for step in plan.steps}
     samples = min(plan.batch, SAMPLES)
-    ahead = stay.take(
-        samples * max((most[step] for step in plan.steps if plan.is_given(step)), default=0), size
-    )
+    inputs_of = {step: padded(rows, size) * samples for step, rows in most.items()}
+    given_inputs = (inputs_of[step] for step in plan.steps if plan.is_given(step))
+    ahead = stay.take(max(given_inputs, default=0), size)
     first, second = _Bytes(stay.end), _Bytes(stay.end)
-    inputs = second.take(samples * max(most.values()), size)
+    inputs = second.take(max(inputs_of.values()), size)
     tile_parts = second.take(warps * max(rows * columns_of(step) for step, rows in most.items()), size)
     rows = given | _rows(plan, first, size)
     columns = [call.arrays["bias"].shape[0] for call in plan.calls if call.name == "linear"]
@@ -189,6 +189,12 @@ def most_rows(step: Step, threads: int, size: int) -> int:
     """Return the most rows of a tile of a step."""
     most = min(MOST_ROWS[size], max(1, PER_THREAD * threads // columns_of(step)))
     return min(most, step.shape[0])
+
+
+def padded(rows: int, size: int) -> int:
+    """Return how many inputs a tile of so many rows has: see `Inputs` in persistent_tiles.cu."""
+    pack = ALIGNMENT // size if rows > 2 else rows
+    return -(-rows // pack) * pack
 
 
 @dataclasses.dataclass(frozen=True)
