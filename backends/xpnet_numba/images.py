@@ -27,10 +27,11 @@ class CompressedImages:
 
     def __init__(self) -> None:
         self._images: Array = None
+        self._blocks = 0
         self._arrays: tuple[Array, Array] = ()  # type: ignore[assignment]
 
-    def of(self, images: Array) -> tuple[Array, Array]:
+    def of(self, images: Array, blocks: int) -> tuple[Array, Array]:
         """Return what `compress` returns for images."""
-        if images is not self._images:
-            self._images, self._arrays = images, compress(images)
+        if images is not self._images or blocks != self._blocks:
+            self._images, self._blocks, self._arrays = images, blocks, compress(images, blocks)
         return self._arrays

@@ -25,9 +25,11 @@ from xpnet_numba.sum_rules import SumRules
 
 Array = Any
 
-BLOCKS = 4
-"""Into how many ranges the pixels of mostly empty images are divided. A weight is used and changed by ranges
-of its rows, so that each stays in the cache of one processor; only the sums of its products travel."""
+BLOCKS, NARROW_BLOCKS = 4, 2
+"""Into how many ranges the pixels of mostly empty images are divided, and for at most `NARROW` outputs. A
+weight is used and changed by ranges of its rows, so that each stays in the cache of one processor; only the
+sums of its products travel."""
+NARROW = 128
 LARGEST_PRODUCT = 2**30
 """Multiplications in the largest matrix product that is ours; beyond it BLAS is faster."""
 LARGEST_LISTS = 2**22
@@ -63,6 +65,7 @@ class Rules:
         self.compressed: dict[Value, tuple[Value, Value]] = {}
         # Gathered batches that are not written out: where their images and their lists are, and the scaling.
         self._batches: dict[Value, tuple[dict[str, Value], dict[str, Value], dict[str, float]]] = {}
+        self._blocks: dict[Value, int] = {}  # of compressed images, and of batches of them
         self._counts: dict[Any, Count] = {}
         self._masks: dict[Call, Value] = {}  # of dropout, by the calls that need them again
         # Values with other shapes in the memory of others.
@@ -249,13 +252,16 @@ class Rules:
             return True
         n, pixels = images.shape
         if images not in self.compressed:
-            self.compressed[images] = self._value((n * BLOCKS + 1,), "int64"), self._value((0,), "uint32")
+            widest = max(user.arrays["weight"].shape[1] for user, _ in lowering.trace.users(x))
+            self._blocks[images] = blocks = NARROW_BLOCKS if widest <= NARROW else BLOCKS
+            self.compressed[images] = self._value((n * blocks + 1,), "int64"), self._value((0,), "uint32")
         starts, entries = self.compressed[images]
         # A cache line more than a list can fill, or the ends of lists would meet in the same sets of a cache.
         room = -(-x.shape[0] // 32) * 32 + 16
         lists, counts = self._value((pixels * room,), "uint32"), self._value((pixels,), "int64")
         found = {"starts": starts, "entries": entries, "indices": indices}
         self._batches[x] = found, {"lists": lists, "counts": counts}, scaling
+        self._blocks[x] = self._blocks[images]
         return True
 
     def _is_sparse(self, trace: Trace, call: Call) -> bool:
@@ -282,7 +288,8 @@ class Rules:
         x, weight, bias = call.arrays.values()
         if x in self._batches:
             images, lists, scaling = self._batches[x]
-            scale, offset, partials = scaling["scale"], scaling["offset"], self._value((BLOCKS, *z.shape))
+            scale, offset = scaling["scale"], scaling["offset"]
+            partials = self._value((self._blocks[x], *z.shape))
             add("multiply_sparse", {"scale": scale}, weight=weight, partials=partials, **images, **lists)
             if offset:
                 folded = self._value(bias.shape)

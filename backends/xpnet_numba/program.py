@@ -118,7 +118,9 @@ class NumbaProgram:
         self._arrays[slot] = array
         self._addresses[slot] = begin
         if slot in self._compressed:
-            for other, found in zip(self._compressed[slot], self._images.of(array), strict=True):
+            starts, _ = others = self._compressed[slot]
+            blocks = len(self._arrays[starts]) // len(array)
+            for other, found in zip(others, self._images.of(array, blocks), strict=True):
                 self._bind(other, found)
         for other, place, shape in self._parts.get(slot, ()):
             self._arrays[other] = array[place].reshape(shape)
