@@ -40,12 +40,12 @@ class Changes:
         added: Mapping[int, int],
     ) -> None:
         self._added = added
-        self._counts, self._width, copies = [], 0, []
-        for count, blocks in counted:
-            begin, size = self._width, blocks[0].shape[1]
-            self._width += size
-            self._counts.append((count, slice(begin, self._width)))
+        self._counts = [count for count, _ in counted]
+        begin, copies = 0, []
+        for _, blocks in counted:
+            size = blocks[0].shape[1]
             copies += [(begin, address(row), size) for block in blocks for row in block]
+            begin += size
         self._dtype = counted[0][1][0].dtype if counted else None
         self._program = Placed.of(program.copy())
         self._kept = [
@@ -71,16 +71,17 @@ class Changes:
         program = self._program.array
         program[layout.STEPS] = steps
         if self._counts:
-            self._table = numpy.empty((steps, self._width), self._dtype)
+            self._table = numpy.array([self._next(leaves) for _ in range(steps)], self._dtype)
             program[layout.TABLE] = address(self._table)
             program[layout.TABLE_BYTES] = self._table.strides[0]
-            for row in self._table:
-                self._add_to(leaves, 1)
-                for count, columns in self._counts:
-                    row[columns] = count(leaves)
         else:
             self._add_to(leaves, steps)
         return self._program
+
+    def _next(self, leaves: list[Any]) -> list[float]:
+        """Return the numbers of the next step."""
+        self._add_to(leaves, 1)
+        return [number for count in self._counts for number in count(leaves)]
 
     def _add_to(self, leaves: list[Any], times: int) -> None:
         for place, added in self._added.items():
