@@ -216,6 +216,8 @@ def _make_sparse_product(size: int) -> Any:
         if fetching:
             for i in range(_FAR):
                 _fetch_start(starts, indices, i, b, blocks)
+            for i in range(_NEAR):
+                _fetch(starts, entries, indices, i, b, blocks, lines)
         for i in range(indices.size):
             if fetching:
                 _fetch_start(starts, indices, i + _FAR, b, blocks)
