@@ -1,19 +1,30 @@
 """What the plan of a persistent kernel takes, what it refuses, and its numbers; no kernel runs here."""
 
+import functools
 import itertools
 
 import numpy
 import pytest
-from steps import PLAIN, make_arguments, make_images
+from steps import OPTIMIZERS, PLAIN, make_arguments, make_images
 
 import xpnet
-from xpnet import schedules
+from xpnet import layers, schedules
 from xpnet.batches import Scaling
 from xpnet.problem import Problem
 from xpnet.replay.tracing import trace
 from xpnet.trainer import Trainer
 
 BATCH = 16
+
+OTHERS = [
+    *layers.ACTIVATIONS.values(),
+    xpnet.Softmax,
+    functools.partial(xpnet.Dropout, 0.2),
+    functools.partial(xpnet.BatchNorm, 8),
+    functools.partial(xpnet.LayerNorm, 8),
+    lambda: xpnet.Residual(xpnet.Linear(8, 8), xpnet.Tanh()),
+    lambda: xpnet.Sequential(xpnet.Unflatten(2, 2, 2), xpnet.ReLU(), xpnet.Flatten()),
+]
 
 
 def traced(step, *args):
@@ -244,6 +255,16 @@ def test_other_layers_are_refused_by_name(model, package):
         package.plan.plan_of(trained(model))
 
 
+def test_functions_of_the_library_are_refused(package):
+    def step(xp, params, images, labels, indices):
+        new = written()(xp, params, images, labels, indices)
+        return new, xp.tanh(params["bias"])
+
+    found = trace(PLAIN, step, make_arguments(), whole=True)[1]
+    with pytest.raises(package.plan.NotPersistent, match=r"`xp\.tanh` is in no persistent kernel"):
+        package.plan.plan_of(found)
+
+
 def test_clipping_by_the_norm_is_refused(package):
     with pytest.raises(package.plan.NotPersistent, match=r"`nn\.sum_of_squares` is in no persistent kernel"):
         package.plan.plan_of(trained(mlp(29, 3), optimizer=xpnet.SGD(0.1, clip_norm=1.0)))
@@ -297,6 +318,26 @@ def test_a_loss_that_is_used_elsewhere_is_refused(package):
         return stepped(xp, params, found), total
 
     refused(package, "is given what is no loss, or is used elsewhere", written(counted), *make_arguments())
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_networks_of_any_layers_are_planned_or_refused(seed, package):
+    random = numpy.random.default_rng(seed)
+    n_in, rows = int(random.choice([3, 29])), numpy.arange(BATCH, dtype="int32")
+    found_layers = [xpnet.Linear(n_in, 8)]
+    for kind in random.choice(len(OTHERS), 4):
+        found_layers += [OTHERS[kind](), xpnet.Linear(8, 8)]
+    model = xpnet.Sequential(*found_layers)
+    trainer = trainer_of(model, n_in=n_in, optimizer=OPTIMIZERS[seed % len(OPTIMIZERS)])
+    total = numpy.zeros((), trainer._images.dtype)
+    carry = trainer.params, trainer._state, total, trainer._next_step, *trainer._kept
+    found = traced(trainer._step, *carry, rows, trainer._images.images, trainer._targets.arrays)
+    if {"batch_norm_training", "layer_norm"} & {call.name for call in found.calls}:
+        with pytest.raises(package.plan.NotPersistent, match="is in no persistent kernel"):
+            package.plan.plan_of(found)
+    else:
+        plan = package.plan.plan_of(found)
+        assert "persistent(" in package.code.source_of(plan, blocks=3, threads=64)
 
 
 def test_a_step_without_an_optimizer_is_refused(package):

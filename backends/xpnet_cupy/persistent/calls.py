@@ -53,6 +53,8 @@ def is_row_function(call: Call) -> bool:
 
 def check_call(call: Call) -> None:
     """Raise NotPersistent unless a persistent kernel has a function for a call and its numbers."""
+    if call.function is not nn.FUNCTIONS.get(call.name):
+        raise NotPersistent(f"`{call.name}` is in no persistent kernel")
     is_sum = call.name in ("accumulate", "accumulate_weighted")
     if not (is_row_function(call) or is_sum or (call.function.is_step and call.name in source.RULES)):
         raise NotPersistent(f"`nn.{call.name}` is in no persistent kernel")
