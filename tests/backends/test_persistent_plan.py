@@ -207,6 +207,34 @@ def test_source_refuses_threads_that_are_no_warps(package, plan_of):
             package.code.source_of(plan, blocks=size[0], threads=size[1])
 
 
+def test_a_block_keeps_its_parameters_if_they_fit(package, plan_of):
+    plan = plan_of(trained(mlp(784, 64, 10), n_in=784))
+    many, one = (package.code.source_of(plan, blocks=blocks, threads=512) for blocks in (132, 1))
+    assert "step_tile<true" in many
+    assert "step_tile<false" not in many
+    assert "step_tile<false" in one
+    assert "step_tile<true" not in one
+
+
+def test_pixels_of_the_next_step_are_staged_if_a_block_has_one_tile(package, plan_of):
+    plan = plan_of(trained(mlp(29, 17, 3)))
+    many, few = (package.code.source_of(plan, blocks=blocks, threads=64) for blocks in (132, 3))
+    assert "stage_inputs<29, 1>(ahead, x0_rows(step + 1)" in many
+    assert "(ahead, " not in few
+
+
+def test_weights_after_the_first_are_copied_where_that_takes_no_more_memory(package, plan_of):
+    plan = plan_of(trained(mlp(29, 64, 64, 3)))
+    layout = package.code.memory.layout_of(plan, 512)
+    _, second, third = (step.param for step in plan.steps if step.x is not None)
+    assert {*layout.held} == {second, third}
+    assert "linear_row<64, 64>(" in package.code.source_of(plan, blocks=132, threads=512)
+    ends = [at + 4 * weight.shape[0] * weight.shape[1] for weight, at in layout.held.items()]
+    assert max(ends) <= layout.size
+    wide = plan_of(trained(mlp(29, 700, 700, 3)))
+    assert [x.shape for x in package.code.memory.layout_of(wide, 512).held] == [(700, 3)]
+
+
 def test_rows_may_be_arguments_themselves(plan_of):
     def step(xp, params, x, targets):
         outputs = xp.nn.linear(x, params["weight"], params["bias"])
