@@ -11,7 +11,9 @@ template <int HEIGHT, int WIDTH, int R, int C> struct Tiles {
 
 template <typename Tile, typename T> __device__ void load_tile(Tile tile, T* kept, const T* from)
 {
-    for (int e = thread_of(); e < Tile::SIZE; e += THREADS) kept[e] = tile.has(e) ? __ldcg(from + tile.place(e)) : T(0);
+    for (int e = thread_of(); e < Tile::SIZE; e += THREADS) {
+        kept[e] = tile.has(e) ? __ldcg(from + tile.place(e)) : T(0);
+    }
 }
 
 template <typename Tile, typename T> __device__ void save_tile(Tile tile, const T* kept, T* to)
@@ -35,7 +37,9 @@ __device__ void stage_inputs(T* inputs, Source source, int top, int begin)
 #pragma unroll 4
     for (int e = thread_of(); e < SAMPLES * R; e += THREADS) {
         const int row = begin + e / R, k = top + e % R;
-        inputs[e / R * Inputs<T, R>::WIDTH + e % R] = row < BATCH && k < HEIGHT ? source.value(source.template row<HEIGHT>(row) + k) : T(0);
+        const bool has = row < BATCH && k < HEIGHT;
+        T x = has ? source.value(source.template row<HEIGHT>(row) + k) : T(0);
+        inputs[e / R * Inputs<T, R>::WIDTH + e % R] = x;
     }
 }
 
@@ -80,10 +84,12 @@ template <typename T, int WIDTH, int PACK, int SPLITS> struct Slopes {
 
 // Steps a tile of a parameter. IS_KEPT: the tile, and its states in the rule, are in shared memory; IS_STAGED: so are
 // its inputs.
-template <bool IS_KEPT, bool IS_STAGED, int HEIGHT, int WIDTH, int R, int C, typename T, typename Source, typename Rule>
+template <
+    bool IS_KEPT, bool IS_STAGED, int HEIGHT, int WIDTH, int R, int C, typename T, typename Source, typename Rule>
 __device__ void step_tile(int number, T* param, T* kept, Rule rule, Source source, const T* dy, T* inputs, T* parts)
 {
-    constexpr int PACK = WIDTH % 2 || C % 2 ? 1 : 2, LANES = power_of_two(C / PACK, WARP), SPLITS = WARPS * (WARP / LANES);
+    constexpr int PACK = WIDTH % 2 || C % 2 ? 1 : 2, LANES = power_of_two(C / PACK, WARP);
+    constexpr int SPLITS = WARPS * (WARP / LANES);
     const Tiles<HEIGHT, WIDTH, R, C> tile(number);
     const int lane = lane_of(), column = lane % LANES * PACK, split = warp_of() * (WARP / LANES) + lane / LANES;
     const int left = column < C ? tile.left + column : WIDTH;
