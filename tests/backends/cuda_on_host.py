@@ -131,8 +131,7 @@ ATTRIBUTES = {
 class RawModule:
     """A module of one cooperative kernel, as CuPy compiles it: by g++, for the grid of cuda_grid_host.h."""
 
-    def __init__(self, *, code, options, enable_cooperative_groups):
-        assert enable_cooperative_groups
+    def __init__(self, *, code, options):
         self._code, self._options = code, options
 
     def get_function(self, name):
@@ -140,21 +139,26 @@ class RawModule:
 
 
 class Cooperative:
-    """A cooperative kernel.
+    """A cooperative kernel; as `kernel`, the function of the driver, it is itself.
 
     Attributes
     ----------
     max_dynamic_shared_size_bytes : int
+    resident : int
+        How many blocks a multiprocessor can have at once.
     launches : list of int
         The steps of each launch, of all kernels.
     """
 
+    resident: ClassVar[int] = 1
     launches: ClassVar[list] = []
 
     def __init__(self, entry):
         self._entry, self.max_dynamic_shared_size_bytes = entry, 48 * 1024
+        self.kernel = self.ptr = self
 
-    def __call__(self, grid, block, args, *, shared_mem=0):
+    def __call__(self, grid, block, args, *, shared_mem, enable_cooperative_groups):
+        assert enable_cooperative_groups
         assert shared_mem <= self.max_dynamic_shared_size_bytes
         self.launches.append(int(args[-1]))
         size = persistent_on_host.Grid(*grid, *block, shared_mem)
@@ -202,6 +206,9 @@ def _make_cupy():
             runtimeGetVersion=lambda: 13020,
             driverGetVersion=lambda: 13020,
             deviceGetPCIBusId=lambda device: f"0000:{os.getpid():x}:00.0",  # a GPU for each process
+        ),
+        driver=types.SimpleNamespace(
+            occupancyMaxActiveBlocksPerMultiprocessor=lambda ptr, threads, shared: ptr.resident
         ),
         get_current_stream=current_stream,
         Stream=Stream,

@@ -249,6 +249,15 @@ def test_kernel_that_cannot_be_compiled_or_launched_is_replaced_by_the_graph(sta
     assert_same_run(found, fit(NUMPY, epochs=2))
 
 
+def test_kernel_whose_blocks_cannot_all_run_at_once_is_replaced_by_the_graph(xp, monkeypatch):
+    """CuPy would launch fewer blocks, and these would wait for the others for ever."""
+    monkeypatch.setattr(Cooperative, "resident", 0)
+    found = fit(xp, epochs=2)
+    assert found.report == NOTE + "RuntimeError: only 0 of 3 blocks can run at once"
+    assert Cooperative.launches == []
+    assert_same_run(found, fit(NUMPY, epochs=2))
+
+
 def test_training_continues_after_a_launch_that_fails(xp):
     trainer, program, carry = trained(xp, make_rows(4))
     kernel = program._kernel

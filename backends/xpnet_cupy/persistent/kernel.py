@@ -30,10 +30,23 @@ def facts(device: int) -> Facts:
     )
 
 
+def _check_residency(function: Any, size: Size) -> None:
+    """Raise RuntimeError unless all blocks can run at once on the current device.
+
+    CuPy would launch fewer, with a warning, and they would wait for the others for ever.
+    """
+    of_each = cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor(
+        function.ptr, size.threads, size.shared
+    )
+    most = of_each * facts(cupy.cuda.runtime.getDevice()).multiprocessors
+    if most < size.blocks:
+        raise RuntimeError(f"only {most} of {size.blocks} blocks can run at once")
+
+
 class Kernel:
     """The kernel of a plan, on the current device. CuPy keeps what it compiles on disk.
 
-    A launch fails, and does nothing, if not all blocks can run at once.
+    Raises RuntimeError if not all blocks can run at once.
 
     Parameters
     ----------
@@ -43,10 +56,11 @@ class Kernel:
 
     def __init__(self, plan: Plan, size: Size) -> None:
         code = source_of(plan, blocks=size.blocks, threads=size.threads)
-        module = cupy.RawModule(code=code, options=launch.OPTIONS, enable_cooperative_groups=True)
-        self._function = module.get_function("persistent")
+        raw = cupy.RawModule(code=code, options=launch.OPTIONS).get_function("persistent")
         if size.shared > _SHARED:
-            self._function.max_dynamic_shared_size_bytes = size.shared
+            raw.max_dynamic_shared_size_bytes = size.shared
+        self._function = raw.kernel
+        _check_residency(self._function, size)
         self._plan, self._size = plan, size
         self._scratch = cupy.empty((plan.scratch,), plan.dtype)
         self._barrier: Array = None
@@ -97,7 +111,11 @@ class Kernel:
         blocks, threads, shared = self._size
         last = self._barrier, numpy.uint32(self._arrived), numpy.int32(steps)
         try:
-            self._function((blocks,), (threads,), (*args, *last), shared_mem=shared)
+            # As an option of the module, CuPy would link a library of the toolkit, which the kernel does not
+            # need, and its wheels do not have.
+            self._function(
+                (blocks,), (threads,), (*args, *last), shared_mem=shared, enable_cooperative_groups=True
+            )
         except BaseException:  # How many blocks came to the barrier is unknown.
             self._barrier = None
             raise
