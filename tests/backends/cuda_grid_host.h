@@ -22,10 +22,8 @@
 
 #define __global__
 #define __device__
-#define __forceinline__ inline
 #define __launch_bounds__(...)
 #define __shared__ static  // only in kernels that do not run here: a grid has shared_memory()
-#define __align__(bytes) alignas(bytes)
 
 using std::max;
 using std::min;
@@ -378,10 +376,7 @@ const char* launch(void (*kernel)(Parameters...), void** args, const Grid& size,
 #define await_copies() grid::wait_for_copies(__LINE__)
 #define __shfl_sync(mask, mine, lane) grid::exchange(mask, mine, lane, __LINE__)
 #define __shfl_xor_sync(mask, mine, other) grid::exchange(mask, mine, threadIdx.x ^ (other), __LINE__)
-#define __shfl_down_sync(mask, mine, by) \
-    grid::exchange(mask, mine, threadIdx.x % 32 + (by) < 32 ? threadIdx.x + (by) : threadIdx.x, __LINE__)
 #define __ballot_sync(mask, mine) grid::ballot(mask, mine, __LINE__)
-#define __any_sync(mask, mine) (grid::ballot(mask, mine, __LINE__) != 0)
 
 struct uint2 {
     unsigned x, y;

@@ -4,7 +4,7 @@ import persistent_on_host
 import pytest
 from checking import assert_close
 from nvrtc_reports import registers_and_spills, report, warnings
-from persistent_networks import course, drawn, large, own
+from persistent_networks import course, drawn, large, own, shaped
 from persistent_on_host import BACKWARDS, FORWARDS, LOCKSTEP, RANDOM
 from steps import FACTOR, PLAIN
 
@@ -45,6 +45,7 @@ def other_kernels(package, tmp_path_factory):
         *(drawn(seed, steps=9) for seed in (2, 5, 7, 10)),
         *own("float64", "int64"),
         *own("float32", "int32"),
+        shaped(),
     ]
     return compiled(package, tmp_path_factory, steps, blocks=7, threads=160)
 
@@ -110,8 +111,8 @@ def test_results_differ_without_a_barrier_of_the_grid(kernels, large_kernels, ba
         assert not are_same(kernel.scan(steps, barrier=barrier), kernel.scan(steps))
 
 
-def test_results_differ_without_any_barrier_of_a_block(package, large_kernels):
-    """Those of `persistent.cu` are needed in one of the networks, those between layers in each."""
+def test_results_differ_without_each_barrier_of_a_block(package, large_kernels):
+    """Those in the CUDA files are needed in one of the networks, those between layers in each."""
     functions, needed = package.code.FUNCTIONS, {}
     length, of_devices = functions.count("\n"), functions[: functions.index("#endif")].count("\n")
     for number, (steps, kernel) in enumerate(large_kernels):
