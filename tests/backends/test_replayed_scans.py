@@ -411,6 +411,28 @@ def test_rows_that_share_memory_with_what_is_changed_run_as_written(xp):
     assert compiled.report == ""
 
 
+def test_rows_of_another_dtype_that_share_memory_with_what_is_changed_run_as_written(xp):
+    def step(xp, p, row, indices):
+        return (
+            xp.nn.sgd_step(p, xp.nn.gather_batch(row, indices, scale=0.1, offset=0.0, dtype=xp.float32), 0.5),
+        )
+
+    def given():
+        memory = numpy.arange(160, dtype="uint8").reshape(10, 4, 4)
+        memory[4:8].view("float32")[:] = 1.5
+        return memory[4:8].view("float32").reshape(4, 4), memory
+
+    indices = numpy.arange(4, dtype="int32")
+    compiled = trusted(xp, step, numbers(4, 4), given()[1][0], indices)
+    (p, rows), (again, others) = given(), given()
+    found = xp.scan(compiled, (p,), rows, indices)
+    expected = (again,)
+    for row in others:
+        expected = step(xp, *expected, row, indices)
+    assert_same(found, expected, factor=FACTOR)
+    assert "share memory" in compiled.report
+
+
 def test_rows_that_are_changed_and_share_memory_run_as_written(xp):
     def step(xp, total, row):
         x, y = row

@@ -262,8 +262,6 @@ class Replay:
 
         That is an array among these leaves, or another row.
         """
-        if self._may_overlap.isdisjoint(rows):
-            return False
         extents = {place: extent(rows.get(place, values[place])) for place in self._given}
         changed = (x for place, x in rows.items() if place in self._changed)
         return any(map(_overlaps_itself, changed)) or not are_apart(extents, self._changed)
