@@ -147,7 +147,7 @@ class NumbaProgram:
         """See `xpnet.replay.program.Program`."""
         rows = {self._given[place]: numpy.asarray(x) for place, x in loop.rows.items()}
         carried = [(self._given[place], self._slots[value]) for place, value in loop.carried.items()]
-        if not self._may_loop(rows, carried):
+        if loop.steps == 1 or not self._may_loop(rows, carried):
             scan_by_runs(self, leaves, moved, loop)
             return
         self.run(leaves, moved)
@@ -171,19 +171,14 @@ class NumbaProgram:
             and self._segments[0][0] is not None
             and self._segments[0][1] is None
             and tied.isdisjoint((*rows, *itertools.chain(*carried)))
-            and self._changed.isdisjoint(rows)
             and all(_is_aligned(x) for x in rows.values())
         )
 
 
 def _is_aligned(rows: Array) -> bool:
-    """Return whether each row is stored row by row, its elements where compiled code needs them."""
-    begin = rows.__array_interface__["data"][0]
-    return (
-        begin % rows.itemsize == 0
-        and rows.strides[0] % rows.itemsize == 0
-        and rows[0, ...].flags.c_contiguous
-    )
+    """Return whether the elements of each row are where compiled code needs them."""
+    begin: int = rows.__array_interface__["data"][0]
+    return begin % rows.itemsize == 0 and rows.strides[0] % rows.itemsize == 0
 
 
 def _counted(operations: Sequence[Operation], numbers: Array) -> Iterator[tuple[Count, list[Array]]]:

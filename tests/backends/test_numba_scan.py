@@ -139,7 +139,7 @@ def numbers(*values, dtype="float32"):
     return tuple(numpy.asarray(value, dtype) for value in values)
 
 
-@pytest.mark.parametrize("n", [4, 5, 6, 7, 100, 101])
+@pytest.mark.parametrize("n", [3, 4, 5, 6, 7, 100, 101])
 def test_what_is_carried_is_what_steps_return_and_what_was_given_stays(n, looped):
     one, other, constant = numbers(1, 2, 0.25)
     rows = (numpy.random.default_rng(0).normal(size=n).astype("float32"),)
