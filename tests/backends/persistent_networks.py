@@ -168,6 +168,19 @@ def given_step(xp, params, number, rows, frozen):
     return tuple(xp.nn.sgd_step(p, grad, 0.1, weight_decay=0.1) for p, grad in both), number + 1
 
 
+def counted_step(xp, params, moments, number, rows):
+    """Step a layer by rules whose numbers differ from step to step, and are partly the same."""
+    x, targets = rows
+    _, d_outputs = xp.nn.squared_error(xp.nn.linear(x, *params), targets)
+    _, *grads = xp.nn.linear_backward(x, params[0], d_outputs, input_gradient=False)
+    betas = (0.9, 0.9), (0.8, 0.9)
+    found = [
+        xp.nn.adam_step(p, grad, *both, number + 1, 0.01, *beta, 1e-3)
+        for p, grad, both, beta in zip(params, grads, moments, betas, strict=True)
+    ]
+    return tuple(p for p, *_ in found), tuple((mean, variance) for _, mean, variance in found), number + 1
+
+
 def own(dtype, integer):
     """Return steps that are no trainer's; some labels are no classes, and some indices count from the end."""
     random = numpy.random.default_rng(0)
@@ -181,4 +194,7 @@ def own(dtype, integer):
     gathered = (params, numbers()), rows, (numbers(20, 6), labels.astype(integer))
     layer, frozen = (numbers(8, 3), numbers(3)), (numbers(5, 8), numbers(8))
     given = (layer, 2**32 - 4), (numbers(9, 7, 5), numbers(9, 7, 3)), (frozen,)
-    return [Steps(gathered_step, *gathered), Steps(given_step, *given)]
+    params = numbers(5, 3), numbers(3)
+    moments = tuple((numpy.zeros_like(p), numpy.zeros_like(p)) for p in params)
+    counted = (params, moments, 0), given[1], ()
+    return [Steps(gathered_step, *gathered), Steps(given_step, *given), Steps(counted_step, *counted)]

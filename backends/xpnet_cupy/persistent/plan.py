@@ -272,7 +272,8 @@ class _Planner:
     def _finished(
         self, calls: Sequence[Call], steps: Sequence[Step], sums: Sequence[Call], totals: dict[Value, Value]
     ) -> Plan:
-        numbers = tuple(dict.fromkeys(n for step in steps for n in numbers_of(step.call)))
+        of_steps = dict.fromkeys(tuple(numbers_of(step.call)) for step in steps)
+        numbers = tuple(number for together in of_steps for number in together)
         counts = tuple(dict.fromkeys(n for call in calls for n in call.running.values()))
         used = self._used(calls, steps, sums)
         strided = tuple(value for value in used if value not in self._trace.changed | {*totals.values()})

@@ -84,7 +84,8 @@ class Plan:
     strided : tuple of Value
         Those that no call changes: any of these may be rows of a scan.
     numbers : tuple of Running
-        Floats that differ from step to step; the host gives them to the kernel for every step.
+        Floats that differ from step to step; the host gives them to the kernel for every step. Those of a
+        rule are neighbours.
     counts : tuple of Running
         Whole numbers of the first step, which grow by 1 with each step.
     totals : dict of Value to Value

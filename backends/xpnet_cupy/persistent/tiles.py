@@ -153,13 +153,15 @@ class TileLines:
                 fields.append(place if self.is_kept else self._names[states[name]])
             elif kind == "pointer":
                 counted = counted_of(call)
-                fields.append(self._now(counted[0]) if counted else "nullptr")
+                fields.append(self._now(*counted) if counted else "nullptr")
             elif isinstance(number, Running):
                 fields.append(f"{{T(0), {self._now(number)}}}")
             else:
                 fields.append(f"{{{real(number)}, nullptr}}" if kind == "Number<T>" else real(number))
         return f"{source.RULES[call.name]}<T>{{{', '.join(fields)}}}"
 
-    def _now(self, number: Running) -> str:
-        """Return where the number of a step is."""
-        return f"now + {self._plan.numbers.index(number)}"
+    def _now(self, *wanted: Running) -> str:
+        """Return where the numbers of a step are, which are neighbours."""
+        numbers, n = self._plan.numbers, len(wanted)
+        place = next(i for i in range(len(numbers)) if numbers[i : i + n] == wanted)
+        return f"now + {place}"
