@@ -121,7 +121,7 @@ class Replay:
     ----------
     program : Program
     result : callable
-        Returns what the step returns, after `run`.
+        Returns what the step returns, after `run` or `scan`.
     """
 
     def __init__(self, trace: Trace, program: Program) -> None:

@@ -39,7 +39,7 @@ _OTHER_RESULTS = (
     "or compute with values that it reads"
 )
 
-# Small numbers that underflow are as good as 0. Entered once for a call or a fold, whatever it does in it.
+# Small numbers that underflow are as good as 0. Entered once for a call, a fold or a scan.
 _SILENT = numpy.errstate(under="ignore")
 
 _ONLY_SUCH_CALLS = "only such calls run as they are written"
@@ -60,8 +60,8 @@ class Replayed:
     The first call with new shapes is traced. In the second one the program is tried on copies beside the
     step, and from the third one on it takes the step's place.
 
-    Threads may call it at once: one waits while another runs a program. While another one traces, tries or
-    folds, which runs Python that may wait for this thread, the step runs as it is written.
+    Threads may call it at once: one waits while another runs a program. While another one traces, tries,
+    folds or scans, which runs Python that may wait for this thread, the step runs as it is written.
 
     Parameters
     ----------
