@@ -53,6 +53,8 @@ def comparison(folder: pathlib.Path) -> str:
     for library, (purpose, names) in _OTHERS.items():
         cells = [_slower(study, names) for study in found]
         rows.append(f"| {library} | {purpose} | {' | '.join(cells)} |")
+    if any(len(study.races) > 1 for study in found):
+        rows += ["", "Of several races, the median, and the quietest one in parentheses."]
     return "\n".join(rows) + "\n"
 
 
@@ -99,7 +101,7 @@ def gpu(folder: pathlib.Path) -> str:
 
 
 def section(folder: pathlib.Path, *, on_gpu: bool = False) -> str:
-    """Return a picture and a table for each results file that has a GPU, or has none."""
+    """Return a picture and a table for the quietest race of each study that has a GPU, or has none."""
     parts = [results.NOTES]
     for study in studies(folder):
         found = study.quietest
@@ -107,7 +109,8 @@ def section(folder: pathlib.Path, *, on_gpu: bool = False) -> str:
             picture = (
                 f"![Median epoch of each competitor, {results.title(found)}](../images/{_picture(study)})"
             )
-            table = f"{results.table(found)}\n{_conditions(found, 'xpnet', 'peer', 'limit')}"
+            among = f"The quietest of {len(study.races)} races.\n" if len(study.races) > 1 else ""
+            table = f"{results.table(found)}\n{among}{_conditions(found, 'xpnet', 'peer', 'limit')}"
             parts.append(f"## {results.title(found)}\n\n{picture}\n\n{table}")
             parts += [results.CNN_NOTE] if results.network_of(found) == "cnn" else []
     return "\n".join(parts)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import re
+import shutil
 import statistics
 import subprocess
 import sys
@@ -359,13 +360,18 @@ def test_peer_on_the_processor_is_not_compared_with_a_gpu(tmp_path):
     assert [row[2] for row in goals_table("gpu_goals", tmp_path)][:3] == ["owed", "0.50", "0.050"]
 
 
+def part_of_page(function, folder):
+    """Return what a function of `tables` makes of the results in a folder."""
+    code = f"import pathlib, tables; print(tables.{function}(pathlib.Path({str(folder)!r})))"
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True
+    ).stdout
+
+
 def goals_table(function, folder):
     """Return the cells of the table of goals for the results in a folder."""
-    code = f"import pathlib, tables; print(tables.{function}(pathlib.Path({str(folder)!r})))"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT / "benchmarks", capture_output=True, text=True, check=True
-    )
-    rows = [line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("| ")]
+    lines = part_of_page(function, folder).splitlines()
+    rows = [line.strip("| ").split(" | ") for line in lines if line.startswith("| ")]
     return rows[2:]
 
 
@@ -417,6 +423,18 @@ def test_goals_of_several_races_are_medians_beside_the_quietest_and_all(tmp_path
     assert rows[0] == ["Numba epoch / JAX scan epoch", "at most 0.25", "0.25", "0.12", "0.50, 0.12, 0.25"]
     ratios = {row[0]: row[2] for row in goals_table("comparison", tmp_path)}
     assert ratios["JAX"] == "4.00 (8.00)"
+
+
+def test_pages_say_which_of_several_races_they_show(tmp_path):
+    path = min([*RACES.glob("cpu-*.json"), *RACES.glob("cpu-*/*.json")])
+    said = "The quietest of 2 races.", "and the quietest one in parentheses."
+    shutil.copy(path, tmp_path)
+    assert not any(text in part_of_page("section", tmp_path) for text in said)
+    (tmp_path / "cpu-abacus").mkdir()
+    for name in ("1.json", "2.json"):
+        shutil.copy(path, tmp_path / "cpu-abacus" / name)
+    assert part_of_page("section", tmp_path).count(said[0]) == 1
+    assert said[1] in part_of_page("comparison", tmp_path)
 
 
 CNN = {"sizes": [784, 10], "batch_size": 128, "dtype": "float32", "network": "cnn"}
