@@ -235,9 +235,10 @@ class Namespace:
         compiled code, and CuPy runs small steps as one kernel. The results are those of the loop. A step that
         changes an array in place is not replayed if the rows share memory with that array.
 
-        Changes of what the step captures, which only another thread can make meanwhile, may take effect at
-        the next scan. Ctrl-C ends a scan after the steps that are under way. If an exception ends the loop,
-        what was carried is lost, and the arrays given as `carry` may have been overwritten.
+        If another thread or a schedule changes meanwhile what the step captures, that may take effect at the
+        next scan. A schedule may be called for many steps before the first of them is taken. Ctrl-C ends a
+        scan after the steps that are under way. If an exception ends the loop, what was carried is lost, and
+        the arrays given as `carry` may have been overwritten.
 
         Parameters
         ----------

@@ -533,6 +533,29 @@ def test_changes_of_what_a_step_reads_take_effect_at_the_next_scan(xp):
     assert "changes from call to call" in compiled.report
 
 
+def test_what_a_schedule_changes_in_a_scan_has_taken_effect_at_the_next_scan(xp):
+    weight = [1.0]
+
+    def rate(number):
+        if number == 20:
+            weight[0] = 2.0
+        return 0.5
+
+    optimizer = xpnet.SGD(rate)
+
+    def step(xp, params, state, total, grad):
+        return *optimizer(xp, params, {"p": grad}, state), xp.nn.accumulate(total, grad[0, ...], weight[0])
+
+    def scanned(n):
+        carry = {"p": numpy.zeros(3, numpy.float32)}, {"step": 0}, numpy.zeros((), numpy.float32)
+        return xp.scan(compiled, carry, numpy.ones((n, 3), numpy.float32))[2]
+
+    compiled = xp.compile(step)
+    assert 40 <= scanned(40) <= 61  # The loop uses the new weight in its last 20 or 21 steps.
+    assert scanned(10) == 20
+    assert compiled.report == ""
+
+
 def test_scan_within_a_scan_and_a_fold(xp):
     def inner(xp, total, x):
         return (mixed(xp, total, x),)
