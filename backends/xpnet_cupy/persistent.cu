@@ -276,6 +276,7 @@ template <typename T> struct Held {
 // Begins to copy a weight of N elements to shared memory; `await_copies` and a barrier must follow.
 template <int N, typename T> __device__ void hold(T* held, const T* weight)
 {
+    if (blockIdx.x >= BATCH) return;  // The block has no row, so it would not wait for the copies.
     constexpr int PACK = 16 / sizeof(T);
     for (int i = thread_of() * PACK; i < N / PACK * PACK; i += THREADS * PACK) copy_later(held + i, weight + i);
     for (int i = N / PACK * PACK + thread_of(); i < N; i += THREADS) held[i] = __ldcg(weight + i);

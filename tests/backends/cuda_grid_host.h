@@ -212,6 +212,8 @@ inline void publish(Block& block)
 
 inline void arrive(unsigned* counter)
 {
+    // They could overwrite what the block keeps in the same memory after the barrier.
+    if (!threads[current].copies.empty() && !order.without_line) fail("a block does not wait for its copies");
     publish(blocks[blockIdx.x]);
     ++*in_global(counter);
 }
