@@ -222,7 +222,9 @@ class Fusion:
         if user.running or call.running or user.arrays.get("weights") is not weights:
             return False
         total, new = user.arrays["total"], user.results[0]
-        if new is None or total.leaf is None or not trace.only_user(total) or trace.users(new):
+        if new is None or new not in trace.returned or trace.users(new):
+            return False
+        if total.leaf is None or not trace.only_user(total):
             return False
         if total.dtype != outputs.dtype:
             return False

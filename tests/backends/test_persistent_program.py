@@ -156,6 +156,26 @@ def test_rows_may_be_the_examples_themselves(xp):
     assert Cooperative.launches == [1, 10, 12]
 
 
+@pytest.mark.parametrize("graph", [math.inf, 0.0])
+def test_a_total_stays_as_it_is_unless_the_step_returns_the_sum(xp, graph, package, monkeypatch):
+    monkeypatch.setattr(package.fit, "graph_microseconds", lambda trace: graph)
+
+    def step(xp, params, total, x, y):
+        loss, d_y = xp.nn.squared_error(xp.nn.linear(x, *params), y)
+        _, *grads = xp.nn.linear_backward(x, params[0], d_y, input_gradient=False)
+        xp.nn.accumulate(total, loss, 0.5)
+        return tuple(xp.nn.sgd_step(p, grad, 0.1) for p, grad in zip(params, grads, strict=True))
+
+    random, compiled = numpy.random.default_rng(0), xp.compile(step)
+    *params, x, y = (cuda_on_host.own(random.normal(size=shape)) for shape in ((4, 3), (3,), (5, 4), (5, 3)))
+    total = cuda_on_host.own(numpy.ones(()))
+    for _ in range(3):
+        params = compiled(xp, params, total, x, y)
+    assert total == 1
+    assert compiled.report == ""
+    assert bool(Cooperative.launches) == (graph > 0)
+
+
 def test_arrays_that_the_kernel_cannot_read_are_left_to_the_graph(xp):
     """It reads several neighbours of a parameter at once, and their number must have the address for that."""
     trainer, program, carry = trained(xp, make_rows(3))

@@ -68,7 +68,7 @@ class _Planner:
         steps = [self._step(call) for call in trace.calls if call.function.is_step]
         if not steps:
             raise NotPersistent("it takes no step of an optimizer")
-        sums = [call for call in trace.calls if call.name.startswith("accumulate")]
+        sums = [c for c in trace.calls if c.name.startswith("accumulate") and c.results[0] in trace.returned]
         for call in trace.calls:
             if is_row_function(call):
                 self._row_call(call)
