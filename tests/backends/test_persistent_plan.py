@@ -378,6 +378,22 @@ def test_labels_and_indices_of_few_bits_are_refused(package):
     refused(package, "labels of uint8", written(), params, images, labels, indices.astype("uint8"))
 
 
+def test_whole_numbers_where_floats_belong_are_refused(package):
+    def weighted(xp, params, images, labels, indices):
+        x = xp.nn.gather_batch(images, indices, scale=1.0, offset=0.0, dtype=xp.float64)
+        outputs, weights = (
+            xp.nn.linear(x, params["weight"], params["bias"]),
+            xp.nn.gather_labels(labels, indices),
+        )
+        _, d_outputs = xp.nn.weighted_squared_error(outputs, outputs, weights)
+        _, d_weight, d_bias = xp.nn.linear_backward(x, params["weight"], d_outputs)
+        return stepped(xp, params, {"d_weight": d_weight, "d_bias": d_bias})
+
+    params, *others = make_arguments()
+    params = {name: p.astype("float64") for name, p in params.items()}
+    refused(package, "`nn.weighted_squared_error` has int", weighted, params, *others)
+
+
 def test_arrays_of_another_dtype_are_refused(package):
     params, *others = make_arguments()
     refused(

@@ -140,19 +140,17 @@ class _Planner:
 
     def _check_row(self, call: Call, name: str, value: Value) -> None:
         """Check that an argument is a value of the rows of the batch."""
-        if value in self._made:
-            return
-        self._check_given(call, value)
-        if not value.shape or value.shape[0] != self._batch or 0 in value.shape:
-            raise NotPersistent(
-                f"`{name}` of `nn.{call.name}` has the shape {value.shape}: these are no rows of the batch"
-            )
+        if value not in self._made:
+            self._check_given(call, value)
+            if not value.shape or value.shape[0] != self._batch or 0 in value.shape:
+                asked = f"`{name}` of `nn.{call.name}` has the shape {value.shape}"
+                raise NotPersistent(f"{asked}: these are no rows of the batch")
+            self._sources[value] = Source(value)
+            self._made.add(value)
         if call.function.arrays[name].kind == "int":
             whole_numbers(call, value)
         else:
             self._check_dtype(call, value)
-        self._sources[value] = Source(value)
-        self._made.add(value)
 
     def _check_given(self, call: Call, value: Value) -> None:
         if value.leaf is None:
