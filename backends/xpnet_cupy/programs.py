@@ -47,8 +47,8 @@ def _skipped(trace: Trace, plan: Plan) -> int:
     """
     skipped = 0.0
     for call in plan.calls:
-        x = call.arrays.get("x")
-        if call.name == "linear" and x in plan.listed and plan.sources[x].offset == 0:
+        x = plan.same_as(call.arrays["x"]) if call.name == "linear" else None
+        if x in plan.listed and plan.sources[x].offset == 0:
             found = trace.arguments[plan.sources[x].rows][:_ROWS]
             zeros = 1 - int(cupy.count_nonzero(found)) / max(found.size, 1)
             skipped += zeros * plan.batch * math.prod(call.arrays["weight"].shape) * plan.dtype.itemsize
