@@ -1,4 +1,4 @@
-"""`xp.compile`: the tasks of a traced step, captured as a CUDA graph and launched in the step's place."""
+"""A traced step as tasks that are captured as a CUDA graph and launched in its place: see `programs`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ import cupy
 
 from xpnet.replay.lower import Tasks
 from xpnet.replay.program import Loop, scan_by_runs
-from xpnet.replay.replayed import Replayed
 from xpnet.replay.trace import NotReplayableError, Trace, Value
 from xpnet_cupy import scratch
 from xpnet_cupy.capture import capture
@@ -246,8 +245,3 @@ def _go_to(step: int, leaves: list[Any], first: list[Any], loop: Loop) -> None:
         leaves[place] = first[place] + step * added
     for place, rows in loop.rows.items():
         leaves[place] = rows[step, ...]
-
-
-def replayed(step: Any, dense: Dense) -> Replayed:
-    """Return a step that is replaced by graphs of what it does."""
-    return Replayed(step, functools.partial(CuPyProgram, dense=dense))

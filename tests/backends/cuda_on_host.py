@@ -22,6 +22,7 @@ import persistent_on_host
 import pytest
 
 import xpnet
+from xpnet.replay.replayed import Replayed
 
 HERE = pathlib.Path(__file__).parent
 FOLDER = HERE.parents[1] / "backends" / "xpnet_cupy"
@@ -379,11 +380,12 @@ def namespace(package, *, tf32=False, programs=None):
     Steps are replayed by graphs, or as a module of the package does it.
     """
     dense = package.dense.Dense(tf32=tf32)
+    program_of = programs.program_of if programs else package.graphs.CuPyProgram
     all_reduce = functools.partial(package.sums.all_reduce, package.cupy.cuda.Device())
     return xpnet.Namespace(
         "cupy",
         package.cupy,
         fused=package.functions.functions(dense),
         device=xpnet.Device(all_reduce=all_reduce),
-        compile=lambda step: (programs or package.graphs).replayed(step, dense),
+        compile=lambda step: Replayed(step, functools.partial(program_of, dense=dense)),
     )
