@@ -67,7 +67,7 @@ def _race(found: dict[str, Any]) -> str:
 def _slower(study: Study, names: Sequence[str]) -> str:
     """Return the median of `_ratio` over the races and, if there are several, that of the quietest one."""
     figure = functools.partial(_ratio, names=names)
-    if figure(study.quietest) is None:
+    if None in map(figure, study.races):
         return "-"
     median, quietest = map(results.two_digits, (study.median(figure), figure(study.quietest)))
     return median if len(study.races) == 1 else f"{median} ({quietest})"

@@ -102,7 +102,7 @@ def test_device_without_cooperative_launch_is_a_fault_that_is_reported():
     found = choice((784, 64, 10), 128, dataclasses.replace(H200, is_cooperative=False))
     assert found.size is None
     assert found.note == (
-        "each step is a CUDA graph, since a whole scan cannot be one kernel: "
+        "each step is a CUDA graph, because a whole scan cannot be one kernel: "
         "the device cannot launch kernels cooperatively"
     )
 

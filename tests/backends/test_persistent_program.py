@@ -216,7 +216,7 @@ def test_weights_that_are_rows_are_left_to_the_graph_unless_all_can_be_read(xp, 
     assert (max(Cooperative.launches) > 1) == (width == 4)
 
 
-NOTE = "each step is a CUDA graph, since a whole scan cannot be one kernel: "
+NOTE = "each step is a CUDA graph, because a whole scan cannot be one kernel: "
 
 
 def test_devices_without_what_the_kernel_needs_train_by_graphs_and_say_so(xp, package, monkeypatch):

@@ -1,4 +1,4 @@
-"""What `compile` and `fold` of a backend are made of: a step is traced, lowered to tasks, tried and replayed.
+"""What `compile`, `fold` and `scan` are made of: a step is traced, lowered to tasks, tried and replayed.
 
 - `tracing` runs a step once and returns its `trace`: calls of `nn` on values, and who uses each value.
 - `lower` turns a trace into tasks by the rules of a backend; `stages` finds what threads can share.

@@ -46,7 +46,7 @@ _MEASURED = numpy.array(
 ).T
 _BY_CALL = {"linear": [1], "linear_backward": [2, 3]}  # rows of these
 
-NOTE = "each step is a CUDA graph, since a whole scan cannot be one kernel: {}"
+NOTE = "each step is a CUDA graph, because a whole scan cannot be one kernel: {}"
 """What a user is told of a fault."""
 
 
