@@ -48,7 +48,7 @@ class CuPyProgram:
     reason : str
         Why scans are not one kernel, see `programs`.
     note : str
-        What a user is told of that: a fault of the device. Empty if there is none.
+        What the report says about that: a fault of the device. Empty if there is none.
 
     Raises
     ------

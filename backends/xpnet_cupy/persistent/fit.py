@@ -47,7 +47,7 @@ _MEASURED = numpy.array(
 _BY_CALL = {"linear": [1], "linear_backward": [2, 3]}  # rows of these
 
 NOTE = "each step is a CUDA graph, because a whole scan cannot be one kernel: {}"
-"""What a user is told of a fault."""
+"""What the report of a compiled step says about a fault."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ class Choice(NamedTuple):
         Of the kernel; None for the graph.
     reason : str
     note : str
-        What a user is told: a fault of the device. Empty if there is none.
+        What the report says: a fault of the device. Empty if there is none.
     """
 
     size: Size | None

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import numpy
 
-from xpnet.replay.stages import Operation, in_stages
 from xpnet.replay.trace import Call, Trace, Value
 from xpnet_cupy.persistent.calls import (
     GATHERS,
@@ -27,11 +26,11 @@ from xpnet_cupy.persistent.calls import (
 from xpnet_cupy.persistent.memory import aligned
 from xpnet_cupy.persistent.numbers import numbers_of
 from xpnet_cupy.persistent.planned import Plan, Source, Step
+from xpnet_cupy.persistent.stages import check_stages
 
 __all__ = ["NotPersistent", "Plan", "plan_of"]
 
 FLOATS = numpy.dtype("float32"), numpy.dtype("float64")
-ROWS, PARAMETERS = 0, 1  # stages
 
 
 def plan_of(trace: Trace) -> Plan:
@@ -83,7 +82,7 @@ class _Planner:
         ]
         self._check_steps(steps)
         self._check_results(totals)
-        self._check_stages(calls, steps, sums)
+        check_stages(trace, calls, steps, sums, same=self._same, batch=self._batch)
         return self._finished(calls, steps, sums, totals)
 
     def _row_call(self, call: Call) -> None:
@@ -240,33 +239,6 @@ class _Planner:
             needed.update(read.values())
         return needed
 
-    def _check_stages(self, calls: Sequence[Call], steps: Sequence[Step], sums: Sequence[Call]) -> None:
-        """Check that two stages are enough: no parameter is read after its step."""
-        of_calls = {call: self._operation(call) for call in calls}
-        of_steps = {step.call: _step_operation(step) for step in steps}
-        of_sums = {
-            call: Operation(call.name, (call.arrays["value"], call.arrays["total"]), "Ru") for call in sums
-        }
-        both = of_calls | of_steps | of_sums
-        in_stages(both[call] for call in self._trace.calls if call in both)
-        late = [o.name for o in of_calls.values() if o.stage != ROWS]
-        late += [o.name for o in (*of_steps.values(), *of_sums.values()) if o.stage > PARAMETERS]
-        if late:
-            raise NotPersistent(f"`nn.{late[0]}` needs what the step has changed before")
-
-    def _operation(self, call: Call) -> Operation:
-        """Return a call as an operation by rows of the batch."""
-        is_layer = call.name.startswith("linear")
-        read = [
-            (value, "R" if is_layer and name in ("weight", "bias") else "r")
-            for name, value in call.arrays.items()
-            if not (call.name == "linear_backward" and name == "x")
-        ]
-        made = call.results[:1] if call.name == "linear_backward" else call.results
-        operands = [*read, *((value, "w") for value in made if value is not None)]
-        values = tuple(self._same.get(value, value) for value, _ in operands)
-        return Operation(call.name, values, "".join(access for _, access in operands), self._batch)
-
     def _finished(
         self, calls: Sequence[Call], steps: Sequence[Step], sums: Sequence[Call], totals: dict[Value, Value]
     ) -> Plan:
@@ -323,9 +295,3 @@ def _rows_made(call: Call) -> list[Value]:
     """Return the results of a row function that are rows of the batch."""
     made = call.results[:1] if call.name == "linear_backward" else call.results[call.function.is_loss :]
     return [value for value in made if value is not None]
-
-
-def _step_operation(step: Step) -> Operation:
-    read = [value for value in (step.x, step.dy) if value is not None]
-    access = "R" * len(read) + "u" * len(step.call.changed)
-    return Operation(step.call.name, (*read, *step.call.changed), access, step.shape[0])
