@@ -45,7 +45,9 @@ def gathers_labels(lowering: Lowering, call: Call) -> Call | None:
         is_open = trace.index(user) > trace.index(call) and not lowering.is_taken(user)
         if user.name == "gather_labels" and is_open and is_declared(user):
             labels = user.arrays["labels"]
-            if labels.dtype == indices.dtype and is_ready(trace, labels, call):
+            # An index below 0 counts from the end, which must be the same one.
+            is_as_long = labels.shape == call.arrays["images"].shape[:1]
+            if labels.dtype == indices.dtype and is_as_long and is_ready(trace, labels, call):
                 return user
     return None
 

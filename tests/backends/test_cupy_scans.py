@@ -173,3 +173,18 @@ def test_training_continues_after_a_scan_whose_launch_fails(xp):
     mine.params, plain.params = (make_trainers(on)[0].params for on in (xp, steps.PLAIN))
     mine._state, plain._state = (make_trainers(on)[0]._state for on in (xp, steps.PLAIN))
     assert_equal(*[scan(t, carry_of(t), make_rows(6)) for t in (mine, plain)])
+
+
+def test_indices_below_0_count_from_the_end_of_images_and_of_labels(xp):
+    def step(xp, images, labels, indices):
+        x = xp.nn.gather_batch(images, indices, scale=2.0, offset=0.0, dtype=xp.float64)
+        return xp.nn.relu(x), xp.nn.gather_labels(labels, indices)
+
+    compiled = xp.compile(step)
+    data = xp.asarray(numpy.arange(12.0).reshape(6, 2)), xp.asarray(numpy.arange(5, dtype="int32"))
+    for indices in ([0, 1], [0, 2], [-1, -2]):
+        x, labels = compiled(xp, *data, xp.asarray(numpy.array(indices, "int32")))
+    assert x.tolist() == [[20.0, 22.0], [16.0, 18.0]]
+    assert labels.tolist() == [4, 3]
+    assert compiled.report == ""
+    assert compiled.programs
