@@ -91,19 +91,21 @@ class Kernel:
         plan, on_device = self._plan, cupy.asarray(numbers) if numbers.size else None
         stream = cupy.cuda.get_current_stream()
         stream.wait_event(self._done)
-        for done in range(0, steps, MOST_STEPS):
-            offsets = (done * strides.get(value, 0) * value.dtype.itemsize for value in plan.arguments)
-            addresses = [numpy.uintp(x.data.ptr + n) for x, n in zip(arrays, offsets, strict=True)]
-            here = 0 if on_device is None else on_device[done:].data.ptr
-            self._launch(
-                *addresses,
-                *(strides.get(value, 0) for value in plan.strided),
-                self._scratch,
-                numpy.uintp(here),
-                *(count + done for count in counts),
-                steps=min(MOST_STEPS, steps - done),
-            )
-        self._done.record(stream)
+        try:
+            for done in range(0, steps, MOST_STEPS):
+                offsets = (done * strides.get(value, 0) * value.dtype.itemsize for value in plan.arguments)
+                addresses = [numpy.uintp(x.data.ptr + n) for x, n in zip(arrays, offsets, strict=True)]
+                here = 0 if on_device is None else on_device[done:].data.ptr
+                self._launch(
+                    *addresses,
+                    *(strides.get(value, 0) for value in plan.strided),
+                    self._scratch,
+                    numpy.uintp(here),
+                    *(count + done for count in counts),
+                    steps=min(MOST_STEPS, steps - done),
+                )
+        finally:
+            self._done.record(stream)
 
     def _launch(self, *args: Any, steps: int) -> None:
         if self._barrier is None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import cupy
+import numpy
 
 from xpnet.errors import shortened
 from xpnet.replay.program import Loop
@@ -107,8 +108,10 @@ class PersistentProgram:
         for place in moved:
             self._arrays[self._given[place]] = leaves[place]
         if self.is_kernel and self._takes(leaves, loop):
+            # A schedule may raise an error here, which is none of the kernel's.
+            numbers = series(self._plan.numbers, leaves, loop, self._plan.dtype)
             try:
-                self._launch(leaves, loop)
+                self._launch(leaves, loop, numbers)
                 return
             except Exception as e:
                 if self._has_run:
@@ -134,9 +137,8 @@ class PersistentProgram:
             and all(loop.counted.get(count.leaf) == 1 for count in self._plan.counts)
         )
 
-    def _launch(self, leaves: list[Any], loop: Loop) -> None:
+    def _launch(self, leaves: list[Any], loop: Loop, numbers: numpy.ndarray) -> None:
         plan = self._plan
-        numbers = series(plan.numbers, leaves, loop, plan.dtype)
         strides = {
             self._given[place]: rows.strides[0] // rows.dtype.itemsize for place, rows in loop.rows.items()
         }
