@@ -3,8 +3,10 @@
 The package runs on it with NumPy in CuPy's place, so none of this needs CuPy.
 """
 
+import functools
 import inspect
 import types
+from concurrent import futures
 
 import numpy
 import pytest
@@ -63,9 +65,21 @@ def _check(found, expected, dtype):
         numpy.testing.assert_allclose(one, other, rtol=tolerance, atol=tolerance)
 
 
-@pytest.mark.parametrize("architecture", ["sm_80", "sm_90"])
-def test_nvrtc_compiles_every_kernel_without_a_warning_or_a_spill(architecture, package):
-    nvrtc = pytest.importorskip("cuda.bindings.nvrtc", exc_type=ImportError)
+ARCHITECTURES = "sm_80", "sm_90"
+
+
+@pytest.fixture(scope="module")
+def compilations(package):
+    """The log, the binary code and the names in it of all kernels, by architecture."""
+    pytest.importorskip("cuda.bindings.nvrtc", exc_type=ImportError)
+    with futures.ThreadPoolExecutor() as pool:
+        return dict(
+            zip(ARCHITECTURES, pool.map(functools.partial(compilation, package), ARCHITECTURES), strict=True)
+        )
+
+
+def compilation(package, architecture):
+    from cuda.bindings import nvrtc
 
     def ask(function, *args):
         status, *results = function(*args)
@@ -84,20 +98,25 @@ def test_nvrtc_compiles_every_kernel_without_a_warning_or_a_spill(architecture, 
     status, _ = ask(nvrtc.nvrtcCompileProgram, program, len(options), [o.encode() for o in options])
     log = bytearray(ask(nvrtc.nvrtcGetProgramLogSize, program)[1])
     ask(nvrtc.nvrtcGetProgramLog, program, log)
-    assert status == 0
-    report = log.decode().strip("\0\n ")
+    assert status == 0, log.decode()
+    cubin = bytearray(ask(nvrtc.nvrtcGetCUBINSize, program)[1])
+    ask(nvrtc.nvrtcGetCUBIN, program, cubin)
+    lowered = {symbol: ask(nvrtc.nvrtcGetLoweredName, program, symbol.encode()) for symbol in names}
+    ask(nvrtc.nvrtcDestroyProgram, program)
+    return log.decode().strip("\0\n "), cubin, lowered
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_nvrtc_compiles_every_kernel_without_a_warning_or_a_spill(architecture, compilations):
+    report, cubin, lowered = compilations[architecture]
     assert [line for line in report.splitlines() if not line.startswith("ptxas ")] == []
     assert "warning" not in report
     spills = [line.split(".")[-1].strip() for line in report.splitlines() if "bytes spill" in line]
     assert {*spills} == {"0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads"}
-    assert len(spills) >= len(names)
-    cubin = bytearray(ask(nvrtc.nvrtcGetCUBINSize, program)[1])
-    ask(nvrtc.nvrtcGetCUBIN, program, cubin)
-    for symbol in names:
-        status, lowered = ask(nvrtc.nvrtcGetLoweredName, program, symbol.encode())
+    assert len(spills) >= len(lowered)
+    for symbol, (status, name) in lowered.items():
         assert status == 0, symbol
-        assert lowered in cubin, symbol
-    ask(nvrtc.nvrtcDestroyProgram, program)
+        assert name in cubin, symbol
 
 
 def test_every_kernel_of_the_source_is_named_for_python(package):

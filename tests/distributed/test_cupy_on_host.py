@@ -15,8 +15,8 @@ WAYS = ["nccl", "mpi", "host", "broken"]
 USED = """
 accumulate activate activate_backward add_bias add_parts advance batch_mean batch_norm
 batch_norm_shared_backward batch_norm_slopes batch_sums batch_variances column_parts count dropout fetch
-gather_batch gather_labels linear linear_backward linear_step moving_average pack scaled
-softmax_cross_entropy step
+fetch_labels gather_batch gather_labels linear linear_backward linear_of_stored linear_step
+linear_step_of_stored moving_average pack scaled softmax_cross_entropy step step_by_gradient
 """
 
 
