@@ -97,6 +97,20 @@ class Event:
         self.records.append(stream)
 
 
+@contextlib.contextmanager
+def waiting_refused():
+    """Refuse for a while what makes the host wait for a device."""
+
+    def refuse(*args):
+        raise AssertionError("the device was waited for")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Stream, "synchronize", refuse)
+        for name in ("__bool__", "__float__", "__int__", "__index__", "__iter__", "item", "tolist"):
+            patch.setattr(Array, name, refuse)
+        yield
+
+
 DEFAULT = Stream()
 
 
